@@ -1,0 +1,146 @@
+"""Every setting of the package, written once: default, help text, flag, keyword and saved JSON are the same field."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from speech2lip.errors import SettingsError
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    """How takes become footage."""
+
+    focal: float = 1.6
+    """Focal length of the camera, in units of the longer side of the picture."""
+    min_face_pixels: int = 64
+    """Smallest width of a face, in pixels, that can be trained on."""
+    min_face_seconds: float = 5.0
+    """Least time, over all takes, in which a face must be seen."""
+    small_face_pixels: int = 220
+    """Faces narrower than this are enlarged before landmarks are looked for."""
+    broken_colour_levels: float = 35.0
+    """A frame whose face is this far (0 to 255) from the median colour is left out of training."""
+    smoothing_frames: float = 0.7
+    """Standard deviation of the temporal smoothing of head poses, in frames."""
+    canvas_pixels: int = 320
+    """Longest side of the canonical picture, at most."""
+    patch_width: int = 160
+    """Width of the lip patch in canonical space, in pixels, at most; smaller faces take fewer."""
+    depth_steps: int = 150
+    """Optimiser steps that refine the depth of the head; 0 keeps the depth of the face mesh."""
+    picture_crf: float = 14.0
+    """Quality of the kept picture (H.264 constant rate factor: lower is better and larger)."""
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the named losses; 0 turns one off."""
+
+    colour: float = 1.0
+    """Absolute colour difference of the lip patch, weighted where this person moves."""
+    gradient: float = 0.5
+    """Absolute difference of the patch's horizontal and vertical differences: sharp teeth and lip edges."""
+    shape: float = 1.0
+    """Squared error of the lip shape that is read from speech."""
+    steady: float = 0.2
+    """Squared error of the lip shape's change from frame to frame."""
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Sizes of the networks."""
+
+    code_size: int = 64
+    """Numbers in the speech code of a moment."""
+    past_seconds: float = 0.4
+    """Sound before the moment that the speech encoder hears."""
+    ahead_seconds: float = 0.2
+    """Sound after the moment that the speech encoder hears: the delay of live speech."""
+    encoder_width: int = 128
+    """Channels of the speech encoder."""
+    shape_size: int = 8
+    """Principal components of the lip shape."""
+    field_width: int = 48
+    """Channels of the lip field's feature grid."""
+    field_cells: tuple[int, int] = (18, 24)
+    """Rows and columns of the lip field's speech-driven feature grid."""
+    point_width: int = 48
+    """Width of the network that turns the features of a point into a colour."""
+    blend_width: int = 16
+    """Channels of the Blend-Net's first level."""
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How an avatar is trained."""
+
+    minutes: float = 15.0
+    """Time that training may take on this machine; the schedule is fitted into it."""
+    steps: int | None = None
+    """Exact number of optimiser steps instead of a time; None fits the schedule into the minutes."""
+    hold_out: float | None = None
+    """Share of the footage that is never trained on; None: every tenth take, or the last 10 % if there are fewer than ten; 0: nothing."""
+    batch: int = 16
+    """Frames in a step."""
+    window: int = 48
+    """Side of the square of patch positions that is drawn from each frame in a step."""
+    learning_rate: float = 2e-3
+    """Peak learning rate."""
+    blend_share: float = 0.2
+    """Share of the time that goes to the Blend-Net."""
+    save_seconds: float = 20.0
+    """Time between two savings of the state that resuming takes up."""
+    base_seconds: float = 60.0
+    """Footage, at most, that the avatar carries to speak over."""
+    seed: int = 0
+    """Seed of every random choice."""
+    device: str = "auto"
+    """`auto`, `cpu` or `cuda`."""
+    precision: str = "auto"
+    """`auto` (a timed probe decides), `fp32` or `bf16`."""
+    losses: LossWeights = field(default_factory=LossWeights)
+    """Weights of the losses."""
+    model: ModelSettings = field(default_factory=ModelSettings)
+    """Sizes of the networks."""
+
+
+@dataclass(frozen=True)
+class SpeakSettings:
+    """How an avatar speaks."""
+
+    take: str | None = None
+    """Base take to speak over; None: the longest that the avatar carries."""
+    start: float = 0.0
+    """Second of the base take to begin at."""
+    crf: float = 18.0
+    """Quality of the written picture (H.264 constant rate factor: lower is better and larger)."""
+    device: str = "auto"
+    """`auto`, `cpu` or `cuda`."""
+    precision: str = "auto"
+    """`auto` (a timed probe decides), `fp32` or `bf16`."""
+
+
+def to_plain(settings: Any) -> dict[str, Any]:
+    """Turn a settings dataclass into plain JSON values."""
+    return dataclasses.asdict(settings)
+
+
+def from_plain(kind: type[S], plain: Mapping[str, Any]) -> S:
+    """Read a settings dataclass back from JSON values; unknown names are an error, missing ones take the default."""
+    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(plain) - set(fields))
+    if unknown:
+        raise SettingsError(f"unknown setting {unknown[0]!r} in saved {kind.__name__}; update speech2lip or remove it")
+    values: dict[str, Any] = {}
+    for name, value in plain.items():
+        default = fields[name].default_factory() if callable(fields[name].default_factory) else fields[name].default
+        if dataclasses.is_dataclass(default) and isinstance(value, Mapping):
+            value = from_plain(type(default), value)
+        values[name] = tuple(value) if isinstance(default, tuple) else value
+    return kind(**values)

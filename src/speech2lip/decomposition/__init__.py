@@ -1,0 +1,1 @@
+"""VIDEO -> FOOTAGE: hold the head still, so that what moves is the lips."""

@@ -1,0 +1,129 @@
+"""Face landmarks of every frame; the only file that imports mediapipe."""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speech2lip.conventions import LANDMARK_COUNT
+from speech2lip.errors import MissingExtra
+
+Points = NDArray[np.float32]
+
+# Names of places on the face, as indices into the 478-point mesh (MediaPipe face mesh topology).
+OUTER_EYE_CORNERS = (33, 263)
+MOUTH_CORNERS = (61, 291)
+INNER_LIPS = ((13, 14), (82, 87), (312, 317))
+"""Pairs (upper, lower) whose mean distance is the lip opening."""
+EYE_LIDS = ((159, 145), (386, 374))
+LIPS_OUTER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
+LIPS_INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
+LIPS = LIPS_OUTER + LIPS_INNER
+CHIN = (152, 148, 377, 176, 400)
+NOSE_TIP = 1
+SUBNASALE = 2
+JAW_LINE = (132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361)
+"""From below one ear over the chin to below the other."""
+FACE_OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152,
+             148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)  # fmt: skip
+RIGID = (10, 67, 69, 104, 108, 109, 151, 297, 299, 333, 337, 338, 9, 8, 168, 6, 197, 195,  # forehead, nose bridge
+         21, 54, 103, 127, 162, 139, 71, 68, 251, 284, 332, 356, 389, 368, 301, 298,  # temples
+         116, 117, 118, 111, 345, 346, 347, 340, 143, 372, 34, 264, 227, 447,  # cheekbones
+         33, 263, 130, 359, 188, 412, 174, 399, 196, 419, 122, 351)  # fmt: skip
+"""Points that speech does not move: no lids, brows, lips or jaw."""
+
+
+class LandmarkDetector:
+    """Finds 478 landmarks of one face in successive frames of a take.
+
+    Use as a context manager, one per take: the detector follows the face from frame to frame.
+    """
+
+    def __init__(self, *, enlarge_below: int = 0) -> None:
+        """Args: enlarge_below: faces narrower than this many pixels are enlarged first; 0 never."""
+        os.environ.setdefault("GLOG_minloglevel", "2")
+        try:
+            import mediapipe
+        except ImportError as error:
+            raise MissingExtra(
+                "preparing footage needs mediapipe (Python 3.10 to 3.12): pip install mediapipe==0.10.21"
+            ) from error
+        self._enlarge_below = enlarge_below
+        self._factor = 1.0
+        self._mesh: Any = mediapipe.solutions.face_mesh.FaceMesh(
+            static_image_mode=False, max_num_faces=1, refine_landmarks=True,
+            min_detection_confidence=0.5, min_tracking_confidence=0.5,
+        )  # fmt: skip
+
+    def __enter__(self) -> LandmarkDetector:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._mesh.close()
+
+    def detect(self, rgb: NDArray[np.uint8]) -> Points | None:
+        """Find the landmarks of a frame.
+
+        Args:
+            rgb: [H, W, 3].
+
+        Returns:
+            [478, 3]: x, y in pixels and z in pixels relative to the head's centre, away from the camera positive;
+            None where no face is found.
+        """
+        points = self._detect_at(rgb, self._factor)
+        if points is None and self._factor == 1.0 and self._enlarge_below and rgb.shape[1] < 2 * self._enlarge_below * 2:
+            points = self._detect_at(rgb, 2.0)
+        if points is not None:
+            self._factor = self._enlargement(points)
+        return points
+
+    def _detect_at(self, rgb: NDArray[np.uint8], factor: float) -> Points | None:
+        if factor != 1.0:
+            import cv2
+
+            size = (round(rgb.shape[1] * factor), round(rgb.shape[0] * factor))
+            rgb_large = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+        else:
+            rgb_large = rgb
+        faces = self._mesh.process(rgb_large).multi_face_landmarks
+        if not faces:
+            return None
+        points = np.array([(p.x, p.y, p.z) for p in faces[0].landmark], np.float32)
+        if points.shape != (LANDMARK_COUNT, 3):
+            return None
+        height, width = rgb.shape[:2]
+        return points * np.array([width, height, width], np.float32)
+
+    def _enlargement(self, points: Points) -> float:
+        width = float(np.ptp(points[:, 0]))
+        return 2.0 if 0 < width < self._enlarge_below else 1.0
+
+
+def lip_opening(points: Points) -> NDArray[np.float32]:
+    """Return the distance between the inner lips over that between the outer eye corners.
+
+    Args:
+        points: [..., 478, 2 or 3] in pixels; only x and y are used.
+
+    Returns:
+        [...] in eye units.
+    """
+    gaps = [np.linalg.norm(points[..., a, :2] - points[..., b, :2], axis=-1) for a, b in INNER_LIPS]
+    left, right = OUTER_EYE_CORNERS
+    scale = np.linalg.norm(points[..., left, :2] - points[..., right, :2], axis=-1)
+    opening: NDArray[np.float32] = (np.mean(gaps, axis=0) / np.maximum(scale, 1e-6)).astype(np.float32)
+    return opening
+
+
+def eye_opening(points: Points) -> NDArray[np.float32]:
+    """Return the mean distance between the lids over that between the outer eye corners; [...] in eye units."""
+    gaps = [np.linalg.norm(points[..., a, :2] - points[..., b, :2], axis=-1) for a, b in EYE_LIDS]
+    left, right = OUTER_EYE_CORNERS
+    scale = np.linalg.norm(points[..., left, :2] - points[..., right, :2], axis=-1)
+    opening: NDArray[np.float32] = (np.mean(gaps, axis=0) / np.maximum(scale, 1e-6)).astype(np.float32)
+    return opening
