@@ -1,0 +1,1 @@
+"""The edge of the system: pictures and sound in and out."""

@@ -1,0 +1,80 @@
+"""One decoded or coded picture: orientation, pixel shape and colour."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace, Interpolation
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from av.video.reformatter import VideoReformatter
+
+Picture = np.ndarray[Any, np.dtype[np.uint8]]
+
+BT709 = 1
+"""Code of BT.709 for matrix, primaries and transfer (ITU-T H.273)."""
+
+_HD_HEIGHT = 720
+"""From here on players take untagged pictures for BT.709, below for BT.601."""
+
+_UNSPECIFIED = 2
+"""Code of an untagged colour matrix (ITU-T H.273)."""
+
+
+def rgb_from_frame(frame: av.VideoFrame, reformatter: VideoReformatter, *, aspect: Fraction | None) -> Picture:
+    """A decoded frame as people see it: RGB uint8 [H, W, 3], upright, square pixels, even size, contiguous.
+
+    `aspect` is the width of a stored pixel over its height.
+    """
+    width = max(2, round(frame.width * aspect)) if aspect else frame.width
+    scaled = reformatter.reformat(
+        frame,
+        width=width,
+        format="rgb24",
+        src_colorspace=_matrix(frame),
+        interpolation=Interpolation.BICUBIC if width != frame.width else Interpolation.BILINEAR,
+    )
+    rgb = _upright(scaled.to_ndarray(), _display_matrix(frame))
+    height, width = (size // 2 * 2 for size in rgb.shape[:2])
+    return np.ascontiguousarray(rgb[:height, :width])
+
+
+def frame_from_rgb(rgb: Picture, reformatter: VideoReformatter) -> av.VideoFrame:
+    """An RGB picture as BT.709 yuv420p in video range, converted and tagged (a tag alone shifts every colour)."""
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+    coded = reformatter.reformat(
+        frame, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+    )
+    coded.colorspace = BT709
+    coded.color_range = ColorRange.MPEG
+    return coded
+
+
+def _matrix(frame: av.VideoFrame) -> Colorspace | None:
+    if frame.colorspace != _UNSPECIFIED:
+        return None
+    return Colorspace.ITU709 if frame.height >= _HD_HEIGHT else Colorspace.ITU601
+
+
+def _display_matrix(frame: av.VideoFrame) -> np.ndarray[Any, np.dtype[np.int32]] | None:
+    for data in frame.side_data:
+        if data.type.name == "DISPLAYMATRIX":
+            return np.frombuffer(bytes(data)[:36], dtype=np.int32)
+    return None
+
+
+def _upright(rgb: Picture, matrix: np.ndarray[Any, np.dtype[np.int32]] | None) -> Picture:
+    """Apply the linear part (a b / c d) of a display matrix, x' = a x + c y, y' = b x + d y, to the nearest quarter turn."""
+    if matrix is None:
+        return rgb
+    a, b, c, d = (int(matrix[place]) for place in (0, 1, 3, 4))
+    if abs(a) >= abs(b):
+        flip_x, flip_y = a < 0, d < 0
+    else:
+        rgb = rgb.transpose(1, 0, 2)
+        flip_x, flip_y = c < 0, b < 0
+    return rgb[:: -1 if flip_y else 1, :: -1 if flip_x else 1]

@@ -1,0 +1,210 @@
+"""Pictures and sound out to a video file that appears whole or not at all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import av
+import numpy as np
+import soxr
+from av.video.reformatter import ColorRange, VideoReformatter
+
+from ..errors import OutputError
+from ..storage import output_error, write_atomically
+from .picture import BT709, Picture, frame_from_rgb
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from av.audio.stream import AudioStream
+    from av.container import OutputContainer
+    from av.video.stream import VideoStream
+    from typing_extensions import Self
+
+SUFFIXES = (".mp4", ".mkv", ".mov")
+
+_METADATA = {"title", "artist", "album", "comment", "description", "synopsis", "copyright", "genre", "date", "keywords"}
+"""Keys that every one of the containers keeps."""
+
+_AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
+"""ISO/IEC 14496-3, table 1.18; sound of another rate is resampled to 48 kHz."""
+
+_CLOCK = 90_000
+"""Least ticks a second of the picture's clock, so that uneven frame times survive (mkv keeps whole milliseconds)."""
+
+
+class VideoWriter:
+    """Writes H.264 and AAC; the file takes its name only when the `with` block ends well.
+
+    Hand over pictures and sound by turns (not all of one first) and memory stays flat whatever the length.
+
+    Args:
+        fps: Frames per second where `write` is not told the time of a frame.
+        sample_rate: Of the sound; None writes a silent file.
+        gop: Frames from one key frame to the next; a second where it is None.
+        metadata: Told of the file: title, comment, description, copyright and the like.
+
+    Raises:
+        OutputError: the name is no mp4, mkv or mov, the folder is missing or not writable, the file exists and
+            `overwrite` is off, or the disk is full.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        width: int,
+        height: int,
+        fps: Fraction,
+        sample_rate: int | None = None,
+        channels: int = 1,
+        quality_crf: int = 18,
+        preset: str = "veryfast",
+        gop: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+        overwrite: bool = False,
+    ) -> None:
+        if path.suffix.lower() not in SUFFIXES:
+            raise OutputError(f"Cannot write {path}: a video's name ends in {', '.join(SUFFIXES)}.")
+        if width % 2 or height % 2:
+            raise ValueError(f"width and height must be even, not {width} x {height}")
+        unknown = set(metadata or {}) - _METADATA
+        if unknown:
+            raise ValueError(f"metadata of a video cannot hold {sorted(unknown)}; known are {sorted(_METADATA)}")
+        self.path = path
+        self._fps = Fraction(fps).limit_denominator(1001)
+        self._settings = {"crf": str(quality_crf), "preset": preset}
+        self._gop = gop or max(1, round(self._fps))
+        self._size = (width, height)
+        self._sound = (sample_rate, channels)
+        self._metadata = dict(metadata or {})
+        self._place: AbstractContextManager[Path] = write_atomically(path, overwrite=overwrite)
+        self._reformatter = VideoReformatter()
+        self._last_tick = -1
+        self._frames = 0
+        self._samples = 0
+
+    def __enter__(self) -> Self:
+        temporary = self._place.__enter__()
+        try:
+            self._container = self._open(temporary)
+        except BaseException as error:
+            self._place.__exit__(type(error), error, error.__traceback__)
+            raise self._told(error) from error
+        return self
+
+    def write(self, rgb: Picture, *, time: float | None = None) -> None:
+        """Write one picture, uint8 [H, W, 3], at `time` seconds or one frame after the one before."""
+        width, height = self._size
+        if rgb.shape != (height, width, 3) or rgb.dtype != np.uint8:
+            raise ValueError(f"expected uint8 [{height}, {width}, 3], got {rgb.dtype} {list(rgb.shape)}")
+        tick = self._frames * self._ticks_per_frame if time is None else round(time * self._ticks_per_second)
+        if tick <= self._last_tick:
+            raise ValueError(f"frame {self._frames} at {time} s is not later than the one before it")
+        frame = frame_from_rgb(rgb, self._reformatter)
+        frame.pts, frame.time_base = tick, Fraction(1, self._ticks_per_second)
+        self._last_tick = tick
+        self._frames += 1
+        self._mux(self._video, frame)
+
+    def write_sound(self, block: np.ndarray[Any, np.dtype[np.float32]]) -> None:
+        """Write the next samples, float32 [S] or [S, channels] in [-1, 1]."""
+        if self._audio is None:
+            raise ValueError("this file was opened without sound; give a sample_rate")
+        channels = self._sound[1]
+        samples = block.reshape(-1, 1) if block.ndim == 1 else block
+        if samples.shape[1] not in (1, channels):
+            raise ValueError(f"expected [S, {channels}], got {list(block.shape)}")
+        self._write_samples(np.repeat(samples, channels // samples.shape[1], axis=1), last=False)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            try:
+                self._finish()
+            except BaseException as fault:
+                error = self._told(fault)
+                self._abandon(error)
+                raise error from fault
+            self._place.__exit__(None, None, None)
+        else:
+            self._abandon(error)
+
+    def _open(self, temporary: Path) -> OutputContainer:
+        options = {"movflags": "+faststart"} if temporary.suffix.lower() != ".mkv" else {}
+        container = av.open(str(temporary), "w", options=options)
+        container.metadata.update(self._metadata)
+        self._video = self._video_stream(container)
+        rate, channels = self._sound
+        self._audio = None if rate is None else self._audio_stream(container, rate, channels)
+        return container
+
+    def _video_stream(self, container: OutputContainer) -> VideoStream:
+        # A whole number of ticks a frame, so that the file's average rate is the rate that was asked for.
+        self._ticks_per_second = self._fps.numerator * math.ceil(_CLOCK / self._fps.numerator)
+        self._ticks_per_frame = int(self._ticks_per_second / self._fps)
+        stream = container.add_stream("libx264", rate=self._fps, options=self._settings)
+        stream.width, stream.height = self._size
+        stream.pix_fmt = "yuv420p"
+        stream.time_base = Fraction(1, self._ticks_per_second)
+        context = stream.codec_context
+        context.time_base = stream.time_base
+        context.gop_size = self._gop
+        context.colorspace = context.color_primaries = context.color_trc = BT709
+        context.color_range = ColorRange.MPEG
+        return stream
+
+    def _audio_stream(self, container: OutputContainer, rate: int, channels: int) -> AudioStream:
+        coded_rate = rate if rate in _AAC_RATES else 48_000
+        self._resampler = None
+        if coded_rate != rate:
+            self._resampler = soxr.ResampleStream(rate, coded_rate, channels, dtype="float32")
+        stream = container.add_stream("aac", rate=coded_rate, layout="stereo" if channels == 2 else "mono")
+        stream.codec_context.bit_rate = min(128_000, 5 * coded_rate) * channels
+        return stream
+
+    def _write_samples(self, samples: np.ndarray[Any, np.dtype[np.float32]], *, last: bool) -> None:
+        assert self._audio is not None
+        if self._resampler is not None:
+            samples = self._resampler.resample_chunk(np.ascontiguousarray(samples), last=last)
+        if not len(samples):
+            return
+        planes = np.ascontiguousarray(samples.T, dtype=np.float32)
+        frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout=self._audio.layout.name)
+        frame.sample_rate = self._audio.rate
+        frame.pts, frame.time_base = self._samples, Fraction(1, self._audio.rate)
+        self._samples += len(samples)
+        self._mux(self._audio, frame)
+
+    def _mux(self, stream: Any, frame: Any) -> None:
+        try:
+            for packet in stream.encode(frame):
+                self._container.mux(packet)
+        except OSError as error:
+            raise self._told(error) from error
+
+    def _finish(self) -> None:
+        if not self._frames:
+            raise ValueError(f"no picture was written to {self.path}")
+        self._mux(self._video, None)
+        if self._audio is not None:
+            if self._resampler is not None:
+                self._write_samples(np.zeros((0, self._sound[1]), np.float32), last=True)
+            self._mux(self._audio, None)
+        self._container.close()
+
+    def _abandon(self, error: BaseException) -> None:
+        try:
+            self._container.close()
+        except (OSError, av.error.FFmpegError):
+            pass  # the file goes anyway, and `error` is the one to tell
+        self._place.__exit__(type(error), error, error.__traceback__)
+
+    def _told(self, error: BaseException) -> BaseException:
+        return (output_error(error, self.path) or error) if isinstance(error, OSError) else error
