@@ -21,6 +21,10 @@ BT709 = 1
 _HD_HEIGHT = 720
 """From here on players take untagged pictures for BT.709, below for BT.601."""
 
+_EXACTLY = Interpolation.BICUBIC.value | 0x2000 | 0x4000 | 0x40000
+"""Bicubic, chroma at full width in and out, exact rounding (flags of ffmpeg's scaler, by number because older releases of
+PyAV do not name them). Without them each pass darkens by 1 to 2 levels."""
+
 _UNSPECIFIED = 2
 """Code of an untagged colour matrix (ITU-T H.273)."""
 
@@ -36,7 +40,8 @@ def rgb_from_frame(frame: av.VideoFrame, reformatter: VideoReformatter, *, aspec
         width=width,
         format="rgb24",
         src_colorspace=_matrix(frame),
-        interpolation=Interpolation.BICUBIC if width != frame.width else Interpolation.BILINEAR,
+        src_color_range=frame.color_range or None,
+        interpolation=_EXACTLY,
     )
     rgb = _upright(scaled.to_ndarray(), _display_matrix(frame))
     height, width = (size // 2 * 2 for size in rgb.shape[:2])
@@ -47,7 +52,11 @@ def frame_from_rgb(rgb: Picture, reformatter: VideoReformatter) -> av.VideoFrame
     """An RGB picture as BT.709 yuv420p in video range, converted and tagged (a tag alone shifts every colour)."""
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
     coded = reformatter.reformat(
-        frame, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        frame,
+        format="yuv420p",
+        dst_colorspace=Colorspace.ITU709,
+        dst_color_range=ColorRange.MPEG,
+        interpolation=_EXACTLY,
     )
     coded.colorspace = BT709
     coded.color_range = ColorRange.MPEG

@@ -63,7 +63,7 @@ class VideoWriter:
         fps: Fraction,
         sample_rate: int | None = None,
         channels: int = 1,
-        quality_crf: int = 18,
+        quality_crf: float = 18.0,
         preset: str = "veryfast",
         gop: int | None = None,
         metadata: Mapping[str, str] | None = None,

@@ -1,0 +1,242 @@
+"""Sound of any file in, as a stream of bounded memory or as one wave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import av
+import numpy as np
+import soxr
+
+from ..conventions import SAMPLE_RATE
+from ..errors import SoundError, Speech2LipError
+from .video import VideoReader
+
+if TYPE_CHECKING:
+    from av.audio.frame import AudioFrame
+    from av.container import InputContainer
+
+Samples = np.ndarray[Any, np.dtype[np.float32]]
+
+QUIETEST_SPEECH = -55.0
+"""Decibels below full scale (root mean square of the loud moments) under which nobody is heard speaking."""
+
+STEADIEST_SPEECH = 3.0
+"""Decibels between loud and quiet moments: speech has far more, a steady noise or tone less."""
+
+_MOMENT = 0.02
+_STEADY_SECONDS = 2.0
+_LONGEST_GAP = 600.0
+
+
+class SoundReader:
+    """Reads the sound of any sound or video file in blocks of about a second, however long the file is.
+
+    In a file with moving pictures sample 0 is at the first picture's time: sound that starts later is preceded by
+    silence, sound from before is cut. Gaps in the recording become silence, so that sound and picture stay together.
+
+    Raises:
+        SoundError: no such file, no sound in it, an empty one, or none that can be decoded.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.broken_packets = 0
+        """Packets of the latest pass that could not be decoded."""
+        with _open(path) as container:
+            stream = container.streams.audio[0]
+            self.sample_rate: int = stream.codec_context.sample_rate
+            """Samples per second."""
+            self.channels: int = min(2, stream.codec_context.layout.nb_channels or 1)
+            """1 or 2; more are mixed down to 2."""
+            self.seconds: float | None = container.duration / av.time_base if container.duration else None
+            """Length as the file tells it."""
+            pictures = any(not s.disposition & av.stream.Disposition.attached_pic for s in container.streams.video)
+        if self.sample_rate <= 0:
+            raise SoundError(f"{path} has sound that cannot be decoded. Convert it to WAV.")
+        self._origin = _first_picture(path) if pictures else None
+
+    def __iter__(self) -> Iterator[Samples]:
+        """Yield blocks float32 [S, channels] in [-1, 1] at `sample_rate`."""
+        pending: list[Samples] = []
+        waiting = 0
+        total = 0
+        for piece in self._pieces():
+            pending.append(piece)
+            waiting += len(piece)
+            if waiting >= self.sample_rate:
+                yield _finite(np.concatenate(pending), self.path)
+                total, waiting = total + waiting, 0
+                pending.clear()
+        if waiting:
+            yield _finite(np.concatenate(pending), self.path)
+        if total + waiting == 0:
+            reason = "cannot be decoded" if self.broken_packets else "is empty"
+            raise SoundError(f"The sound of {self.path} {reason}. Give a file with somebody speaking.")
+
+    def _pieces(self) -> Iterator[Samples]:
+        """Decoded sound in its place on the timeline: silence in gaps, nothing before the origin."""
+        position = 0
+        origin = self._origin
+        for frame in self._frames():
+            samples = np.ascontiguousarray(frame.to_ndarray().T)
+            if frame.pts is not None and frame.time_base is not None:
+                start = float(frame.pts * frame.time_base)
+                origin = start if origin is None else origin
+                late = round((start - origin) * self.sample_rate) - position
+                # Stamps of most files are rounded: only a real gap, or a start away from the origin, counts.
+                if late > (0 if position == 0 else self.sample_rate // 20):
+                    yield from self._silence(late)
+                    position += late
+                elif late < 0 and position == 0:
+                    samples = samples[-late:]
+            position += len(samples)
+            if len(samples):
+                yield samples
+
+    def _silence(self, length: int) -> Iterator[Samples]:
+        if length > _LONGEST_GAP * self.sample_rate:
+            minutes = length / self.sample_rate / 60
+            raise SoundError(f"{self.path} has a gap of {minutes:.0f} minutes in its sound. Is the file damaged?")
+        for start in range(0, length, self.sample_rate):
+            yield np.zeros((min(self.sample_rate, length - start), self.channels), np.float32)
+
+    def _frames(self) -> Iterator[AudioFrame]:
+        self.broken_packets = 0
+        with _open(self.path) as container:
+            layout = "stereo" if self.channels == 2 else "mono"
+            resampler = av.AudioResampler(format="fltp", layout=layout, rate=self.sample_rate)
+            for frame in self._decode(container):
+                yield from resampler.resample(frame)
+            yield from resampler.resample(None)
+
+    def _decode(self, container: InputContainer) -> Iterator[AudioFrame]:
+        stream = container.streams.audio[0]
+        packets = container.demux(stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.error.FFmpegError:  # the file ends in the middle of something
+                self.broken_packets += 1
+                packet = None
+            try:
+                yield from stream.decode(packet)
+            except av.error.EOFError:
+                return
+            except av.error.FFmpegError:
+                self.broken_packets += 1
+            if packet is None:
+                return
+
+
+def resample_blocks(blocks: Iterable[Samples], from_rate: int, to_rate: int = SAMPLE_RATE) -> Iterator[Samples]:
+    """Turn blocks [S, C] or [S] at one rate into mono blocks float32 [S] at another; the same as in one piece."""
+    if from_rate == to_rate:
+        yield from map(_mono, blocks)
+        return
+    resampler = soxr.ResampleStream(from_rate, to_rate, 1, dtype="float32")
+    for block in blocks:
+        out = resampler.resample_chunk(_mono(block), last=False)
+        if len(out):
+            yield out
+    yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def read_wave(path: Path, *, sample_rate: int = SAMPLE_RATE) -> Samples:
+    """Read the whole sound of a sound or video file as a mono wave, float32 [S] in [-1, 1].
+
+    Sample 0 is at the first picture of a video.
+
+    Raises:
+        SoundError: as `SoundReader`.
+    """
+    reader = SoundReader(path)
+    wave = np.concatenate(list(resample_blocks(reader, reader.sample_rate, sample_rate)))
+    return np.clip(wave, -1.0, 1.0)
+
+
+@dataclass(frozen=True)
+class SpeechLevel:
+    """How loud a sound is, in decibels below full scale (root mean square of moments of 20 ms)."""
+
+    loud: float
+    """Level that 5 % of the moments exceed."""
+    quiet: float
+    """Level that 95 % of the moments exceed."""
+    seconds: float
+    """Length of the sound."""
+
+
+def speech_level(path: Path) -> SpeechLevel:
+    """Measure a sound file of any length in one pass."""
+    reader = SoundReader(path)
+    moment = max(1, round(_MOMENT * reader.sample_rate))
+    powers: list[np.ndarray[Any, Any]] = []
+    samples = 0
+    for block in reader:
+        samples += len(block)
+        mono = _mono(block)
+        whole = len(mono) // moment * moment
+        pieces = mono[:whole].reshape(-1, moment) if whole else mono[None]
+        powers.append(np.square(pieces, dtype=np.float64).mean(axis=1))
+    decibels = 10 * np.log10(np.concatenate(powers) + 1e-12)
+    quiet, loud = np.percentile(decibels, [5, 95])
+    return SpeechLevel(loud=float(loud), quiet=float(quiet), seconds=samples / reader.sample_rate)
+
+
+def check_speech(path: Path) -> SpeechLevel:
+    """Raise SoundError where nobody can be heard speaking: silence, or a noise that never changes.
+
+    A check of levels only: it does not tell speech from music.
+    """
+    level = speech_level(path)
+    if level.loud < QUIETEST_SPEECH:
+        raise SoundError(
+            f"Nobody is heard in {path}: its loud parts are at {level.loud:.0f} dB, speech needs {QUIETEST_SPEECH:.0f} dB. "
+            "Check the recording, or make it louder."
+        )
+    if level.seconds > _STEADY_SECONDS and level.loud - level.quiet < STEADIEST_SPEECH:
+        raise SoundError(
+            f"{path} holds a steady noise and no speech (it varies by {level.loud - level.quiet:.1f} dB). "
+            "Give a recording of somebody speaking."
+        )
+    return level
+
+
+def _mono(block: Samples) -> Samples:
+    return block if block.ndim == 1 else block.mean(axis=1, dtype=np.float32)
+
+
+def _finite(block: Samples, path: Path) -> Samples:
+    if not np.isfinite(block).all():
+        raise SoundError(f"{path} has samples that are no numbers. Convert it to 16-bit WAV.")
+    return block
+
+
+def _first_picture(path: Path) -> float | None:
+    try:
+        return VideoReader(path).first_time()
+    except Speech2LipError:
+        return None  # no moving picture to keep in step with
+
+
+def _open(path: Path) -> InputContainer:
+    if not path.exists():
+        raise SoundError(f"There is no file {path}.")
+    if path.is_dir():
+        raise SoundError(f"{path} is a folder. Give one sound file.")
+    if path.stat().st_size == 0:
+        raise SoundError(f"{path} is empty. Give a file with somebody speaking.")
+    try:
+        container = av.open(str(path), metadata_errors="replace")
+    except av.error.PermissionError as error:
+        raise SoundError(f"{path} cannot be read: permission denied.") from error
+    except (av.error.FFmpegError, OSError) as error:
+        raise SoundError(f"{path} is not a sound file that can be read. Give wav, flac, mp3, m4a, ogg or a video.") from error
+    if not container.streams.audio:
+        container.close()
+        raise SoundError(f"{path} has no sound in it. Give a file with somebody speaking.")
+    return container
