@@ -1,0 +1,34 @@
+"""Train a talking-head avatar of one person from a short video, then let it speak any sound file."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .journey import demo
+    from .machine import doctor
+    from .presenter import present
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "demo": "journey",
+    "doctor": "machine",
+    "present": "presenter",
+}
+"""Public name -> module that holds it. They are imported on first use, so that `import speech2lip` stays instant."""
+
+__all__ = ["__version__", "demo", "doctor", "present"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'speech2lip' has no attribute {name!r}")
+    value = getattr(import_module(f".{_PUBLIC[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,85 @@
+"""The command line: parse, call one public function, print."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+COMMANDS = {
+    "prepare": "learn the head of one person from videos: footage",
+    "train": "make an avatar from footage, or straight from videos",
+    "speak": "let an avatar speak a sound file",
+    "evaluate": "measure an avatar on footage that it has not seen",
+    "demo": "the whole journey on a made presenter",
+    "present": "write videos of the made presenter, with the truth about them",
+    "doctor": "tell what this machine has and what is missing",
+}
+"""Name -> what it does; the command's module has the same name."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code: 0 well, 1 a fault that the user can mend, 2 wrong usage, 130 stopped."""
+    # Before anything imports torch: waiting OpenMP threads that spin make training ten times slower as soon as another
+    # process wants one of the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from ..errors import Speech2LipError
+
+    try:
+        return run(list(sys.argv[1:] if arguments is None else arguments))
+    except Speech2LipError as error:
+        print(f"speech2lip: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("speech2lip: stopped; the same command again goes on from what was finished", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output (`| head`) has gone; keep Python from complaining once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def run(arguments: list[str]) -> int:
+    """Find the command, parse its arguments and run it."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    name, *rest = arguments
+    if name in ("-v", "--version"):
+        from .. import __version__
+
+        print(f"speech2lip {__version__}")
+        return 0
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"Did you mean `{close[0]}`?" if close else "`speech2lip --help` lists them."
+        print(f"speech2lip: there is no command {name!r}. {hint}", file=sys.stderr)
+        return 2
+    import tyro
+
+    module = import_module(f".{name}", __name__)
+    config = (tyro.conf.FlagCreatePairsOff,)
+    try:
+        parsed = tyro.cli(module.Arguments, prog=f"speech2lip {name}", args=rest, config=config)
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else 2
+    code = module.run(parsed)
+    return int(code or 0)
+
+
+def usage() -> str:
+    """The text of `speech2lip --help`."""
+    lines = [f"  {name:<10}{what}" for name, what in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: speech2lip COMMAND ...",
+            "",
+            "Train a talking-head avatar of one person from a short video, then let it speak any sound file.",
+            "",
+            *lines,
+            "",
+            "`speech2lip COMMAND --help` tells more; `speech2lip --version` the version.",
+        ]
+    )

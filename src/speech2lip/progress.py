@@ -1,0 +1,120 @@
+"""How far long work is and how much time is left: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sized
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from typing_extensions import Self
+
+T = TypeVar("T")
+
+_REDRAW_SECONDS = 0.2
+_LINE_SECONDS = 10.0
+
+_active: Progress | None = None
+
+
+class Progress:
+    """Shows one piece of work while its `with` block runs; work inside other work stays silent.
+
+    Args:
+        label: What is being done.
+        total: The size of the work; `done` grows to it.
+        unit: What `total` counts.
+    """
+
+    def __init__(self, label: str, *, total: float, unit: str = "") -> None:
+        self.label = label
+        self.total = total
+        self.unit = unit
+        self.done = 0.0
+        self._bar: Bar | None = None
+        self._shown = False
+
+    def __enter__(self) -> Self:
+        global _active
+        self._began = self._told = time.monotonic()
+        if _active is None:
+            _active = self
+            self._shown = True
+            if sys.stderr.isatty():
+                self._bar = _start_bar(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        global _active
+        if _active is self:
+            _active = None
+        if self._bar is not None:
+            if kind is None:
+                self._bar.update(self._bar.task_ids[0], completed=self.total)
+            self._bar.stop()
+
+    def set(self, done: float) -> None:
+        """Say how much is done, in units of `total`."""
+        self.done = done
+        now = time.monotonic()
+        if self._bar is not None:
+            if now - self._told > _REDRAW_SECONDS:
+                self._told = now
+                self._bar.update(self._bar.task_ids[0], completed=done, refresh=True)
+        elif self._shown and now - self._told > _LINE_SECONDS:
+            self._told = now
+            print(self.line(now - self._began), file=sys.stderr, flush=True)
+
+    def advance(self, amount: float = 1.0) -> None:
+        """Say that `amount` more is done."""
+        self.set(self.done + amount)
+
+    def line(self, seconds: float) -> str:
+        """The state as plain text, `seconds` after the beginning."""
+        share = min(1.0, self.done / self.total) if self.total else 1.0
+        left = f", {_clock(seconds * (1 - share) / share)} left" if share > 0 else ""
+        unit = f" {self.unit}" if self.unit else ""
+        return f"{self.label}: {self.done:.0f} of {self.total:.0f}{unit} ({100 * share:.0f} %){left}"
+
+
+def track(items: Iterable[T], label: str, *, total: int | None = None, unit: str = "") -> Iterator[T]:
+    """Yield the items and show how far they are; `total` is needed where they have no length."""
+    if total is None:
+        total = len(items) if isinstance(items, Sized) else 0
+    with Progress(label, total=total, unit=unit) as progress:
+        for item in items:
+            yield item
+            progress.advance()
+
+
+def _start_bar(progress: Progress) -> Bar:
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    bar = Bar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=False),
+        console=Console(stderr=True),
+        # Redrawn from `set`: a thread of its own would take time from the work on a small machine.
+        auto_refresh=False,
+        transient=True,
+    )
+    bar.add_task(progress.label, total=progress.total, unit=progress.unit)
+    bar.start()
+    return bar
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
