@@ -1,0 +1,126 @@
+"""What goes wrong between frames and at the edge of the paste: jitter, flicker, seam."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speech2lip.decomposition.landmarks import OUTER_EYE_CORNERS, RIGID
+from speech2lip.evaluation.mouth_box import Box
+from speech2lip.evaluation.picture import Picture, gradient_energy, luma
+from speech2lip.evaluation.shape import MOUTH_68, Landmarks, mouth_68
+
+Series = NDArray[np.floating[Any]]
+
+SEAM_NOISE = 0.5
+"""Levels; added to both steps of a seam, so that a flat real background does not divide by zero."""
+
+
+def jitter(landmarks: Landmarks) -> float:
+    """Return how much the mouth trembles against the face: in per cent of the eye distance.
+
+    Root mean square of the second difference (a[t-1] - 2 a[t] + a[t+1]) of the 20 mouth points, after each
+    frame was moved, turned and scaled so that the points that speech does not move lie on their mean; so head
+    motion and shaking cameras do not count. Fast speech counts as well, so read it as `jitter_ratio`. NaN
+    without three frames in a row that have a face.
+
+    Args:
+        landmarks: [T, 478, 2 or 3], pixels, of one take, evenly spaced.
+    """
+    mouths = _mouths_on_still_face(landmarks)
+    change = np.abs(mouths[:-2] - 2 * mouths[1:-1] + mouths[2:]) ** 2
+    known = change[np.isfinite(change).all(axis=1)]
+    return 100 * math.sqrt(float(known.mean())) if known.size else math.nan
+
+
+def jitter_ratio(generated: Landmarks, real: Landmarks) -> float:
+    """Return the made video's jitter over the real one's: 1 alike, above 1 trembles, below 1 is too
+    smooth.
+    """
+    floor = jitter(real)
+    return jitter(generated) / floor if floor > 0 else math.nan
+
+
+def box_brightness(frame: Picture, box: Box) -> float:
+    """Return the mean luma in a box, levels; NaN if the box is empty."""
+    inside = luma(_cut(frame, box))
+    return float(inside.mean()) if inside.size else math.nan
+
+
+def box_detail(frame: Picture, box: Box) -> float:
+    """Return the root mean square gradient in a box, levels a pixel; NaN if it has no inner pixel."""
+    inside = _cut(frame, box)
+    return math.sqrt(gradient_energy(inside)) if min(inside.shape[:2]) > 2 else math.nan
+
+
+def flicker(values: Series) -> float:
+    """Return the root mean square second difference of a figure per frame (brightness, detail), its unit.
+
+    The second difference leaves slow changes of light and steady motion out. NaN frames are left out.
+    """
+    change = values[:-2] - 2 * values[1:-1] + values[2:]
+    known = change[np.isfinite(change)]
+    return math.sqrt(float((known.astype(np.float64) ** 2).mean())) if known.size else math.nan
+
+
+def flicker_ratio(generated: Series, real: Series) -> float:
+    """Return the made video's flicker over the real one's: 1 alike, above 1 flickers.
+
+    Args:
+        generated: [T], `box_brightness` (or `box_detail`) of each made frame in the mouth box.
+        real: [T], the same of the real frames, in the same boxes.
+    """
+    floor = flicker(real)
+    return flicker(generated) / floor if floor > 0 else math.nan
+
+
+def seam_step(frame: Picture, mask: NDArray[np.floating[Any]]) -> float:
+    """Return the root mean square step of luma across the mask's border (where it crosses 0.5), levels.
+
+    Args:
+        frame: uint8, [H, W, 3].
+        mask: [H, W] in [0, 1], what was pasted.
+    """
+    grey, inside = luma(frame), mask > 0.5
+    across = np.diff(grey, axis=1)[inside[:, 1:] != inside[:, :-1]]
+    down = np.diff(grey, axis=0)[inside[1:] != inside[:-1]]
+    steps = np.concatenate([across, down])
+    return math.sqrt(float((steps**2).mean())) if steps.size else math.nan
+
+
+def seam_ratio(generated: Picture, real: Picture, mask: NDArray[np.floating[Any]]) -> float:
+    """Return the step across the mask's border over that at the same place in the real frame; 1 no seam.
+
+    NaN without a border. Cannot see: a difference that a wide feather spreads over many pixels (nor do eyes);
+    a border in strong texture, which hides the seam from eyes too.
+    """
+    return (seam_step(generated, mask) + SEAM_NOISE) / (seam_step(real, mask) + SEAM_NOISE)
+
+
+def _cut(frame: Picture, box: Box) -> Picture:
+    x0, y0, x1, y1 = box
+    return frame[y0:y1, x0:x1]
+
+
+def _mouths_on_still_face(landmarks: Landmarks) -> NDArray[np.complex128]:
+    """Return the mouth points as complex numbers in eye distances, the face held still; [T, 20]."""
+    mouths = np.full((len(landmarks), len(MOUTH_68)), np.nan, np.complex128)
+    known = np.isfinite(landmarks).all(axis=(1, 2))
+    if not known.any():
+        return mouths
+    face, mouth = _complex(landmarks[known][:, RIGID]), _complex(mouth_68(landmarks[known]))
+    middle = face.mean(axis=1, keepdims=True)
+    face, mouth = face - middle, mouth - middle
+    mean = face.mean(axis=0)
+    left, right = (RIGID.index(corner) for corner in OUTER_EYE_CORNERS)
+    # One complex number turns and scales each frame's face on to the mean face (least squares).
+    turn = (face.conj() * mean).sum(axis=1) / (np.abs(face) ** 2).sum(axis=1)
+    mouths[known] = mouth * turn[:, None] / np.abs(mean[right] - mean[left])
+    return mouths
+
+
+def _complex(points: NDArray[np.floating[Any]]) -> NDArray[np.complex128]:
+    return np.asarray(points[..., 0] + 1j * points[..., 1], np.complex128)
