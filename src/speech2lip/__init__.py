@@ -17,7 +17,7 @@ _PUBLIC = {
     "doctor": "machine",
     "present": "presenter",
 }
-"""Public name -> module that holds it. They are imported on first use, so that `import speech2lip` stays instant."""
+"""Public name -> module that holds it, imported on first use: `import speech2lip` stays instant."""
 
 __all__ = ["__version__", "demo", "doctor", "present"]
 

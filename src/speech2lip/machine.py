@@ -90,10 +90,14 @@ def _torch() -> list[Check]:
         found = f"{torch.cuda.get_device_name(0)}, {memory:.0f} GiB"
         checks.append(Check("graphics card", True, found, required=False))
     else:
-        checks.append(Check("graphics card", False, "none that torch can use: the processor does all", required=False))
+        checks.append(
+            Check("graphics card", False, "none that torch can use: the processor does all", required=False)
+        )
     flags = _processor_flags()
     fast = sorted(flags & {"amx_bf16", "avx512_bf16"})
-    found = f"in hardware ({', '.join(fast)})" if fast else "not in hardware: training runs in fp32, more slowly"
+    found = (
+        f"in hardware ({', '.join(fast)})" if fast else "not in hardware: training runs in fp32, more slowly"
+    )
     checks.append(Check("bf16", bool(fast), found, required=False))
     passive = os.environ.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE"
     remedy = "export OMP_WAIT_POLICY=PASSIVE before importing torch (the commands do it by themselves)"
@@ -135,7 +139,9 @@ def _coder() -> Check:
 def _room() -> Check:
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     found = f"{free:.1f} GB free in {Path.cwd()}"
-    return Check("room on disk", free >= _ROOM_WANTED, found, required=False, remedy="a few gigabytes are wanted")
+    return Check(
+        "room on disk", free >= _ROOM_WANTED, found, required=False, remedy="a few gigabytes are wanted"
+    )
 
 
 def _cores() -> list[int]:

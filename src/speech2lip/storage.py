@@ -22,7 +22,9 @@ def output_error(error: OSError, path: Path) -> OutputError | None:
     """The one line for a fault of the place written to, or None when the error is about something else."""
     if error.errno in _FULL:
         folder = path.absolute().parent
-        return OutputError(f"No room left while writing {path}: free some space in {folder}, or write elsewhere.")
+        return OutputError(
+            f"No room left while writing {path}: free some space in {folder}, or write elsewhere."
+        )
     if error.errno in _FORBIDDEN:
         return OutputError(f"Cannot write {path}: permission denied. Choose a folder that you may write to.")
     return None
@@ -44,24 +46,28 @@ def check_output(path: Path, *, overwrite: bool = False) -> None:
     """Raise OutputError now if `path` could not be written later: call it before long work."""
     folder = path.absolute().parent
     if not folder.is_dir():
-        raise OutputError(f"Cannot write {path}: the folder {folder} does not exist. Make it first, or choose another.")
+        raise OutputError(
+            f"Cannot write {path}: the folder {folder} does not exist. Make it first, or choose another."
+        )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"Cannot write {path}: the folder {folder} is not writable. Choose another.")
     if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists already. Choose another name, or allow it to be overwritten (--overwrite).")
+        raise OutputError(
+            f"{path} exists already. Choose another name, or allow it to be overwritten (--overwrite)."
+        )
 
 
 def temporary_sibling(path: Path) -> Path:
-    """A hidden, unused name in the folder of `path`, with its suffix, so that a rename into place cannot fail half-way."""
+    """A hidden, unused name beside `path`, with its suffix: renaming it into place is one step."""
     return path.with_name(f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}.part{path.suffix}")
 
 
 @contextmanager
 def write_atomically(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
-    """Yield a temporary path to write to; it takes the name `path` when the block ends well, and vanishes otherwise.
+    """Yield a temporary path to write to; it becomes `path` when the block ends well, and vanishes otherwise.
 
     Raises:
-        OutputError: the folder is missing or not writable, the disk is full, or `path` exists and `overwrite` is off.
+        OutputError: folder missing or not writable, disk full, or `path` exists and `overwrite` is off.
     """
     check_output(path, overwrite=overwrite)
     if path.is_dir():
@@ -78,7 +84,7 @@ def write_atomically(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def new_folder_atomically(path: Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """Yield a temporary folder to fill; it takes the name `path` when the block ends well, and vanishes otherwise.
+    """Yield a temporary folder to fill; it becomes `path` when the block ends well, and vanishes otherwise.
 
     With `overwrite` an existing folder stays in place until the new one is complete.
 
@@ -100,14 +106,14 @@ def new_folder_atomically(path: Path, *, overwrite: bool = False) -> Iterator[Pa
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a JSON object for people to read, whole or not at all; numbers that are not finite are refused."""
+    """Write a JSON object for people to read, whole or not at all; refuse numbers that are not finite."""
     text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     with write_atomically(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def read_json(path: Path, *, error: type[Speech2LipError] = Speech2LipError) -> dict[str, Any]:
-    """Read a JSON object; raise `error` with one line when the file is missing, unreadable or something else."""
+    """Read a JSON object; raise `error` with one line when the file is missing, unreadable or damaged."""
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as fault:

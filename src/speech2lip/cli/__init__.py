@@ -21,9 +21,12 @@ COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code: 0 well, 1 a fault that the user can mend, 2 wrong usage, 130 stopped."""
-    # Before anything imports torch: waiting OpenMP threads that spin make training ten times slower as soon as another
-    # process wants one of the cores.
+    """Run the command line; return the exit code.
+
+    0 is well, 1 a fault that the user can mend, 2 wrong usage, 130 stopped by the user.
+    """
+    # Before anything imports torch: waiting OpenMP threads that spin make training ten times slower as soon
+    # as another process wants one of the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from ..errors import Speech2LipError
 

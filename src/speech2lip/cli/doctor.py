@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Arguments:
-    """Tell what this machine has: versions, devices, optional parts that are missing and how to install them."""
+    """Tell what this machine has: versions, devices, what is missing and how to install it."""
 
 
 def run(arguments: Arguments) -> int:

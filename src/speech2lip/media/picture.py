@@ -22,14 +22,16 @@ _HD_HEIGHT = 720
 """From here on players take untagged pictures for BT.709, below for BT.601."""
 
 _EXACTLY = Interpolation.BICUBIC.value | 0x2000 | 0x4000 | 0x40000
-"""Bicubic, chroma at full width in and out, exact rounding (flags of ffmpeg's scaler, by number because older releases of
-PyAV do not name them). Without them each pass darkens by 1 to 2 levels."""
+"""Bicubic, chroma at full width in and out, exact rounding: without these flags each pass darkens by 1
+to 2 levels. They are ffmpeg's, by number because older releases of PyAV do not name them."""
 
 _UNSPECIFIED = 2
 """Code of an untagged colour matrix (ITU-T H.273)."""
 
 
-def rgb_from_frame(frame: av.VideoFrame, reformatter: VideoReformatter, *, aspect: Fraction | None) -> Picture:
+def rgb_from_frame(
+    frame: av.VideoFrame, reformatter: VideoReformatter, *, aspect: Fraction | None
+) -> Picture:
     """A decoded frame as people see it: RGB uint8 [H, W, 3], upright, square pixels, even size, contiguous.
 
     `aspect` is the width of a stored pixel over its height.
@@ -43,13 +45,13 @@ def rgb_from_frame(frame: av.VideoFrame, reformatter: VideoReformatter, *, aspec
         src_color_range=frame.color_range or None,
         interpolation=_EXACTLY,
     )
-    rgb = _upright(scaled.to_ndarray(), _display_matrix(frame))
+    rgb = _upright(scaled.to_ndarray().astype(np.uint8, copy=False), _display_matrix(frame))
     height, width = (size // 2 * 2 for size in rgb.shape[:2])
     return np.ascontiguousarray(rgb[:height, :width])
 
 
 def frame_from_rgb(rgb: Picture, reformatter: VideoReformatter) -> av.VideoFrame:
-    """An RGB picture as BT.709 yuv420p in video range, converted and tagged (a tag alone shifts every colour)."""
+    """An RGB picture as BT.709 yuv420p in video range, converted and tagged: a tag alone shifts colours."""
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
     coded = reformatter.reformat(
         frame,
@@ -70,14 +72,15 @@ def _matrix(frame: av.VideoFrame) -> Colorspace | None:
 
 
 def _display_matrix(frame: av.VideoFrame) -> np.ndarray[Any, np.dtype[np.int32]] | None:
-    for data in frame.side_data:
+    side_data: Any = frame.side_data  # PyAV's stubs take it for a mapping
+    for data in side_data:
         if data.type.name == "DISPLAYMATRIX":
             return np.frombuffer(bytes(data)[:36], dtype=np.int32)
     return None
 
 
 def _upright(rgb: Picture, matrix: np.ndarray[Any, np.dtype[np.int32]] | None) -> Picture:
-    """Apply the linear part (a b / c d) of a display matrix, x' = a x + c y, y' = b x + d y, to the nearest quarter turn."""
+    """Turn as a display matrix says: x' = a x + c y, y' = b x + d y, taken to the nearest quarter turn."""
     if matrix is None:
         return rgb
     a, b, c, d = (int(matrix[place]) for place in (0, 1, 3, 4))

@@ -35,8 +35,9 @@ _LONGEST_GAP = 600.0
 class SoundReader:
     """Reads the sound of any sound or video file in blocks of about a second, however long the file is.
 
-    In a file with moving pictures sample 0 is at the first picture's time: sound that starts later is preceded by
-    silence, sound from before is cut. Gaps in the recording become silence, so that sound and picture stay together.
+    In a file with moving pictures sample 0 is at the first picture's time: sound that starts later is
+    preceded by silence, sound from before is cut. Gaps in the recording become silence, so that sound and picture stay
+    together.
 
     Raises:
         SoundError: no such file, no sound in it, an empty one, or none that can be decoded.
@@ -54,7 +55,9 @@ class SoundReader:
             """1 or 2; more are mixed down to 2."""
             self.seconds: float | None = container.duration / av.time_base if container.duration else None
             """Length as the file tells it."""
-            pictures = any(not s.disposition & av.stream.Disposition.attached_pic for s in container.streams.video)
+            pictures = any(
+                not s.disposition & av.stream.Disposition.attached_pic for s in container.streams.video
+            )
         if self.sample_rate <= 0:
             raise SoundError(f"{path} has sound that cannot be decoded. Convert it to WAV.")
         self._origin = _first_picture(path) if pictures else None
@@ -82,7 +85,7 @@ class SoundReader:
         position = 0
         origin = self._origin
         for frame in self._frames():
-            samples = np.ascontiguousarray(frame.to_ndarray().T)
+            samples: Samples = np.ascontiguousarray(frame.to_ndarray().T, dtype=np.float32)
             if frame.pts is not None and frame.time_base is not None:
                 start = float(frame.pts * frame.time_base)
                 origin = start if origin is None else origin
@@ -100,7 +103,9 @@ class SoundReader:
     def _silence(self, length: int) -> Iterator[Samples]:
         if length > _LONGEST_GAP * self.sample_rate:
             minutes = length / self.sample_rate / 60
-            raise SoundError(f"{self.path} has a gap of {minutes:.0f} minutes in its sound. Is the file damaged?")
+            raise SoundError(
+                f"{self.path} has a gap of {minutes:.0f} minutes in its sound. Is the file damaged?"
+            )
         for start in range(0, length, self.sample_rate):
             yield np.zeros((min(self.sample_rate, length - start), self.channels), np.float32)
 
@@ -132,8 +137,10 @@ class SoundReader:
                 return
 
 
-def resample_blocks(blocks: Iterable[Samples], from_rate: int, to_rate: int = SAMPLE_RATE) -> Iterator[Samples]:
-    """Turn blocks [S, C] or [S] at one rate into mono blocks float32 [S] at another; the same as in one piece."""
+def resample_blocks(
+    blocks: Iterable[Samples], from_rate: int, to_rate: int = SAMPLE_RATE
+) -> Iterator[Samples]:
+    """Turn blocks [S, C] or [S] at one rate into mono float32 [S] at another; the same as in one piece."""
     if from_rate == to_rate:
         yield from map(_mono, blocks)
         return
@@ -195,8 +202,8 @@ def check_speech(path: Path) -> SpeechLevel:
     level = speech_level(path)
     if level.loud < QUIETEST_SPEECH:
         raise SoundError(
-            f"Nobody is heard in {path}: its loud parts are at {level.loud:.0f} dB, speech needs {QUIETEST_SPEECH:.0f} dB. "
-            "Check the recording, or make it louder."
+            f"Nobody is heard in {path}: its loud parts are at {level.loud:.0f} dB, "
+            f"speech needs {QUIETEST_SPEECH:.0f} dB. Check the recording, or make it louder."
         )
     if level.seconds > _STEADY_SECONDS and level.loud - level.quiet < STEADIEST_SPEECH:
         raise SoundError(
@@ -235,7 +242,9 @@ def _open(path: Path) -> InputContainer:
     except av.error.PermissionError as error:
         raise SoundError(f"{path} cannot be read: permission denied.") from error
     except (av.error.FFmpegError, OSError) as error:
-        raise SoundError(f"{path} is not a sound file that can be read. Give wav, flac, mp3, m4a, ogg or a video.") from error
+        raise SoundError(
+            f"{path} is not a sound file that can be read. Give wav, flac, mp3, m4a, ogg or a video."
+        ) from error
     if not container.streams.audio:
         container.close()
         raise SoundError(f"{path} has no sound in it. Give a file with somebody speaking.")

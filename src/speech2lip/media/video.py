@@ -58,8 +58,8 @@ class Frame:
 class VideoReader:
     """Reads the frames of any video file; every pass opens the file anew.
 
-    Rotation and mirroring that the file asks for are applied, other than square pixels are made square by scaling the
-    width, and an odd last row or column is cut. Packets that cannot be decoded are left out and counted.
+    Rotation and mirroring that the file asks for are applied, other than square pixels are made square by
+    scaling the width, and an odd last row or column is cut. Packets that cannot be decoded are left out and counted.
 
     Raises:
         FootageError: no such file, not a video, or no frame in it can be decoded.
@@ -92,7 +92,7 @@ class VideoReader:
     def frames(self, *, start_frame: int = 0, stop_frame: int | None = None) -> Iterator[Frame]:
         """Yield frames `start_frame` <= index < `stop_frame`.
 
-        A start other than 0 jumps to the key frame before it; the index is exact in every file whose packets are whole.
+        A start other than 0 jumps to the key frame before it; the index is exact where no packet is broken.
         """
         self.broken_packets = 0
         if 0 < start_frame < len(self._stamps):
@@ -140,7 +140,7 @@ class VideoReader:
 
     @cached_property
     def _stamps(self) -> list[int]:
-        """Presentation times of all frames in order, from the packets alone; empty where the file has none."""
+        """Presentation times of all frames in order, from the packets; empty where the file has none."""
         with _open(self.path) as container:
             stream = video_stream(container, self.path)
             times: list[int] = []
@@ -155,8 +155,10 @@ class VideoReader:
                 pass  # the pass over the frames counts it
         return sorted(set(times))
 
-    def _jump(self, container: InputContainer, stream: VideoStream, stamp: int) -> Iterator[av.VideoFrame] | None:
-        """Frames from the one stamped `stamp` on, by way of the key frame before it; None where seeking misses it."""
+    def _jump(
+        self, container: InputContainer, stream: VideoStream, stamp: int
+    ) -> Iterator[av.VideoFrame] | None:
+        """Frames from the one stamped `stamp` on, by its key frame; None where seeking misses it."""
         container.seek(stamp, stream=stream, backward=True)
         pictures = dropwhile(lambda p: p.pts is None or p.pts < stamp, self._decode(container, stream))
         first = next(pictures, None)
@@ -166,7 +168,11 @@ class VideoReader:
         if stream.duration and stream.time_base:
             return float(stream.duration * stream.time_base)
         if len(self._stamps) > 1 and stream.time_base:
-            return float((self._stamps[-1] - self._stamps[0]) * stream.time_base) * len(self._stamps) / (len(self._stamps) - 1)
+            return (
+                float((self._stamps[-1] - self._stamps[0]) * stream.time_base)
+                * len(self._stamps)
+                / (len(self._stamps) - 1)
+            )
         return container.duration / av.time_base if container.duration else 0.0
 
 
@@ -199,11 +205,17 @@ def _open(path: Path) -> InputContainer:
     except av.error.PermissionError as error:
         raise FootageError(f"{path} cannot be read: permission denied.") from error
     except (av.error.FFmpegError, OSError) as error:
-        raise FootageError(f"{path} is not a video that can be read. Give an mp4, mov, mkv or mpg file.") from error
+        raise FootageError(
+            f"{path} is not a video that can be read. Give an mp4, mov, mkv or mpg file."
+        ) from error
 
 
 def _timed(
-    pictures: Iterator[av.VideoFrame], stream: VideoStream, clock: _Clock, numbers: range, wanted_from: int = 0
+    pictures: Iterator[av.VideoFrame],
+    stream: VideoStream,
+    clock: _Clock,
+    numbers: range,
+    wanted_from: int = 0,
 ) -> Iterator[Frame]:
     """Give the pictures their numbers and times; those before `wanted_from` are counted but not converted."""
     reformatter = VideoReformatter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -28,14 +29,25 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".mp4", ".mkv", ".mov")
 
-_METADATA = {"title", "artist", "album", "comment", "description", "synopsis", "copyright", "genre", "date", "keywords"}
+_METADATA = {
+    "title",
+    "artist",
+    "album",
+    "comment",
+    "description",
+    "synopsis",
+    "copyright",
+    "genre",
+    "date",
+    "keywords",
+}
 """Keys that every one of the containers keeps."""
 
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
 """ISO/IEC 14496-3, table 1.18; sound of another rate is resampled to 48 kHz."""
 
 _CLOCK = 90_000
-"""Least ticks a second of the picture's clock, so that uneven frame times survive (mkv keeps whole milliseconds)."""
+"""Least ticks a second of the picture's clock, for uneven frame times (mkv keeps whole milliseconds)."""
 
 
 class VideoWriter:
@@ -50,8 +62,8 @@ class VideoWriter:
         metadata: Told of the file: title, comment, description, copyright and the like.
 
     Raises:
-        OutputError: the name is no mp4, mkv or mov, the folder is missing or not writable, the file exists and
-            `overwrite` is off, or the disk is full.
+        OutputError: the name is no mp4, mkv or mov, the folder is missing or not writable, the file exists
+            and `overwrite` is off, or the disk is full.
     """
 
     def __init__(
@@ -75,7 +87,9 @@ class VideoWriter:
             raise ValueError(f"width and height must be even, not {width} x {height}")
         unknown = set(metadata or {}) - _METADATA
         if unknown:
-            raise ValueError(f"metadata of a video cannot hold {sorted(unknown)}; known are {sorted(_METADATA)}")
+            raise ValueError(
+                f"metadata of a video cannot hold {sorted(unknown)}; known are {sorted(_METADATA)}"
+            )
         self.path = path
         self._fps = Fraction(fps).limit_denominator(1001)
         self._settings = {"crf": str(quality_crf), "preset": preset}
@@ -200,10 +214,9 @@ class VideoWriter:
         self._container.close()
 
     def _abandon(self, error: BaseException) -> None:
-        try:
+        # The file goes anyway, and `error` is the one to tell.
+        with suppress(OSError, av.error.FFmpegError):
             self._container.close()
-        except (OSError, av.error.FFmpegError):
-            pass  # the file goes anyway, and `error` is the one to tell
         self._place.__exit__(type(error), error, error.__traceback__)
 
     def _told(self, error: BaseException) -> BaseException:
