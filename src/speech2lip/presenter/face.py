@@ -176,18 +176,18 @@ def eye_fields(sheet: Sheet, front: Array) -> dict[str, Array]:
     zero = 0 * x
     above = np.where(sheet.band == 0, np.clip(1 + row / 0.19, 0, 1) ** 1.6, 0)
     below = np.where(sheet.band == 1, np.clip(1 - row / 0.16, 0, 1) ** 1.6, 0)
-    closing = front * ((UPPER_LID + 0.024) * upper * above - (LOWER_LID - 0.024) * lower * below)
+    closed = 0.022 * np.minimum(upper, lower)
+    closing = front * ((UPPER_LID * upper + closed) * above - (LOWER_LID * lower - closed) * below)
     brows = -front * mirrored(x, row, at=(0.33, -0.22), size=(0.30, 0.13)) * ramp(row, -0.02, -0.14)
     return {"blink": np.stack([zero, closing, zero], 1), "brows": np.stack([zero, brows, zero], 1)}
 
 
 def off_eyeballs(points: Array) -> Array:
-    """Push skin that would lie inside an eyeball out to just above it."""
+    """Bring skin that would lie inside an eyeball forward to just before it."""
     result = points.copy()
-    for sign in (-1.0, 1.0):
-        away = points - np.array([sign * EYE_X, 0.0, EYE_Z])
-        distance = np.linalg.norm(away, axis=1)
-        push = np.maximum(distance, 1.045 * EYE_RADIUS) / np.maximum(distance, 1e-6)
-        near = (distance < 1.045 * EYE_RADIUS) & (away[:, 2] < 0)
-        result[near] = points[near] + away[near] * (push[near] - 1)[:, None]
+    for side in (-1.0, 1.0):
+        away = points - np.array([side * EYE_X, 0.0, EYE_Z])
+        room = np.clip((1.05 * EYE_RADIUS) ** 2 - away[:, 0] ** 2 - away[:, 1] ** 2, 0, None)
+        inside = (room > 0) & (away[:, 2] < 0)
+        result[inside, 2] = np.minimum(points[inside, 2], EYE_Z - np.sqrt(room[inside]))
     return result

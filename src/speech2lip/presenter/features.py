@@ -61,7 +61,7 @@ def teeth(*, upper: bool) -> Part:
     u, v = grid(9, 121)
     arch = 2 * u - 1
     x = (0.235 if upper else 0.215) * np.sin(arch * 1.45) / np.sin(1.45)
-    z = (-0.985 if upper else -0.965) + 0.42 * (1 - np.cos(arch * 1.45))
+    z = (-0.975 if upper else -0.915) + 0.42 * (1 - np.cos(arch * 1.45))
     # width of each tooth along the arch, from the middle outwards
     edges = np.cumsum([0, 0.20, 0.16, 0.17, 0.16, 0.16, 0.2]) if upper else np.cumsum([0, 0.13, 0.14, 0.16, 0.17, 0.18, 0.25])
     which = np.clip(np.searchsorted(edges, np.abs(arch), side="right") - 1, 0, 5)
@@ -69,10 +69,10 @@ def teeth(*, upper: bool) -> Part:
     dome = np.clip(1 - within**2, 0, 1) ** 0.5
     z = z - 0.022 * dome * ramp(v, 0.15, 0.5)
     length = (0.020 * dome - 0.016 * (which == 1) + 0.004 * (which == 2)) if upper else 0.012 * dome
-    z = z + 0.05 * ramp(v, 0.92, 1.0)
+    z = z + 0.05 * ramp(v, 0.92, 1.0) + (0.0 if upper else 0.07) * ramp(v, 0.5, 0.0)
     reach = np.minimum(v / 0.9, 1.0)
     y = 0.60 + (0.185 + length - 0.6 * ramp(np.abs(arch), 0.5, 1.2) * 0.06) * reach if upper else \
-        0.965 - (0.165 + length - 0.03 * ramp(np.abs(arch), 0.4, 1.0)) * reach  # fmt: skip
+        0.955 - (0.155 + length - 0.03 * ramp(np.abs(arch), 0.4, 1.0)) * reach  # fmt: skip
     part = _part("teeth_upper" if upper else "teeth_lower", TEETH, np.stack([x, y, z], -1),
                  patch_uv(u, v * 0.48 + (0.0 if upper else 0.51), patch=TEETH_PATCH), centre=np.array([0, 0.77, -0.55]))  # fmt: skip
     part.shade = (ramp(np.abs(arch), 1.25, 0.25) * (0.55 + 0.45 * ramp(v, 0.0, 0.6))).ravel()
@@ -125,7 +125,7 @@ def ear(side: int) -> Part:
     rim = np.exp(-(((rho - 0.86) / 0.12) ** 2)) * (0.35 + 0.65 * ramp(np.cos(around) - 0.7 * lobe, -0.9, 0.1))
     ridge = np.exp(-(((rho - 0.56) / 0.13) ** 2)) * ramp(np.cos(around), -0.2, 0.7) * ramp(np.sin(around), 0.9, 0.2)
     hollow = np.exp(-(((back + 0.03) / 0.075) ** 2) - ((down - 0.03) / 0.10) ** 2)
-    out = 0.045 * rim + 0.030 * ridge - 0.055 * hollow + 0.012 * lobe * rho - 0.10 * ramp(rho, 0.93, 1.0)
+    out = 0.065 * rim + 0.045 * ridge - 0.085 * hollow + 0.012 * lobe * rho - 0.10 * ramp(rho, 0.93, 1.0)
     out = out + 0.55 * (back + 0.12)
     centre = np.array([side * 0.775, 0.24, 0.06])
     points = centre + np.stack([side * out, down - 0.10 * back, back + 0.12 * down], -1)
@@ -153,12 +153,12 @@ def hair(seed: int = 5) -> Part:
     top = ramp(row, 0.0, -0.85)
     front = ramp(np.abs(theta), 1.2, 0.4)
     part = np.exp(-(((points[..., 0] - 0.33) / 0.035) ** 2)) * ramp(points[..., 2], 0.25, -0.2) * ramp(row, -0.6, -0.8)
-    thick = 0.075 + 0.13 * top + 0.05 * front * top * ramp(points[..., 0], 0.4, -0.1)
+    thick = 0.055 + 0.10 * top + 0.05 * front * top * ramp(points[..., 0], 0.4, -0.1)
     rng = np.random.default_rng(seed)
     for _ in range(14):
         turn, along, phase = rng.uniform(5, 30), rng.uniform(1, 7), rng.uniform(0, 6.28)
         thick = thick + 0.0035 * np.sin(theta * turn + along * row * 2 + phase)
-    thick = thick * ramp(end - row, -0.02, 0.20) ** 0.6 - 0.03 * part - 0.035 * ramp(end - row, 0.03, -0.05)
+    thick = thick * ramp(end - row, -0.06, 0.16 + 0.26 * front) ** 0.8 - 0.03 * part - 0.035 * ramp(end - row, 0.03, -0.05)
     points = points + away * thick[..., None]
     return _part("hair", HAIR, points, patch_uv(u, v, patch=HAIR_PATCH), centre=np.array([0.0, -0.2, 0.0]))
 

@@ -28,10 +28,10 @@ _SECTIONS = np.array([
     (0.25, 0.745, -0.975, 0.95),
     (0.50, 0.705, -0.985, 0.82),
     (0.75, 0.645, -0.985, 0.70),
-    (0.95, 0.560, -0.950, 0.62),
-    (1.10, 0.475, -0.930, 0.58),
-    (1.22, 0.380, -0.870, 0.55),
-    (1.28, 0.270, -0.740, 0.50),
+    (0.95, 0.585, -0.950, 0.62),
+    (1.10, 0.515, -0.930, 0.58),
+    (1.22, 0.420, -0.870, 0.55),
+    (1.28, 0.300, -0.740, 0.50),
     (1.27, 0.180, -0.450, 0.45),
     (1.22, 0.100, -0.200, 0.40),
 ])  # fmt: skip
@@ -77,10 +77,10 @@ def nose_depth(x: Array, y: Array) -> Array:
     """Bridge, tip and wings of the nose."""
     heights = (-0.14, 0.00, 0.10, 0.20, 0.30, 0.38, 0.43, 0.47, 0.51, 0.55, 0.60)
     bridge = PchipInterpolator(heights, (0, 0.035, 0.095, 0.155, 0.215, 0.26, 0.265, 0.225, 0.11, 0.03, 0))
-    breadth = PchipInterpolator(heights, (0.12, 0.085, 0.075, 0.080, 0.09, 0.105, 0.115, 0.115, 0.10, 0.09, 0.09))
+    breadth = PchipInterpolator(heights, (0.14, 0.115, 0.105, 0.110, 0.12, 0.135, 0.145, 0.14, 0.115, 0.09, 0.09))
     inside = np.clip(y, heights[0], heights[-1])
-    out = bridge(inside) * np.exp(-(np.abs(x / breadth(inside)) ** 2.2))
-    out += 0.085 * mirrored(x, y, at=(0.120, 0.445), size=(0.052, 0.062))
+    out = bridge(inside) * np.exp(-(np.abs(x / breadth(inside)) ** 2))
+    out += 0.080 * mirrored(x, y, at=(0.132, 0.450), size=(0.048, 0.058))
     out -= 0.050 * mirrored(x, y, at=(0.062, 0.512), size=(0.036, 0.022))
     return np.asarray(out)
 

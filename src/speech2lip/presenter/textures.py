@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, map_coordinates
 
 from speech2lip.presenter import face, features, skull
 from speech2lip.presenter.parts import Array, bump, mirrored, ramp
@@ -21,6 +21,13 @@ def noise(shape: tuple[int, int], *, size: float | tuple[float, float], seed: in
     """Smooth noise of unit variance; `size` is that of its grains in pixels."""
     field = gaussian_filter(np.random.default_rng(seed).standard_normal(shape), size, mode="wrap")
     return np.asarray(field / field.std())
+
+
+def noise_at(across: Array, down: Array, *, size: float, seed: int) -> Array:
+    """Smooth noise over places given in eye units; `size` is that of its grains in eye units."""
+    field = gaussian_filter(np.random.default_rng(seed).standard_normal((512, 512)), 2.0, mode="wrap")
+    places = np.stack([down, across]) * (2.0 / size)
+    return np.asarray(map_coordinates(field / field.std(), places, order=1, mode="grid-wrap"))
 
 
 def mix(colour: Array, other: Array, amount: Array) -> Array:
@@ -47,16 +54,17 @@ def skin() -> Array:
     colour = mix(colour, linear(150, 100, 92), front * 0.28 * mirrored(x, y, at=(0.33, 0.04), size=(0.20, 0.11)))
     colour = mix(colour, linear(126, 104, 98), front * 0.20 * beard(x, y))
     colour = mix(colour, linear(70, 28, 22), front * 0.9 * mirrored(x, y, at=(0.062, 0.513), size=(0.030, 0.018)))
-    colour *= (1 + 0.030 * noise((size, size), size=6, seed=1) + 0.030 * noise((size, size), size=2.2, seed=2)
-               + 0.020 * noise((size, size), size=20, seed=3))[..., None]  # fmt: skip
-    freckles = ramp(noise((size, size), size=2.0, seed=4), 1.9, 2.6)
+    across = 0.8 * theta
+    colour *= (1 + 0.028 * noise_at(across, y, size=0.020, seed=1) + 0.028 * noise_at(across, y, size=0.008, seed=2)
+               + 0.024 * noise_at(across, y, size=0.07, seed=3))[..., None]  # fmt: skip
+    freckles = ramp(noise_at(across, y, size=0.009, seed=4), 1.9, 2.6)
     colour = mix(colour, linear(160, 105, 80), front * 0.35 * freckles * ramp(y, 0.75, 0.5))
     for spot_x, spot_y in ((0.36, 0.52), (-0.21, 1.0), (-0.5, -0.42)):
         colour = mix(colour, linear(96, 58, 46), 0.75 * front * bump(x, y, at=(spot_x, spot_y), size=(0.013, 0.013)))
     colour = eyes_and_brows(colour, x, row, front)
     gloss = 0.35 + 0.35 * bump(x, y, at=(0, 0.38), size=(0.08, 0.14)) + 0.25 * bump(x, y, at=(0, -0.45), size=(0.4, 0.25))
     colour, lips = paint_lips(colour, x, row, front)
-    gloss = gloss * (1 + 0.15 * noise((size, size), size=1.6, seed=6)) + 0.9 * lips
+    gloss = gloss * (1 + 0.15 * noise_at(across, y, size=0.007, seed=6)) + 0.9 * lips
     return np.concatenate([colour, gloss[..., None]], -1)
 
 
@@ -77,8 +85,8 @@ def eyes_and_brows(colour: Array, x: Array, row: Array, front: Array) -> Array:
     reach = np.abs(x)
     arch = -0.205 - 0.050 * np.sin(np.clip((reach - 0.12) / 0.45, 0, 1) * np.pi * 0.72)
     thick = 0.042 * (1 - 0.55 * ramp(reach, 0.30, 0.56))
-    strands = noise(row.shape, size=(3.0, 1.0), seed=8)
-    edge = np.abs(row - arch + 0.006 * noise(row.shape, size=2.0, seed=9)) / thick
+    strands = noise_at(x + 0.5 * row * np.sign(x), 0.35 * row, size=0.007, seed=8)
+    edge = np.abs(row - arch + 0.007 * noise_at(x, row, size=0.012, seed=9)) / thick
     brow = ramp(edge, 1.15, 0.55) * ramp(reach, 0.115, 0.17) * ramp(reach, 0.57, 0.50) * (0.86 + 0.12 * strands)
     return mix(colour, linear(62, 42, 32), 0.92 * brow * front)
 

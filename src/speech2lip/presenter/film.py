@@ -1,0 +1,120 @@
+"""Videos of the presenter, with sound and truth."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from speech2lip.conventions import SAMPLE_RATE
+from speech2lip.errors import OutputError, SettingsError
+from speech2lip.media.video_writer import VideoWriter
+from speech2lip.presenter import render
+from speech2lip.presenter.motion import clip_states
+from speech2lip.presenter.speech import SpeechClip, speech_clips
+from speech2lip.presenter.truth import measure, truth_path, write_truth
+
+Progress = Callable[[int, int], None]
+"""Called with the frames done and the frames to do."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One video to be made; picklable, so that it can be made in another process."""
+
+    path: Path
+    clip: SpeechClip
+    size: int
+    fps: float
+    seed: int
+    still: bool
+    overwrite: bool
+
+
+def film_clip(shot: Shot, *, progress: Callable[[int], None] | None = None) -> Path:
+    """Render one clip and write video and truth; the truth first, so that a video never stands without one."""
+    states = clip_states(shot.clip, shot.fps, shot.seed, still=shot.still)
+    wave = shot.clip.wave
+    rate = Fraction(shot.fps).limit_denominator(1001)
+    write_truth(measure(states, fps=float(rate), size=shot.size), shot.path)
+    with VideoWriter(
+        shot.path, width=shot.size, height=shot.size, fps=rate, sample_rate=SAMPLE_RATE, quality_crf=14,
+        metadata={"title": shot.clip.name, "comment": "A made talking head with synthetic speech; nobody's face."},
+        overwrite=shot.overwrite,
+    ) as writer:  # fmt: skip
+        written = 0
+        for i, state in enumerate(states):
+            writer.write(render.render_frame(state, size=shot.size)[0])
+            end = round((i + 1) * SAMPLE_RATE / rate)
+            writer.write_sound(wave[written:end])
+            written = end
+            if progress is not None:
+                progress(i + 1)
+    return shot.path
+
+
+def present(
+    folder: Path | str, *, takes: int | None = None, size: int = 384, fps: float = 25.0, voice: str = "a",
+    split: str = "train", seed: int = 0, still: bool = False, overwrite: bool = False, workers: int = 1,
+    progress: Progress | None = None,
+) -> list[Path]:  # fmt: skip
+    """Make videos of the presenter: `<folder>/<clip>.mp4`, and beside each its `<clip>.truth.npz`.
+
+    Args:
+        folder: where to; made if missing.
+        takes: how many clips; all of that voice and split by default.
+        size: width and height of the picture in pixels, even and at least 64.
+        fps: frames a second.
+        voice: `a`, or `b` (unseen only).
+        split: `train` or `unseen` sentences.
+        seed: chooses the head's movement.
+        still: hold the head still.
+        overwrite: replace videos that exist.
+        workers: clips rendered at the same time, each in its own process.
+        progress: called now and then with frames done and frames to do.
+
+    Raises:
+        SettingsError: no such voice, split, size, rate or number of takes.
+        OutputError: the folder cannot be written to, or a video exists.
+    """
+    if size < 64 or size % 2:
+        raise SettingsError(f"The presenter cannot be {size} pixels wide: give an even size of at least 64.")
+    if not 5 <= fps <= 120:
+        raise SettingsError(f"The presenter cannot be filmed at {fps} frames a second: give 5 to 120.")
+    clips = speech_clips(voice, split=split)
+    if not clips or (takes is not None and not 1 <= takes <= len(clips)):
+        raise SettingsError(f"Voice {voice!r} has {len(clips)} {split!r} clips, not {takes or 'any'}: ask for fewer.")
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"Cannot make the folder {folder}: {error.strerror}.") from error
+    shots = [Shot(folder / f"{clip.name}.mp4", clip, size, fps, seed, still, overwrite) for clip in clips[:takes]]
+    for shot in shots:
+        if shot.path.exists() and not overwrite:
+            raise OutputError(f"{shot.path} exists: choose another folder, or overwrite it.")
+    return film_all(shots, workers=workers, progress=progress)
+
+
+def film_all(shots: list[Shot], *, workers: int, progress: Progress | None) -> list[Path]:
+    """Render shots one after the other, or several at a time."""
+    lengths = {shot.path: int(shot.clip.seconds * shot.fps) for shot in shots}
+    total, done = sum(lengths.values()), 0
+    report = progress or (lambda done, total: None)
+    if workers <= 1:
+        for shot in shots:
+            before = done
+            film_clip(shot, progress=lambda frames, before=before: report(before + frames, total))  # type: ignore[misc]
+            done += lengths[shot.path]
+        return [shot.path for shot in shots]
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for finished in as_completed([pool.submit(film_clip, shot) for shot in shots]):
+            done += lengths[finished.result()]
+            report(done, total)
+    return [shot.path for shot in shots]
+
+
+__all__ = ["Shot", "film_clip", "present", "truth_path"]
