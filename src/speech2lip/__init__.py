@@ -6,15 +6,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .checkup import doctor
     from .journey import demo
-    from .machine import doctor
     from .presenter import present
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
     "demo": "journey",
-    "doctor": "machine",
+    "doctor": "checkup",
     "present": "presenter",
 }
 """Public name -> module that holds it, imported on first use: `import speech2lip` stays instant."""
