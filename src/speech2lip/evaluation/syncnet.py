@@ -1,0 +1,197 @@
+"""The public lip-sync expert SyncNet (Chung & Zisserman 2016, "Out of time"): network, features and scoring.
+
+Weights are never shipped or fetched: the user gives a safetensors file with the tensors of the public
+checkpoint `syncnet_v2.model` under their own names. Its figures are known to rank some made videos above real
+ones, so read them against the real video's row only.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.fft import dct
+from torch import Tensor, nn
+
+from speech2lip.conventions import SAMPLE_RATE
+from speech2lip.errors import SettingsError
+
+Array = NDArray[np.float64]
+
+FPS = 25
+SIDE = 224
+WINDOW_FRAMES = 5
+WINDOW_MFCC = 20
+MFCC_PER_FRAME = 4
+MAX_OFFSET = 15
+"""Frames to either side that the public tool tries."""
+EMBEDDING = 1024
+
+SOUND_LAYERS = (
+    (1, 64, (3, 3), (1, 1), (1, 1), nn.Identity()),
+    (64, 192, (3, 3), (1, 1), (1, 1), nn.MaxPool2d((3, 3), (1, 2))),
+    (192, 384, (3, 3), (1, 1), (1, 1), None),
+    (384, 256, (3, 3), (1, 1), (1, 1), None),
+    (256, 256, (3, 3), (1, 1), (1, 1), nn.MaxPool2d((3, 3), (2, 2))),
+    (256, 512, (5, 4), (1, 1), (0, 0), None),
+)
+"""Channels in and out, kernel, stride, padding, pooling after; over [cepstrum, time]."""
+
+FACE_LAYERS = (
+    (3, 96, (5, 7, 7), (1, 2, 2), (0, 0, 0), nn.MaxPool3d((1, 3, 3), (1, 2, 2))),
+    (96, 256, (1, 5, 5), (1, 2, 2), (0, 1, 1), nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))),
+    (256, 256, (1, 3, 3), (1, 1, 1), (0, 1, 1), None),
+    (256, 256, (1, 3, 3), (1, 1, 1), (0, 1, 1), None),
+    (256, 256, (1, 3, 3), (1, 1, 1), (0, 1, 1), nn.MaxPool3d((1, 3, 3), (1, 2, 2))),
+    (256, 512, (1, 6, 6), (1, 1, 1), (0, 0, 0), None),
+)
+"""The same over [time, row, column]."""
+
+
+@dataclass(frozen=True)
+class SyncScore:
+    """The published scores of one clip."""
+
+    offset_frames: int
+    """How late the sound is, in frames of 1/25 s; positive = sound late (the public tool prints the
+    negative).
+    """
+    distance: float
+    """LSE-D: mean embedding distance at the best offset; lower is better."""
+    confidence: float
+    """LSE-C: median of the mean distances over all offsets minus the smallest; higher is better."""
+
+
+class SyncNet(nn.Module):
+    """Two encoders, of five frames of a face and of 0.2 s of sound, into one space of 1024 numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # The names are those of the public weights.
+        self.netcnnaud = _convolutions(SOUND_LAYERS, nn.Conv2d, nn.BatchNorm2d)
+        self.netcnnlip = _convolutions(FACE_LAYERS, nn.Conv3d, nn.BatchNorm3d)
+        self.netfcaud, self.netfclip = _head(), _head()
+
+    def encode_sound(self, mfcc: Tensor) -> Tensor:
+        """Encode windows of cepstra; [B, 1, 13, 20] to [B, 1024]."""
+        out: Tensor = self.netfcaud(self.netcnnaud(mfcc).flatten(1))
+        return out
+
+    def encode_face(self, faces: Tensor) -> Tensor:
+        """Encode windows of faces (BGR, levels 0 to 255); [B, 3, 5, 224, 224] to [B, 1024]."""
+        out: Tensor = self.netfclip(self.netcnnlip(faces).flatten(1))
+        return out
+
+
+def load_syncnet(weights: Path) -> SyncNet:
+    """Load the expert from a safetensors file; SettingsError if it is missing or holds something else."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not weights.is_file():
+        raise SettingsError(f"no SyncNet weights at {weights}; name a safetensors file or leave them out")
+    expert = SyncNet()
+    try:
+        expert.load_state_dict(load_file(weights))
+    except (SafetensorError, RuntimeError) as error:
+        raise SettingsError(
+            f"{weights} does not hold the tensors of syncnet_v2 as safetensors; convert the public checkpoint"
+        ) from error
+    return expert.eval().requires_grad_(False)
+
+
+def syncnet_score(
+    expert: SyncNet, faces: NDArray[np.uint8], wave: NDArray[np.float32], *, batch: int = 8
+) -> SyncScore:
+    """Score one clip as the public tool does.
+
+    Args:
+        expert: from `load_syncnet`.
+        faces: [T, 224, 224, 3], RGB, 25 frames a second exactly, cropped by `face_crop`.
+        wave: [S], 16 kHz, from the same moment on.
+        batch: windows encoded at a time.
+    """
+    count = min(len(faces), len(wave) * FPS // SAMPLE_RATE) - WINDOW_FRAMES
+    assert count > 0, f"SyncNet needs more than {WINDOW_FRAMES} frames, not {len(faces)}"
+    cepstra = torch.from_numpy(mfcc(wave).astype(np.float32))
+    device = next(expert.parameters()).device
+    face_codes, sound_codes = [], []
+    with torch.inference_mode():
+        for first in range(0, count, batch):
+            starts = range(first, min(first + batch, count))
+            windows = np.stack([faces[i : i + WINDOW_FRAMES, :, :, ::-1] for i in starts])
+            clips = torch.from_numpy(windows).permute(0, 4, 1, 2, 3).to(device, torch.float32)
+            sounds = [cepstra[None, :, MFCC_PER_FRAME * i : MFCC_PER_FRAME * i + WINDOW_MFCC] for i in starts]
+            face_codes.append(expert.encode_face(clips).cpu().numpy())
+            sound_codes.append(expert.encode_sound(torch.stack(sounds).to(device)).cpu().numpy())
+    return score_embeddings(np.concatenate(face_codes), np.concatenate(sound_codes))
+
+
+def score_embeddings(
+    faces: NDArray[np.floating[Any]], sounds: NDArray[np.floating[Any]], *, max_offset: int = MAX_OFFSET
+) -> SyncScore:
+    """Score face and sound embeddings, [T, D] each, at offsets of up to +-15 frames.
+
+    As in the public tool, sound before the beginning and after the end is all zeros, which raises the
+    distance at far offsets of short clips: compare clips of equal length.
+    """
+    padded = np.pad(sounds.astype(np.float64), ((max_offset, max_offset), (0, 0)))
+    distances = np.array([
+        np.linalg.norm(faces - padded[shift : shift + len(faces)], axis=1).mean() for shift in range(2 *
+        max_offset + 1)
+    ])  # fmt: skip
+    best = int(distances.argmin())
+    return SyncScore(best - max_offset, float(distances[best]), float(np.median(distances) - distances[best]))
+
+
+def mfcc(wave: NDArray[np.float32]) -> Array:
+    """Return the cepstra that the expert was trained on; [13, about 100 a second].
+
+    Pre-emphasis 0.97; frames of 25 ms each 10 ms, no window; power spectrum of 512 points on the 16-bit
+    scale; 26 triangular mel filters; 13 orthonormal cosine coefficients, liftered with 22, the first one the
+    log energy.
+    """
+    samples = wave.astype(np.float64) * 32768
+    samples = np.append(samples[:1], samples[1:] - 0.97 * samples[:-1])
+    frames = 1 + max(0, math.ceil((len(samples) - 400) / 160))
+    samples = np.pad(samples, (0, (frames - 1) * 160 + 400 - len(samples)))
+    pieces = np.lib.stride_tricks.sliding_window_view(samples, 400)[::160]
+    power = np.abs(np.fft.rfft(pieces, 512)) ** 2 / 512
+    tiny = np.finfo(float).eps
+    bands = np.log(np.maximum(power @ _mel_filters().T, tiny))
+    cepstra = dct(bands, type=2, axis=1, norm="ortho")[:, :13]
+    cepstra *= 1 + 11 * np.sin(np.pi * np.arange(13) / 22)
+    cepstra[:, 0] = np.log(np.maximum(power.sum(axis=1), tiny))
+    return np.asarray(cepstra.T, np.float64)
+
+
+def _mel_filters() -> Array:
+    """Return 26 triangles over the 257 bins of the spectrum, their corners rounded down to bins."""
+    top = 2595 * math.log10(1 + SAMPLE_RATE / 2 / 700)
+    hertz = 700 * (10 ** (np.linspace(0, top, 28) / 2595) - 1)
+    corners = np.floor(513 * hertz / SAMPLE_RATE)
+    bins = np.arange(257)
+    left, middle, right = (corners[i : i + 26, None] for i in range(3))
+    rise, fall = (bins - left) / (middle - left), (right - bins) / (right - middle)
+    return np.asarray(np.where(bins < middle, rise, fall).clip(0), np.float64)
+
+
+def _convolutions(
+    layers: tuple[Any, ...], convolution: type[nn.Module], norm: type[nn.Module]
+) -> nn.Sequential:
+    """Chain convolution, norm and rectifier, and pooling where there is one."""
+    chain: list[nn.Module] = []
+    for channels, to, kernel, stride, padding, pooling in layers:
+        chain += [convolution(channels, to, kernel, stride, padding), norm(to), nn.ReLU()]
+        if pooling is not None:
+            chain.append(pooling)
+    return nn.Sequential(*chain)
+
+
+def _head() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(512, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, EMBEDDING))
