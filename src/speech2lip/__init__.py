@@ -7,19 +7,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .checkup import doctor
+    from .decomposition.prepare import prepare
+    from .evaluation.evaluate import evaluate
+    from .inference.speak import speak
     from .journey import demo
     from .presenter import present
+    from .training.train import train
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
     "demo": "journey",
     "doctor": "checkup",
+    "evaluate": "evaluation.evaluate",
+    "prepare": "decomposition.prepare",
     "present": "presenter",
+    "speak": "inference.speak",
+    "train": "training.train",
 }
 """Public name -> module that holds it, imported on first use: `import speech2lip` stays instant."""
 
-__all__ = ["__version__", "demo", "doctor", "present"]
+__all__ = ["__version__", "demo", "doctor", "evaluate", "prepare", "present", "speak", "train"]
 
 
 def __getattr__(name: str) -> Any:

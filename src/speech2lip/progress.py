@@ -25,7 +25,7 @@ class Progress:
 
     Args:
         label: What is being done.
-        total: The size of the work; `done` grows to it.
+        total: The size of the work; `done` grows to it. `show` sets it anew when more is known.
         unit: What `total` counts.
     """
 
@@ -65,7 +65,7 @@ class Progress:
         if self._bar is not None:
             if now - self._told > _REDRAW_SECONDS:
                 self._told = now
-                self._bar.update(self._bar.task_ids[0], completed=done, refresh=True)
+                self._bar.update(self._bar.task_ids[0], completed=done, total=self.total, refresh=True)
         elif self._shown and now - self._told > _LINE_SECONDS:
             self._told = now
             print(self.line(now - self._began), file=sys.stderr, flush=True)
@@ -73,6 +73,11 @@ class Progress:
     def advance(self, amount: float = 1.0) -> None:
         """Say that `amount` more is done."""
         self.set(self.done + amount)
+
+    def show(self, done: float, total: float) -> None:
+        """Say how much is done of how much."""
+        self.total = total
+        self.set(done)
 
     def line(self, seconds: float) -> str:
         """The state as plain text, `seconds` after the beginning."""

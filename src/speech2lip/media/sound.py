@@ -35,8 +35,9 @@ _LONGEST_GAP = 600.0
 class SoundReader:
     """Reads the sound of any sound or video file in blocks of about a second, however long the file is.
 
-    In a file with moving pictures sample 0 is at the first picture's time: sound that starts later is preceded
-    by silence, sound from before is cut. Gaps in the recording become silence: sound and picture stay in step.
+    In a file with moving pictures sample 0 is at the first picture's time: sound that starts later is
+    preceded by silence, sound from before is cut. Gaps in the recording become silence: sound and picture
+    stay in step.
 
     Raises:
         SoundError: no such file, no sound in it, an empty one, or none that can be decoded.

@@ -58,8 +58,9 @@ class Frame:
 class VideoReader:
     """Reads the frames of any video file; every pass opens the file anew.
 
-    Rotation and mirroring that the file asks for are applied, other than square pixels are made square by scaling
-    the width, an odd last row or column is cut. Packets that cannot be decoded are left out and counted.
+    Rotation and mirroring that the file asks for are applied; pixels that are not square are made so by
+    scaling the width; an odd last row or column is cut. Packets that cannot be decoded
+    are left out and counted.
 
     Raises:
         FootageError: no such file, not a video, or no frame in it can be decoded.
