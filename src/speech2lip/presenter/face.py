@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from speech2lip.presenter import skull
 from speech2lip.presenter.parts import SKIN, Array, Part, grid_faces, mirrored, outward, ramp
-from speech2lip.presenter.skull import EYE_INNER, EYE_OUTER, EYE_RADIUS, EYE_X, EYE_Z, MOUTH_HALF, MOUTH_Y
+from speech2lip.presenter.skull import EYE_INNER, EYE_OUTER, EYE_RADIUS, EYE_X, EYE_Y, EYE_Z, MOUTH_HALF, MOUTH_Y
 
 TEXTURE = 768
 """Side of the skin's square in the atlas, in pixels."""
@@ -17,11 +17,11 @@ TEXTURE = 768
 HINGE = np.array([0.0, 0.30, 0.0])
 """A point on the axis about which the jaw turns."""
 
-UPPER_LID, LOWER_LID = 0.062, 0.036
+UPPER_LID, LOWER_LID = 0.056, 0.044
 """How far the open lids stand from the line between the corners of the eye."""
 
-_INSIDE_UP = np.array([0, 0.002, 0.014, 0.05, 0.12])
-_INSIDE_BACK = np.array([0, 0.022, 0.055, 0.10, 0.15])
+_INSIDE_UP = np.array([0, -0.005, 0.010, 0.05, 0.11, 0.16])
+_INSIDE_BACK = np.array([0, 0.022, 0.055, 0.10, 0.16, 0.24])
 """Rows inside the lips: how far away from the opening, and how far behind the edge, they lie."""
 
 
@@ -34,7 +34,7 @@ class Sheet:
     band: NDArray[np.intp]
     """0 above the eyes, 1 between eyes and mouth, 2 below the mouth."""
     inside: Array
-    """0 on the skin, 1 to 4 on the rows inside the lips, -1 on the row inside a lid."""
+    """0 on the skin, 1 to 5 on the rows inside the lips, -1 on the row inside a lid."""
     uv: Array
     points: Array
     faces: NDArray[np.int32]
@@ -58,7 +58,7 @@ def bands() -> list[tuple[Array, Array]]:
                              np.linspace(0.66, MOUTH_Y, 12)])  # fmt: skip
     below = np.concatenate([np.linspace(MOUTH_Y, 0.89, 13)[:-1], np.linspace(0.89, 1.22, 14)[:-1],
                             np.linspace(1.22, skull.ROW_END, 9)])  # fmt: skip
-    lips = np.arange(1.0, 5.0)
+    lips = np.arange(1.0, 6.0)
     return [
         (np.append(above, 0.0), np.append(0 * above, -1.0)),
         (np.concatenate([[0.0], middle, 0 * lips + MOUTH_Y]), np.concatenate([[-1.0], 0 * middle, lips])),
@@ -125,7 +125,7 @@ def build_face() -> Part:
     x, y = points[:, 0], points[:, 1]
     front = ramp(np.abs(theta), 1.5, 1.1)
     fields = {**mouth_fields(sheet, front), **eye_fields(sheet, front)}
-    level = np.clip(sheet.inside, 0, 4).astype(int)
+    level = np.clip(sheet.inside, 0, 5).astype(int)
     side = np.where(sheet.band == 2, 1.0, -1.0)
     arc = np.clip(1 - (x / MOUTH_HALF) ** 2, 0.05, 1) ** 0.5
     points[:, 1] += side * _INSIDE_UP[level] * arc
@@ -136,7 +136,7 @@ def build_face() -> Part:
     points[:, 1] += 0.008 * np.exp(-((x / 0.06) ** 2)) * np.exp(-(((row - MOUTH_Y) / 0.06) ** 2)) * front
     points = off_eyeballs(points)
     shade = np.ones(len(points))
-    shade[level > 0] = np.array([1, 0.8, 0.5, 0.3, 0.2])[level[level > 0]]
+    shade[level > 0] = np.array([1, 0.8, 0.5, 0.3, 0.2, 0.15])[level[level > 0]]
     faces = outward(points, sheet.faces, centre=np.array([0.0, 0.2, 0.0]))
     del y
     return Part("face", SKIN, points, faces, sheet.uv, fields, shade=shade)
@@ -186,7 +186,7 @@ def off_eyeballs(points: Array) -> Array:
     """Bring skin that would lie inside an eyeball forward to just before it."""
     result = points.copy()
     for side in (-1.0, 1.0):
-        away = points - np.array([side * EYE_X, 0.0, EYE_Z])
+        away = points - np.array([side * EYE_X, EYE_Y, EYE_Z])
         room = np.clip((1.05 * EYE_RADIUS) ** 2 - away[:, 0] ** 2 - away[:, 1] ** 2, 0, None)
         inside = (room > 0) & (away[:, 2] < 0)
         result[inside, 2] = np.minimum(points[inside, 2], EYE_Z - np.sqrt(room[inside]))

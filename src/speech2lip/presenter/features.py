@@ -48,12 +48,23 @@ def eyeball(side: int) -> Part:
     """One eyeball, looking straight ahead; the pole of its grid is the middle of the pupil."""
     u, v = grid(24, 40)
     polar, around = v**1.1 * 1.75, u * 2 * np.pi
-    centre = np.array([side * skull.EYE_X, 0.0, skull.EYE_Z])
+    centre = np.array([side * skull.EYE_X, skull.EYE_Y, skull.EYE_Z])
     radius = skull.EYE_RADIUS * (1 + 0.035 * np.exp(-((polar / 0.42) ** 4)))
     shape = np.stack([np.sin(polar) * np.cos(around), np.sin(polar) * np.sin(around), -np.cos(polar)], -1)
     flat = np.stack([0.5 + polar / 3.6 * np.cos(around), 0.5 + polar / 3.6 * np.sin(around)], -1)
     uv = patch_uv(flat[..., 0], flat[..., 1], patch=EYE_PATCH)
     return _part(f"eye{side:+d}", EYE, centre + radius[..., None] * shape, uv, centre=centre)
+
+
+def lining(side: int) -> Part:
+    """The pink behind the corners of an eye, so that one cannot look past the eyeball."""
+    u, v = grid(3, 9)
+    x = 0.150 + 0.375 * u
+    points = np.stack([side * x, (v - 0.5) * 0.20, -0.83 + 0.17 * u], -1)
+    part = _part(f"lining{side:+d}", MOUTH, points, patch_uv(u, v, patch=TONGUE_PATCH),
+                 centre=np.array([side * 0.3, 0.0, 0.0]))  # fmt: skip
+    part.shade = np.full(len(part.vertices), 0.55)
+    return part
 
 
 def teeth(*, upper: bool) -> Part:
@@ -71,8 +82,8 @@ def teeth(*, upper: bool) -> Part:
     length = (0.020 * dome - 0.016 * (which == 1) + 0.004 * (which == 2)) if upper else 0.012 * dome
     z = z + 0.05 * ramp(v, 0.92, 1.0) + (0.0 if upper else 0.07) * ramp(v, 0.5, 0.0)
     reach = np.minimum(v / 0.9, 1.0)
-    y = 0.60 + (0.185 + length - 0.6 * ramp(np.abs(arch), 0.5, 1.2) * 0.06) * reach if upper else \
-        0.955 - (0.155 + length - 0.03 * ramp(np.abs(arch), 0.4, 1.0)) * reach  # fmt: skip
+    y = 0.60 + (0.170 + length - 0.6 * ramp(np.abs(arch), 0.5, 1.2) * 0.06) * reach if upper else \
+        0.965 - (0.155 + length - 0.03 * ramp(np.abs(arch), 0.4, 1.0)) * reach  # fmt: skip
     part = _part("teeth_upper" if upper else "teeth_lower", TEETH, np.stack([x, y, z], -1),
                  patch_uv(u, v * 0.48 + (0.0 if upper else 0.51), patch=TEETH_PATCH), centre=np.array([0, 0.77, -0.55]))  # fmt: skip
     part.shade = (ramp(np.abs(arch), 1.25, 0.25) * (0.55 + 0.45 * ramp(v, 0.0, 0.6))).ravel()
@@ -102,14 +113,14 @@ def tongue() -> Part:
 
 def cavity() -> Part:
     """The dark inside of the mouth, seen from within."""
-    u, v = grid(16, 24)
-    around, polar = u * 2 * np.pi, v * np.pi
-    centre = np.array([0.0, 0.80, -0.60])
-    shape = np.stack([0.27 * np.sin(polar) * np.cos(around), 0.22 * np.sin(polar) * np.sin(around),
-                      -0.31 * np.cos(polar)], -1)  # fmt: skip
-    keep = slice(4, None)
-    part = _part("cavity", MOUTH, (centre + shape)[keep], patch_uv(u[keep], v[keep], patch=CAVITY_PATCH),
-                 centre=centre, inward=True)  # fmt: skip
+    u, v = grid(16, 32)
+    around = u * 2 * np.pi
+    round_off = np.sqrt(np.clip(1 - v**3, 0, 1)) * (1 + 0.25 * np.sin(np.pi * v))
+    x = 0.36 * round_off * np.cos(around)
+    rim = 0.7 * x**2 * (1 - v)
+    points = np.stack([x, 0.79 + 0.23 * round_off * np.sin(around), -0.81 + rim + 0.50 * v], -1)
+    centre = np.array([0.0, 0.79, -0.55])
+    part = _part("cavity", MOUTH, points, patch_uv(u, v, patch=CAVITY_PATCH), centre=centre, inward=True)
     part.fields = {"jaw": jaw_field(part.vertices, share=ramp(part.vertices[:, 1], 0.70, 0.95))}
     part.shade = 0.10 + 0.30 * ramp(part.vertices[:, 2], -0.5, -0.85)
     return part
@@ -122,22 +133,23 @@ def ear(side: int) -> Part:
     lobe = ramp(np.sin(around), 0.2, 1.0)
     back = rho * np.cos(around) * (0.165 - 0.045 * lobe) + 0.045 * rho * (1 - lobe) * 0.5
     down = rho * np.sin(around) * 0.31
-    rim = np.exp(-(((rho - 0.86) / 0.12) ** 2)) * (0.35 + 0.65 * ramp(np.cos(around) - 0.7 * lobe, -0.9, 0.1))
+    rim = np.exp(-(((rho - 0.86) / 0.12) ** 2)) * (0.05 + 0.95 * ramp(np.cos(around) - 0.5 * lobe, -0.7, 0.2))
     ridge = np.exp(-(((rho - 0.56) / 0.13) ** 2)) * ramp(np.cos(around), -0.2, 0.7) * ramp(np.sin(around), 0.9, 0.2)
     hollow = np.exp(-(((back + 0.03) / 0.075) ** 2) - ((down - 0.03) / 0.10) ** 2)
     out = 0.065 * rim + 0.045 * ridge - 0.085 * hollow + 0.012 * lobe * rho - 0.10 * ramp(rho, 0.93, 1.0)
     out = out + 0.55 * (back + 0.12)
-    centre = np.array([side * 0.775, 0.24, 0.06])
+    centre = np.array([side * 0.760, 0.24, 0.06])
     points = centre + np.stack([side * out, down - 0.10 * back, back + 0.12 * down], -1)
     skin = np.array([0.335 if side < 0 else 0.665, 0.56]) * (face.TEXTURE - 1)
     uv = np.stack([skin[0] + 20 * (u - 0.5), skin[1] + 20 * (v - 0.5)], -1).reshape(-1, 2)
     return _part(f"ear{side:+d}", SKIN, points, uv, centre=centre - np.array([side * 0.3, 0, 0]))
 
 
-_HAIRLINE = PchipInterpolator(
-    np.radians([-180, -128, -112, -100, -84, -76, -66, -58, -48, -36, -22, 0, 20, 34, 48, 58, 66, 76, 84, 100, 112, 128, 180]),
-    [0.86, 0.72, 0.25, -0.02, -0.06, 0.10, 0.14, -0.12, -0.50, -0.66, -0.74, -0.73, -0.74, -0.68, -0.50, -0.12,
-     0.14, 0.10, -0.06, -0.02, 0.25, 0.72, 0.86],
+HAIRLINE = PchipInterpolator(
+    np.radians([-180, -128, -112, -100, -84, -76, -68, -62, -56, -48, -38, -28, -14, 0,
+                14, 28, 38, 48, 56, 62, 68, 76, 84, 100, 112, 128, 180]),
+    [0.86, 0.72, 0.25, -0.02, -0.06, 0.10, 0.14, -0.08, -0.36, -0.62, -0.79, -0.80, -0.75, -0.72,
+     -0.75, -0.80, -0.79, -0.62, -0.36, -0.08, 0.14, 0.10, -0.06, -0.02, 0.25, 0.72, 0.86],
 )  # fmt: skip
 
 
@@ -145,7 +157,7 @@ def hair(seed: int = 5) -> Part:
     """Short hair: a shell over the scalp, thicker on top, parted at one side."""
     u, v = grid(56, 180)
     theta = (u * 2 - 1) * np.pi
-    end = _HAIRLINE(theta) + 0.012 * np.sin(theta * 61) + 0.010 * np.sin(theta * 97 + 1)
+    end = HAIRLINE(theta) + 0.008 * np.sin(theta * 23) + 0.007 * np.sin(theta * 37 + 1)
     row = skull.CROWN_Y + (end + 0.05 - skull.CROWN_Y) * v
     points = skull.base_surface(theta, row)
     away = points - np.array([0.0, -0.25, 0.05])
@@ -153,7 +165,7 @@ def hair(seed: int = 5) -> Part:
     top = ramp(row, 0.0, -0.85)
     front = ramp(np.abs(theta), 1.2, 0.4)
     part = np.exp(-(((points[..., 0] - 0.33) / 0.035) ** 2)) * ramp(points[..., 2], 0.25, -0.2) * ramp(row, -0.6, -0.8)
-    thick = 0.055 + 0.10 * top + 0.05 * front * top * ramp(points[..., 0], 0.4, -0.1)
+    thick = 0.045 + 0.10 * top + 0.07 * front * top * ramp(points[..., 0], 0.4, -0.1)
     rng = np.random.default_rng(seed)
     for _ in range(14):
         turn, along, phase = rng.uniform(5, 30), rng.uniform(1, 7), rng.uniform(0, 6.28)
@@ -164,7 +176,7 @@ def hair(seed: int = 5) -> Part:
 
 
 _BUST = np.array([
-    (0.55, 0.40, 0.40, 0.20),
+    (0.55, 0.20, 0.15, 0.30),
     (0.90, 0.43, 0.42, 0.18),
     (1.20, 0.45, 0.44, 0.20),
     (1.45, 0.49, 0.46, 0.25),
@@ -207,5 +219,5 @@ def bust(*, cloth: bool) -> Part:
 
 def build_features() -> list[Part]:
     """Everything but the skin of the head."""
-    return [eyeball(-1), eyeball(1), teeth(upper=True), teeth(upper=False), tongue(), cavity(), ear(-1), ear(1),
+    return [eyeball(-1), eyeball(1), lining(-1), lining(1), teeth(upper=True), teeth(upper=False), tongue(), cavity(), ear(-1), ear(1),
             hair(), bust(cloth=False), bust(cloth=True)]  # fmt: skip

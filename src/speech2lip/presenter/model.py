@@ -60,9 +60,9 @@ def find_landmarks(face: Part) -> dict[str, int]:
 
     mouth, corner = skull.MOUTH_Y, skull.MOUTH_HALF
     upper, lower = (float(height(np.zeros(1))[0]) for height in (skull.upper_lip_height, skull.lower_lip_height))
-    front = np.abs(x) < 0.02
-    chin = int(np.argmax(np.where(front & (sheet.row < 1.24), sheet.row, -9)))
-    tip = int(np.argmin(np.where(front & (np.abs(row - 0.4) < 0.1), face.vertices[:, 2], 9)))
+    front = (np.abs(x) < 0.02) & (np.abs(sheet.theta) < 1)
+    chin = int(np.argmax(np.where(front & (sheet.row < 1.35), face.vertices[:, 1], -9)))
+    tip = int(np.argmin(np.where(front & (np.abs(row - 0.42) < 0.03), face.vertices[:, 2], 9)))
     at = [
         nearest(-corner, mouth, band=1), nearest(corner, mouth, band=1), nearest(0, mouth, band=1),
         nearest(0, mouth, band=2), nearest(0, mouth - upper, band=1), nearest(0, mouth + lower, band=2),
@@ -111,7 +111,7 @@ def bake_light(parts: list[Part], vertices: NDArray[np.float32], faces: NDArray[
     rng = np.random.default_rng(1)
     cone = KEY / np.linalg.norm(KEY) + 0.22 * rng.standard_normal((24, 3))
     keyed = visible_share(vertices, normals, faces[outside], directions=cone, power=0.0)
-    light = np.stack([0.12 + 0.88 * ambient, 0.06 + 0.94 * keyed], 1)
+    light = np.stack([0.10 + 0.90 * ambient**1.25, 0.06 + 0.94 * keyed], 1)
     start = 0
     for part in parts:
         span = slice(start, start + len(part.vertices))
@@ -119,7 +119,7 @@ def bake_light(parts: list[Part], vertices: NDArray[np.float32], faces: NDArray[
             closed = part.shade < 1 if part.name == "face" else np.ones(len(part.shade), np.bool_)
             light[span][closed] = part.shade[closed, None]
         if part.material == EYE:
-            light[span] = 0.35 + 0.65 * np.clip((part.vertices[:, 1:2] + 0.10) / 0.09, 0, 1)
+            light[span] = 0.25 + 0.75 * np.clip((part.vertices[:, 1:2] + 0.085) / 0.07, 0, 1)
         start += len(part.vertices)
     return light.astype(np.float32)
 
@@ -168,7 +168,7 @@ def pose_model(model: Model, moves: dict[str, float], *, gaze: tuple[float, floa
     vertices[model.lids] = (off_eyeballs(built) - model.origin) / model.unit
     turn = rotation(gaze[0], gaze[1], 0.0).astype(np.float32)
     for side, ball in zip((-1, 1), model.eyes, strict=True):
-        centre = (np.array([side * skull.EYE_X, 0.0, skull.EYE_Z]) - model.origin) / model.unit
+        centre = (np.array([side * skull.EYE_X, skull.EYE_Y, skull.EYE_Z]) - model.origin) / model.unit
         vertices[ball] = (vertices[ball] - centre.astype(np.float32)) @ turn.T + centre.astype(np.float32)
     return vertices
 

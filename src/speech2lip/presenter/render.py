@@ -128,7 +128,7 @@ def render_layers(
 def mouth_light(state: State) -> float:
     """How much light enters the mouth: more the wider it stands open."""
     opening = state.moves.get("upper_lip", 0.0) + state.moves.get("lower_lip", 0.0) + state.moves.get("jaw", 0.0)
-    return float(np.clip(0.50 + 2.0 * opening, 0.3, 1.0))
+    return float(np.clip(0.42 + 2.2 * opening, 0.3, 1.0))
 
 
 __all__ = ["SKIN", "State", "camera_matrix", "head_pose", "landmarks_of", "lip_measures", "render_frame", "render_layers"]

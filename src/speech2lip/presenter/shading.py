@@ -12,13 +12,13 @@ from speech2lip.presenter.rasterise import compiled
 Floats = NDArray[np.float32]
 
 MATERIALS = np.array([
-    # wrap red, green, blue; strength and power of the highlight; rim
-    (0.32, 0.20, 0.16, 0.16, 22.0, 0.55),   # skin
-    (0.30, 0.28, 0.28, 0.80, 160.0, 0.10),  # eye
-    (0.40, 0.38, 0.36, 0.35, 70.0, 0.00),   # teeth
-    (0.35, 0.22, 0.20, 0.25, 40.0, 0.00),   # mouth
-    (0.20, 0.20, 0.20, 0.30, 14.0, 0.80),   # hair
-    (0.15, 0.15, 0.15, 0.05, 6.0, 0.50),    # cloth
+    # wrap red, green, blue; strength and power of the highlight; rim; tint of the highlight
+    (0.32, 0.20, 0.16, 0.16, 22.0, 0.55, 0.0),   # skin
+    (0.30, 0.28, 0.28, 0.80, 160.0, 0.10, 0.0),  # eye
+    (0.40, 0.38, 0.36, 0.35, 70.0, 0.00, 0.0),   # teeth
+    (0.35, 0.22, 0.20, 0.25, 40.0, 0.00, 0.0),   # mouth
+    (0.20, 0.20, 0.20, 0.50, 14.0, 0.80, 1.0),   # hair
+    (0.15, 0.15, 0.15, 0.05, 6.0, 0.50, 0.0),    # cloth
 ], np.float32)  # fmt: skip
 """How each material takes light, in the order of `parts.SKIN`, `EYE`, ..."""
 
@@ -59,7 +59,7 @@ def light(
     grazing = (1.0 - facing) ** 4
     gleam = material[3] * texel[3] * (shine * (1.0 + 2.0 * grazing) + 0.10 * grazing * ambient)
     for k in range(3):
-        out[k] += gleam
+        out[k] += gleam * (1.0 + material[6] * (4.0 * texel[k] - 1.0))
 
 
 @compiled

@@ -9,7 +9,7 @@ from speech2lip.presenter.parts import Array, bump, mirrored, ramp
 
 MOUTH_Y = 0.76
 MOUTH_HALF = 0.285
-EYE_X = 0.343
+EYE_X, EYE_Y = 0.343, -0.012
 EYE_INNER, EYE_OUTER = 0.178, 0.5
 CROWN_Y, CHIN_Y = -1.30, 1.22
 EYE_RADIUS = 0.142
@@ -57,7 +57,7 @@ def feature_depth(x: Array, y: Array) -> Array:
     """How far nose, brows, cheeks, lips and chin stand out towards the camera at a place of the face."""
     out = nose_depth(x, y)
     out += 0.050 * mirrored(x, y, at=(0.32, -0.19), size=(0.20, 0.075))
-    out -= 0.105 * mirrored(x, y, at=(0.34, 0.0), size=(0.19, 0.13))
+    out -= 0.090 * mirrored(x, y, at=(0.34, 0.01), size=(0.19, 0.13))
     out -= 0.060 * mirrored(x, y, at=(0.165, -0.01), size=(0.07, 0.10))
     out += 0.055 * mirrored(x, y, at=(0.47, 0.28), size=(0.20, 0.15))
     out -= 0.035 * mirrored(x, y, at=(0.50, 0.68), size=(0.14, 0.20))
@@ -80,8 +80,8 @@ def nose_depth(x: Array, y: Array) -> Array:
     breadth = PchipInterpolator(heights, (0.14, 0.115, 0.105, 0.110, 0.12, 0.135, 0.145, 0.14, 0.115, 0.09, 0.09))
     inside = np.clip(y, heights[0], heights[-1])
     out = bridge(inside) * np.exp(-(np.abs(x / breadth(inside)) ** 2))
-    out += 0.080 * mirrored(x, y, at=(0.132, 0.450), size=(0.048, 0.058))
-    out -= 0.050 * mirrored(x, y, at=(0.062, 0.512), size=(0.036, 0.022))
+    out += 0.090 * mirrored(x, y, at=(0.130, 0.455), size=(0.046, 0.056))
+    out -= 0.050 * mirrored(x, y, at=(0.064, 0.510), size=(0.036, 0.024))
     return np.asarray(out)
 
 

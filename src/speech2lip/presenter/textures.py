@@ -55,12 +55,14 @@ def skin() -> Array:
     colour = mix(colour, linear(126, 104, 98), front * 0.20 * beard(x, y))
     colour = mix(colour, linear(70, 28, 22), front * 0.9 * mirrored(x, y, at=(0.062, 0.513), size=(0.030, 0.018)))
     across = 0.8 * theta
-    colour *= (1 + 0.028 * noise_at(across, y, size=0.020, seed=1) + 0.028 * noise_at(across, y, size=0.008, seed=2)
-               + 0.024 * noise_at(across, y, size=0.07, seed=3))[..., None]  # fmt: skip
+    colour *= (1 + 0.020 * noise_at(across, y, size=0.020, seed=1) + 0.028 * noise_at(across, y, size=0.008, seed=2)
+               + 0.020 * noise_at(across, y, size=0.07, seed=3))[..., None]  # fmt: skip
     freckles = ramp(noise_at(across, y, size=0.009, seed=4), 1.9, 2.6)
     colour = mix(colour, linear(160, 105, 80), front * 0.35 * freckles * ramp(y, 0.75, 0.5))
     for spot_x, spot_y in ((0.36, 0.52), (-0.21, 1.0), (-0.5, -0.42)):
         colour = mix(colour, linear(96, 58, 46), 0.75 * front * bump(x, y, at=(spot_x, spot_y), size=(0.013, 0.013)))
+    stubble = ramp(features.HAIRLINE(theta) - row, -0.05, 0.03) + 0.10 * noise_at(3 * across, y, size=0.012, seed=7)
+    colour = mix(colour, linear(84, 60, 48), 0.85 * stubble * ramp(features.HAIRLINE(theta) - row, -0.09, -0.02))
     colour = eyes_and_brows(colour, x, row, front)
     gloss = 0.35 + 0.35 * bump(x, y, at=(0, 0.38), size=(0.08, 0.14)) + 0.25 * bump(x, y, at=(0, -0.45), size=(0.4, 0.25))
     colour, lips = paint_lips(colour, x, row, front)
@@ -78,16 +80,16 @@ def eyes_and_brows(colour: Array, x: Array, row: Array, front: Array) -> Array:
     """Paint lash lines, the fold of the upper lid and the brows."""
     upper, lower = face.eye_shape(x)
     inside = ramp(upper, 0.0, 0.3) * front
-    lash = np.where(row <= 0, ramp(row, -0.021, -0.006), 0.65 * ramp(row, 0.015, 0.003))
+    lash = np.where(row <= 0, ramp(row, -0.026, -0.008), 0.65 * ramp(row, 0.015, 0.003))
     colour = mix(colour, linear(40, 24, 20), 0.95 * lash * inside)
     fold = np.exp(-(((row + 0.085 - 0.02 * upper) / 0.014) ** 2)) * ramp(upper, 0.1, 0.6)
-    colour = mix(colour, linear(118, 72, 60), 0.55 * fold * front)
+    colour = mix(colour, linear(118, 72, 60), 0.32 * fold * front)
     reach = np.abs(x)
     arch = -0.205 - 0.050 * np.sin(np.clip((reach - 0.12) / 0.45, 0, 1) * np.pi * 0.72)
     thick = 0.042 * (1 - 0.55 * ramp(reach, 0.30, 0.56))
-    strands = noise_at(x + 0.5 * row * np.sign(x), 0.35 * row, size=0.007, seed=8)
-    edge = np.abs(row - arch + 0.007 * noise_at(x, row, size=0.012, seed=9)) / thick
-    brow = ramp(edge, 1.15, 0.55) * ramp(reach, 0.115, 0.17) * ramp(reach, 0.57, 0.50) * (0.86 + 0.12 * strands)
+    strands = noise_at(x + 0.5 * row * np.sign(x), 0.35 * row, size=0.006, seed=8)
+    edge = np.abs(row - arch + 0.0025 * noise_at(x, row, size=0.010, seed=9)) / thick
+    brow = ramp(edge, 1.15, 0.55) * ramp(reach, 0.115, 0.17) * ramp(reach, 0.57, 0.50) * (0.84 + 0.14 * strands)
     return mix(colour, linear(62, 42, 32), 0.92 * brow * front)
 
 
@@ -117,13 +119,13 @@ def eye_patch(shape: tuple[int, int]) -> Array:
     polar, around = np.hypot(x, y), np.arctan2(y, x)
     rng = np.random.default_rng(31)
     rays = sum(rng.normal() * np.cos(k * around + rng.uniform(0, 6.28)) for k in range(9, 60, 3)) / 4.0
-    white = linear(232, 226, 220) * np.ones((*shape, 1))
+    white = linear(216, 210, 206) * np.ones((*shape, 1))
     white = mix(white, linear(214, 150, 140), 0.45 * ramp(polar, 0.65, 1.25))
-    iris = mix(linear(96, 118, 116) * np.ones((*shape, 1)), linear(120, 92, 56), ramp(polar, 0.33, 0.20))
+    iris = mix(linear(96, 118, 116) * np.ones((*shape, 1)), linear(120, 92, 56), ramp(polar, 0.36, 0.22))
     iris = iris * np.exp(0.30 * rays)[..., None]
-    iris = mix(iris, linear(24, 32, 36), ramp(polar, 0.36, 0.47))
-    colour = mix(white, iris, ramp(polar, 0.49, 0.455))
-    colour = mix(colour, linear(6, 6, 7), ramp(polar, 0.205, 0.17))
+    iris = mix(iris, linear(24, 32, 36), ramp(polar, 0.40, 0.52))
+    colour = mix(white, iris, ramp(polar, 0.54, 0.505))
+    colour = mix(colour, linear(6, 6, 7), ramp(polar, 0.225, 0.19))
     return np.concatenate([colour, np.ones((*shape, 1))], -1)
 
 
@@ -135,8 +137,8 @@ def teeth_patch(shape: tuple[int, int]) -> Array:
     lower = np.array([0, 0.13, 0.27, 0.43, 0.60, 0.78])
     edges = np.where((v < 0.505)[..., None], upper, lower)
     gap = np.min(np.abs(np.abs(u)[..., None] - edges), axis=-1)
-    colour = mix(linear(238, 229, 210) * np.ones((*shape, 1)), linear(214, 196, 166), ramp(half, 0.75, 0.35))
-    colour = mix(colour, linear(120, 84, 70), 0.75 * ramp(gap, 0.016, 0.003))
+    colour = mix(linear(228, 218, 200) * np.ones((*shape, 1)), linear(214, 196, 166), ramp(half, 0.75, 0.35))
+    colour = mix(colour, linear(150, 112, 92), 0.55 * ramp(gap, 0.020, 0.0))
     gum = 0.40 + 0.05 * np.cos(gap / 0.085 * np.pi)
     colour = mix(colour, linear(186, 98, 96), ramp(half - gum, 0.03, -0.03))
     return np.concatenate([colour, np.full((*shape, 1), 0.8)], -1)
