@@ -1,4 +1,4 @@
-"""The whole journey on the made presenter, as a demonstration: takes, footage, avatar, a new sentence, figures."""
+"""The whole journey on the made presenter, as a demonstration: takes, avatar, a new sentence, figures."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import tyro
 
 @dataclass(frozen=True)
 class Arguments:
-    """Run the whole journey on a made presenter: film it, train an avatar, let it speak a new sentence, measure it.
+    """Film a made presenter, train an avatar of it, let it speak a new sentence, and measure it.
 
     What is there already is kept: the same command again goes on where it stopped.
     """

@@ -1,0 +1,31 @@
+"""The command reference of the documents, from the help texts: `python -m speech2lip.cli.reference`."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+
+from . import COMMANDS, run, usage
+
+
+def reference() -> str:
+    """All help texts as Markdown."""
+    parts = ["# Commands", "", "Renew with `make docs`.", "", "```", usage(), "```"]
+    for name in COMMANDS:
+        parts += ["", f"## {name}", "", "```", help_text(name), "```"]
+    return "\n".join(parts) + "\n"
+
+
+def help_text(command: str) -> str:
+    """What `speech2lip COMMAND --help` prints, 100 columns wide and without colours."""
+    printed = io.StringIO()
+    os.environ.update({"COLUMNS": "100", "NO_COLOR": "1"})
+    with contextlib.redirect_stdout(printed):
+        run([command, "--help"])
+    return "\n".join(line.rstrip() for line in printed.getvalue().strip().splitlines())
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())

@@ -1,0 +1,141 @@
+"""The command line is instant, and every fault of a user is one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from speech2lip import cli
+from speech2lip.cli import COMMANDS, main, reference
+from speech2lip.errors import FootageError
+
+HEAVY = ("torch", "numpy", "av", "mediapipe", "numba", "cv2", "scipy", "skimage", "soundfile")
+
+
+def speech2lip(*arguments: str, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "speech2lip", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS)])
+def test_help_is_instant_and_loads_nothing_heavy(arguments: list[str]) -> None:
+    program = (
+        "import json, sys\nfrom speech2lip.cli import main\n"
+        f"code = main({arguments!r})\n"
+        f"print(json.dumps([code, [name for name in {HEAVY!r} if name in sys.modules]]), file=sys.stderr)"
+    )
+    began = time.perf_counter()
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - began
+    print(f"speech2lip {' '.join(arguments)}: {seconds:.2f} s")
+    assert json.loads(result.stderr.splitlines()[-1]) == [0, []], result.stderr
+    assert "usage: speech2lip" in result.stdout
+    # A quiet machine takes a quarter of a second; the rest is for busy ones.
+    assert seconds < 2.0
+
+
+def test_version_and_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("speech2lip 0.")
+    assert main([]) == 0
+    told = capsys.readouterr().out
+    assert all(name in told for name in COMMANDS)
+
+
+def test_a_mistyped_command_is_guessed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trian"]) == 2
+    assert "Did you mean `train`?" in capsys.readouterr().err
+
+
+def test_a_wrong_flag_is_wrong_usage() -> None:
+    result = speech2lip("speak", "a.wav", "--loud")
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+
+
+def test_a_users_fault_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(_: list[str]) -> int:
+        raise FootageError("take.mp4 is not a video.\nGive one.")
+
+    monkeypatch.setattr(cli, "run", fail)
+    assert main(["train"]) == 1
+    assert capsys.readouterr().err == "speech2lip: take.mp4 is not a video. Give one.\n"
+
+
+def test_control_c_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def stop(_: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "run", stop)
+    assert main(["train"]) == 130
+    told = capsys.readouterr().err
+    assert told.startswith("speech2lip: stopped")
+    assert told.count("\n") == 1
+
+
+def test_our_own_faults_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def bug(_: list[str]) -> int:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "run", bug)
+    with pytest.raises(ZeroDivisionError):
+        main(["train"])
+
+
+@pytest.mark.parametrize("set_before", ["", "ACTIVE"])
+def test_openmp_waits_passively_unless_told(set_before: str) -> None:
+    program = "import os, speech2lip.cli as cli\ncli.main(['-v'])\nprint(os.environ['OMP_WAIT_POLICY'])"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    if set_before:
+        environment["OMP_WAIT_POLICY"] = set_before
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False
+    )
+    assert result.stdout.splitlines()[-1] == (set_before or "PASSIVE")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["prepare", "none.mp4", "--footage", "a.footage"], "There is no file none.mp4"),
+        (["prepare", "words.txt", "--footage", "a.footage"], "words.txt is not a video|no moving picture"),
+        (["train", "none.mp4", "--avatar", "a.avatar"], "There is no file none.mp4"),
+        (["train", "--avatar", "a.avatar"], "nothing to train on"),
+        (["speak", "none.wav", "--avatar", "a.avatar", "--output", "a.mp4"], "none.wav|a.avatar"),
+        (["speak", "words.txt", "--avatar", "a.avatar", "--output", "words.txt"], "words.txt"),
+        (["evaluate", "--avatar", "a.avatar", "--footage", "a.footage"], "a.avatar|a.footage"),
+        (["demo", "words.txt"], "words.txt is a file"),
+        (["present", "words.txt"], "words.txt"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(tmp_path: Path, arguments: list[str], told: str) -> None:
+    (tmp_path / "words.txt").write_text("hello " * 300)
+    result = speech2lip(*arguments, folder=tmp_path)
+    assert result.returncode == 1, result.stderr
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("speech2lip: ")
+    assert any(word in lines[0] for word in told.split("|")), lines[0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["words.txt"]
+
+
+def test_the_reference_holds_every_command_and_flag() -> None:
+    text = reference.reference()
+    assert all(f"## {name}" in text for name in COMMANDS)
+    assert all(
+        flag in text for flag in ("--minutes", "--avatar", "--footage", "--hold-out", "--json", "--output")
+    )
+    assert "\x1b" not in text
