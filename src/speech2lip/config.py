@@ -72,7 +72,7 @@ class ModelSettings:
     """Rows and columns of the lip field's speech-driven feature grid."""
     point_width: int = 48
     """Width of the network that turns the features of a point into a colour."""
-    blend_width: int = 16
+    blend_width: int = 12
     """Channels of the Blend-Net's first level."""
 
 
@@ -120,6 +120,18 @@ class SpeakSettings:
     """Second of the base take to begin at."""
     crf: float = 18.0
     """Quality of the written picture (H.264 constant rate factor: lower is better and larger)."""
+    device: str = "auto"
+    """`auto`, `cpu` or `cuda`."""
+    precision: str = "auto"
+    """`auto` (a timed probe decides), `fp32` or `bf16`."""
+
+
+@dataclass(frozen=True)
+class EvaluateSettings:
+    """How an avatar is judged."""
+
+    enlarge_below: int = 220
+    """Faces narrower than this are enlarged before landmarks are looked for."""
     device: str = "auto"
     """`auto`, `cpu` or `cuda`."""
     precision: str = "auto"

@@ -24,6 +24,8 @@ LIPS_OUTER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 
 LIPS_INNER = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
 LIPS = LIPS_OUTER + LIPS_INNER
 CHIN = (152, 148, 377, 176, 400)
+SHAPE_POINTS = LIPS + CHIN
+"""Points whose places make the lip shape."""
 NOSE_TIP = 1
 SUBNASALE = 2
 JAW_LINE = (132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361)
@@ -63,6 +65,10 @@ class LandmarkDetector:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the detector; it cannot be used after."""
         self._mesh.close()
 
     def detect(self, rgb: NDArray[np.uint8]) -> Points | None:

@@ -1,0 +1,1 @@
+"""LIPS -> FRAME: put the lips back into frames at any head pose."""

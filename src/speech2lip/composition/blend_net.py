@@ -1,0 +1,69 @@
+"""Blend-Net: a small U-Net whose residual removes seams and fills holes of the pasted picture."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+CROP_SIZE = (96, 128)
+"""Rows and columns that the Blend-Net works at; its residual is smooth and is enlarged to the frame's own resolution."""
+
+INPUT_CHANNELS = 7
+"""Pasted picture (3), mask (1), reference (3): the person's mean lower face in this frame's pose and light."""
+
+
+def _block(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1), nn.SiLU(),
+        nn.Conv2d(channels_out, channels_out, 3, padding=1), nn.SiLU(),
+    )  # fmt: skip
+
+
+class BlendNet(nn.Module):
+    """Predicts what to add to the pasted picture."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.top = _block(INPUT_CHANNELS, width)
+        self.middle = _block(width, 2 * width, stride=2)
+        self.bottom = _block(2 * width, 4 * width, stride=2)
+        self.lowest = _block(4 * width, 4 * width, stride=2)
+        self.up_bottom = _block(8 * width, 2 * width)
+        self.up_middle = _block(4 * width, width)
+        self.up_top = _block(2 * width, width)
+        self.out = nn.Conv2d(width, 3, 3, padding=1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+
+    def forward(self, pasted: Tensor, mask: Tensor, reference: Tensor) -> Tensor:
+        """[B, 3, H, W], [B, 1, H, W], [B, 3, H, W] -> residual [B, 3, H, W], zero outside the mask."""
+        top = self.top(torch.cat([pasted, mask, reference], dim=1) - 0.5)
+        middle = self.middle(top)
+        bottom = self.bottom(middle)
+        lowest = self.lowest(bottom)
+        up = self.up_bottom(torch.cat([_enlarge(lowest), bottom], dim=1))
+        up = self.up_middle(torch.cat([_enlarge(up), middle], dim=1))
+        up = self.up_top(torch.cat([_enlarge(up), top], dim=1))
+        residual: Tensor = self.out(up)
+        return residual * (mask > 0).to(residual.dtype) * mask.clamp_min(0.05)
+
+
+def _enlarge(features: Tensor) -> Tensor:
+    return functional.interpolate(features, scale_factor=2, mode="nearest")
+
+
+def punch_holes(pasted: Tensor, mask: Tensor, *, share: float = 0.5, generator: torch.Generator | None = None) -> Tensor:
+    """Blacken a random rectangle inside the mask in a share of the pictures (the paper's black-hole augmentation).
+
+    Args:
+        pasted: [B, 3, H, W]; mask: [B, 1, H, W].
+    """
+    batch, _, height, width = pasted.shape
+    random = torch.rand(batch, 5, generator=generator).to(pasted.device)
+    y = torch.arange(height, device=pasted.device)[None, :] / height
+    x = torch.arange(width, device=pasted.device)[None, :] / width
+    rows = (y > random[:, 0:1] * 0.8) & (y < random[:, 0:1] * 0.8 + 0.03 + 0.15 * random[:, 1:2])
+    columns = (x > random[:, 2:3] * 0.8) & (x < random[:, 2:3] * 0.8 + 0.03 + 0.15 * random[:, 3:4])
+    hole = rows[:, :, None] & columns[:, None, :] & (random[:, 4] < share)[:, None, None]
+    return pasted * ~(hole[:, None] & (mask > 0.1))

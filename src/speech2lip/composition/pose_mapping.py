@@ -1,0 +1,114 @@
+"""GAMEM, the geometry-aware mutual explicit mapping between canonical and observed space.
+
+Both directions rest on one equation (Speech2Lip, section 3.3): D_o p_o = K_o T_o T_c^-1 D_c K_c^-1 p_c, with p homogeneous pixels.
+Everything is differentiable in depth, transform and camera; pixel centres are those of `conventions`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def pixel_centres(
+    height: int, width: int, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Return the centres of all pixels of a picture; [H, W, 2]."""
+    y = torch.arange(height, device=device, dtype=dtype) + 0.5
+    x = torch.arange(width, device=device, dtype=dtype) + 0.5
+    return torch.stack(torch.broadcast_tensors(x[None, :], y[:, None]), dim=-1)
+
+
+def map_points(points: Tensor, depth: Tensor, to_from_from: Tensor, k_from: Tensor, k_to: Tensor) -> tuple[Tensor, Tensor]:
+    """Carry pixels with known depth from one camera into another.
+
+    Args:
+        points: [B, N, 2] in pixels of the first camera.
+        depth: [B, N] along its z axis, in eye units.
+        to_from_from: [B, 4, 4] rigid transform between the cameras.
+        k_from, k_to: [B, 3, 3] or [3, 3].
+
+    Returns:
+        Pixels in the second camera, [B, N, 2], and the depths there, [B, N].
+    """
+    x = (points[..., 0] - k_from[..., 0, 2, None]) / k_from[..., 0, 0, None] * depth
+    y = (points[..., 1] - k_from[..., 1, 2, None]) / k_from[..., 1, 1, None] * depth
+    moved = torch.stack([x, y, depth], -1) @ to_from_from[:, :3, :3].mT + to_from_from[:, None, :3, 3]
+    z = moved[..., 2]
+    u = k_to[..., 0, 0, None] * moved[..., 0] / z + k_to[..., 0, 2, None]
+    v = k_to[..., 1, 1, None] * moved[..., 1] / z + k_to[..., 1, 2, None]
+    return torch.stack([u, v], -1), z
+
+
+def look_up(picture: Tensor, points: Tensor, *, padding: str = "border") -> Tensor:
+    """Sample a picture at pixels, bilinearly (a backward warp).
+
+    Args:
+        picture: [B, C, H, W].
+        points: [B, ..., 2] in its pixels.
+        padding: what lies beyond the border: `border` or `zeros`.
+
+    Returns:
+        [B, C, ...].
+    """
+    size = points.new_tensor([picture.shape[-1], picture.shape[-2]])
+    grid = (2 * points / size - 1).to(picture.dtype)
+    flat = grid.reshape(len(grid), 1, -1, 2)
+    found = functional.grid_sample(picture, flat, mode="bilinear", padding_mode=padding, align_corners=False)
+    return found.reshape(*found.shape[:2], *points.shape[1:-1])
+
+
+def observed_from_canonical_points(
+    points: Tensor, canonical_depth: Tensor, observed_from_canonical: Tensor, k_canonical: Tensor, k_observed: Tensor
+) -> Tensor:
+    """Find where canonical points lie in observed frames: the look-up of O2C.
+
+    Args:
+        points: [B, N, 2] or [N, 2] canonical pixels.
+        canonical_depth: [H, W] over the canonical picture.
+        observed_from_canonical: [B, 4, 4], T_o T_c^-1.
+        k_canonical, k_observed: [3, 3]; the observed may be [B, 3, 3].
+
+    Returns:
+        [B, N, 2] observed pixels.
+    """
+    batch = len(observed_from_canonical)
+    points = points.expand(batch, *points.shape[-2:])
+    depth = look_up(canonical_depth.expand(batch, 1, *canonical_depth.shape), points)[:, 0]
+    return map_points(points, depth, observed_from_canonical, k_canonical, k_observed)[0]
+
+
+def canonical_from_observed_points(
+    points: Tensor,
+    canonical_depth: Tensor,
+    observed_from_canonical: Tensor,
+    k_canonical: Tensor,
+    k_observed: Tensor,
+    *,
+    rounds: int = 5,
+) -> Tensor:
+    """Find where observed pixels lie in canonical space: the look-up of C2O.
+
+    The observed depth D_o is not stored: it is solved for by carrying the canonical depth at the present guess into the observed
+    camera and mapping the pixel back with it. This converges wherever the surface is visible in both.
+
+    Args:
+        points: [B, N, 2] or [N, 2] observed pixels; the rest as in `observed_from_canonical_points`.
+        rounds: fixed-point rounds.
+
+    Returns:
+        [B, N, 2] canonical pixels.
+    """
+    batch = len(observed_from_canonical)
+    points = points.expand(batch, *points.shape[-2:])
+    canonical_from_observed = torch.linalg.inv(observed_from_canonical)
+    surface = canonical_depth.expand(batch, 1, *canonical_depth.shape)
+    middle = k_canonical.new_tensor([canonical_depth.shape[1] / 2, canonical_depth.shape[0] / 2]).expand(batch, 1, 2)
+    found = middle
+    for _ in range(rounds + 1):
+        depth_canonical = look_up(surface, found)[:, 0]
+        depth = map_points(found, depth_canonical, observed_from_canonical, k_canonical, k_observed)[1]
+        depth = depth.expand(batch, points.shape[1])
+        found = map_points(points, depth, canonical_from_observed, k_observed, k_canonical)[0]
+    return found

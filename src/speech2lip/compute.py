@@ -1,0 +1,70 @@
+"""Where networks run and in which precision; decided by what the machine shows, not by what it claims."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from speech2lip.errors import SettingsError
+
+_PROBES = 3
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device and how to run networks on it."""
+
+    device: torch.device
+
+    def autocast(self, precision: str) -> contextlib.AbstractContextManager[object]:
+        """Run matrix work inside the block in `bf16` or leave it in `fp32`."""
+        if precision != "bf16":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def wait(self) -> None:
+        """Wait until the device has done all that it was given."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def choose_device(name: str) -> Compute:
+    """Choose `cpu`, `cuda`, or with `auto` CUDA where there is one.
+
+    Raises:
+        SettingsError: the device is unknown or not there.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise SettingsError(f"device must be auto, cpu or cuda, not {name!r}")
+    there = torch.cuda.is_available()
+    if name == "cuda" and not there:
+        raise SettingsError("device cuda was asked for, but torch finds none here; use --device cpu or look at `speech2lip doctor`")
+    return Compute(torch.device("cuda" if there and name != "cpu" else "cpu"))
+
+
+def faster_precision(work: Callable[[], None], compute: Compute) -> str:
+    """Time a piece of work in both precisions and return the faster one; `bf16` must win by a tenth to be worth its rounding."""
+    seconds = {}
+    for precision in ("fp32", "bf16"):
+        with compute.autocast(precision):
+            work()
+            compute.wait()
+            best = float("inf")
+            for _ in range(_PROBES):
+                begun = time.perf_counter()
+                work()
+                compute.wait()
+                best = min(best, time.perf_counter() - begun)
+        seconds[precision] = best
+    return "bf16" if seconds["bf16"] < 0.9 * seconds["fp32"] else "fp32"
+
+
+def device_name(compute: Compute) -> str:
+    """Name the device for tables."""
+    if compute.device.type == "cuda":
+        return torch.cuda.get_device_name(compute.device)
+    return f"{torch.get_num_threads()} CPU threads"

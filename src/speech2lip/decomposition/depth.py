@@ -1,0 +1,114 @@
+"""Depth of the whole head in canonical space: begins at the face mesh, is refined photometrically."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
+from scipy.ndimage import gaussian_filter
+from torch import Tensor
+from torch.nn import functional
+
+from speech2lip.composition.pose_mapping import look_up, observed_from_canonical_points, pixel_centres
+
+
+def mesh_depth(points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Interpolate depth between the points of the face and carry it on beyond them.
+
+    Args:
+        points: [N, 3]: canonical pixels x, y and depth in eye units.
+        size: (H, W) of the canonical picture.
+
+    Returns:
+        [H, W] in eye units, smooth.
+    """
+    y, x = np.mgrid[0 : size[0], 0 : size[1]] + 0.5
+    inside = LinearNDInterpolator(points[:, :2], points[:, 2])(x, y)
+    beyond = NearestNDInterpolator(points[:, :2], points[:, 2])(x, y)
+    sigma = 0.03 * max(size)
+    far = gaussian_filter(beyond, 2 * sigma)
+    depth = np.where(np.isnan(inside), far, inside)
+    smooth: NDArray[np.float32] = gaussian_filter(depth, sigma / 3).astype(np.float32)
+    return smooth
+
+
+def learn_depth(
+    initial: Tensor,
+    frames: Tensor,
+    observed_from_canonical: Tensor,
+    k_canonical: Tensor,
+    k_observed: Tensor,
+    *,
+    weight: Tensor,
+    steps: int = 150,
+    cells: int = 24,
+    batch: int = 12,
+    stiffness: float = 0.05,
+    seed: int = 0,
+    report: Callable[[int], None] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Refine the depth so that frames at many head poses agree when they are brought into canonical space.
+
+    The depth is the initial one times (1 + a smooth correction); the loss is the absolute colour difference between each
+    warped frame and the mean of all, after the mean light of both has been made equal, plus the correction's roughness.
+
+    Args:
+        initial: [H, W] in eye units.
+        frames: [F, 3, H_o, W_o] in [0, 1]; observed_from_canonical: [F, 4, 4]; k_observed: [F, 3, 3].
+        weight: [H, W], 0 where colours are not to be trusted (the mouth).
+        stiffness: weight of the correction's squared differences between neighbouring cells.
+        report: called with the number of steps done.
+
+    Returns:
+        The refined depth, [H, W], and the mean of the frames in canonical space, [3, H, W].
+    """
+    height, width = initial.shape
+    random = torch.Generator().manual_seed(seed)
+    correction = torch.zeros(1, 1, cells, cells, requires_grad=True)
+    optimiser = torch.optim.Adam([correction], lr=4e-3)
+    points = pixel_centres(height, width).reshape(1, -1, 2)
+
+    def depth_now() -> Tensor:
+        up = functional.interpolate(correction, size=(height, width), mode="bicubic", align_corners=False)
+        return initial * (1 + up[0, 0])
+
+    def warped(chosen: Tensor) -> tuple[Tensor, Tensor]:
+        where = observed_from_canonical_points(
+            points, depth_now(), observed_from_canonical[chosen], k_canonical, k_observed[chosen]
+        )
+        size = where.new_tensor([frames.shape[-1], frames.shape[-2]])
+        inside = ((where > 0) & (where < size)).all(-1).float().reshape(len(chosen), 1, height, width)
+        return look_up(frames[chosen], where).reshape(len(chosen), 3, height, width), inside * weight
+
+    mean = torch.zeros(3, height, width)
+    for step in range(steps + 1):
+        if step % 25 == 0 or step == steps:
+            with torch.no_grad():
+                mean = _mean_picture(warped, len(frames), batch)
+            if step == steps:
+                break
+        chosen = torch.randperm(len(frames), generator=random)[:batch]
+        picture, inside = warped(chosen)
+        gain = (picture * inside).sum((2, 3)) / (mean * inside).sum((2, 3)).clamp_min(1e-3)
+        difference = (picture - mean * gain[..., None, None].detach()).abs() * inside
+        rough = (correction.diff(dim=2) ** 2).mean() + (correction.diff(dim=3) ** 2).mean() + 0.02 * (correction**2).mean()
+        loss = difference.sum() / inside.sum().clamp_min(1.0) / 3 + stiffness * cells * rough
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        if report is not None:
+            report(step + 1)
+    return depth_now().detach(), mean
+
+
+def _mean_picture(warped: Callable[[Tensor], tuple[Tensor, Tensor]], count: int, batch: int) -> Tensor:
+    total, weight = torch.zeros(()), torch.zeros(())
+    for start in range(0, count, batch):
+        picture, inside = warped(torch.arange(start, min(start + batch, count)))
+        seen = inside + 1e-4
+        total = total + (picture * seen).sum(0)
+        weight = weight + seen.sum(0)
+    return total / weight

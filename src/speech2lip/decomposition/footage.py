@@ -1,0 +1,181 @@
+"""The footage folder: what preparation learned of a person's takes, read by everything later.
+
+    ana.footage/
+      footage.json             format, settings, the takes with their sources and what was left out
+      canonical.safetensors    camera, head pose, face shape, depth, picture, motion and jaw mask of canonical space
+      takes/NAME/picture.mp4   every frame with its true time, upright, square pixels (H.264)
+      takes/NAME/sound.flac    16 kHz mono; sample 0 is at the first frame
+      takes/NAME/take.json     size, frame rate, source
+      takes/NAME/track.safetensors   per frame: time, landmarks, light, sharpness
+      takes/NAME/poses.safetensors   per frame: head pose, why it is left out of training (0: it is not)
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from speech2lip.config import PrepareSettings, from_plain
+from speech2lip.decomposition.canonical import Canonical
+from speech2lip.decomposition.head_pose import camera_matrix
+from speech2lip.decomposition.landmarks import lip_opening
+from speech2lip.decomposition.masks import LipPatch
+from speech2lip.errors import FootageError
+from speech2lip.media.sound import read_wave
+from speech2lip.media.video import Frame, read_frames
+from speech2lip.storage import read_json
+
+FORMAT = 1
+REASONS = ("kept", "no face", "broken colours", "face cut by the border", "face too small", "unsure head pose")
+"""Why a frame is left out of training, by number."""
+
+
+@dataclass(frozen=True)
+class Take:
+    """One source video of the person, prepared."""
+
+    name: str
+    folder: Path
+    width: int
+    height: int
+    fps: Fraction
+    """Average frame rate; `times` holds the true ones."""
+    focal: float
+    """In units of the longer side."""
+    times: NDArray[np.float64]
+    """[T] seconds from the first frame."""
+    landmarks: NDArray[np.float32]
+    """[T, 478, 3] in pixels, NaN where no face was found."""
+    light: NDArray[np.float32]
+    """[T, 3] mean colour of the skin above the mouth, 0 to 255."""
+    camera_from_head: NDArray[np.float64]
+    """[T, 4, 4] head poses; of frames without a face, those of the nearest frame with one."""
+    left_out: NDArray[np.uint8]
+    """[T] index into `REASONS`; 0 where the frame may be trained on."""
+
+    @property
+    def k(self) -> NDArray[np.float64]:
+        """Camera of the picture; [3, 3]."""
+        return camera_matrix(self.width, self.height, self.focal)
+
+    @property
+    def opening(self) -> NDArray[np.float32]:
+        """Lip opening of every frame in eye units; [T], NaN without a face."""
+        return lip_opening(self.landmarks)
+
+    @property
+    def seconds(self) -> float:
+        """Length of the picture."""
+        return len(self.times) / float(self.fps)
+
+    @property
+    def picture_path(self) -> Path:
+        """The picture, H.264."""
+        return self.folder / "picture.mp4"
+
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
+        """Decode frames start to stop (not included) in order."""
+        return read_frames(self.picture_path, start_frame=start, stop_frame=stop)
+
+    def wave(self) -> NDArray[np.float32]:
+        """Read the sound; [S] at 16 kHz."""
+        return read_wave(self.folder / "sound.flac")
+
+    def left_out_counts(self) -> dict[str, int]:
+        """Count the frames left out, by reason."""
+        counts = Counter(int(reason) for reason in self.left_out if reason)
+        return {REASONS[reason]: count for reason, count in sorted(counts.items())}
+
+
+@dataclass(frozen=True)
+class Footage:
+    """All takes of one person in one canonical space."""
+
+    folder: Path
+    settings: PrepareSettings
+    takes: tuple[Take, ...]
+    canonical: Canonical
+
+
+def read_footage(folder: Path) -> Footage:
+    """Read a prepared footage folder.
+
+    Raises:
+        FootageError: there is none, it is of another format, or a file of it is missing or damaged.
+    """
+    if not (folder / "footage.json").is_file():
+        advice = "run `speech2lip prepare` first" if not folder.exists() else "preparing it has not finished: run `speech2lip prepare` again"
+        raise FootageError(f"{folder} is not a footage folder; {advice}")
+    plain = read_json(folder / "footage.json")
+    if plain.get("format") != FORMAT:
+        raise FootageError(f"{folder} has footage format {plain.get('format')!r}, this version reads {FORMAT}; prepare it again")
+    settings = from_plain(PrepareSettings, plain["settings"])
+    try:
+        takes = tuple(read_take(folder / "takes" / name, settings) for name in plain["takes"])
+        canonical = read_canonical(folder / "canonical.safetensors", plain["canonical"])
+    except (OSError, KeyError, ValueError) as error:
+        raise FootageError(f"{folder} is damaged ({error}); prepare it again") from error
+    return Footage(folder, settings, takes, canonical)
+
+
+def read_take(folder: Path, settings: PrepareSettings) -> Take:
+    """Read one take of a footage folder."""
+    plain = read_json(folder / "take.json")
+    track = load_file(folder / "track.safetensors")
+    poses = load_file(folder / "poses.safetensors")
+    return Take(
+        name=folder.name, folder=folder, width=plain["width"], height=plain["height"], fps=Fraction(plain["fps"]),
+        focal=settings.focal, times=track["times"], landmarks=unpack_landmarks(track["landmarks"], plain),
+        light=track["light"], camera_from_head=poses["camera_from_head"], left_out=poses["left_out"],
+    )  # fmt: skip
+
+
+_MISSING = -32768
+
+
+def pack_landmarks(points: NDArray[np.float32], longer_side: int) -> NDArray[np.int16]:
+    """Keep landmarks as 16-bit fractions of twice the picture's longer side; NaN becomes a mark."""
+    scaled = np.round(points / (2 * longer_side) * 32767)
+    return np.where(np.isnan(points), _MISSING, np.clip(scaled, -32767, 32767)).astype(np.int16)
+
+
+def unpack_landmarks(packed: NDArray[np.int16], take: dict[str, Any]) -> NDArray[np.float32]:
+    """Undo `pack_landmarks`; [T, 478, 3] in pixels."""
+    points = packed.astype(np.float32) * (2 * max(take["width"], take["height"]) / 32767)
+    points[packed == _MISSING] = np.nan
+    return points
+
+
+def canonical_tensors(canonical: Canonical) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a canonical space, as they are kept in files."""
+    return {
+        "k": canonical.k, "camera_from_head": canonical.camera_from_head, "shape": canonical.shape, "depth": canonical.depth,
+        "picture": canonical.picture, "motion": canonical.motion, "jaw_mask": canonical.jaw_mask,
+    }  # fmt: skip
+
+
+def canonical_plain(canonical: Canonical) -> dict[str, Any]:
+    """Return the rest of a canonical space, as JSON values."""
+    return {
+        "take": canonical.take, "frame_index": canonical.frame_index,
+        "patch_box": list(canonical.patch.box), "patch_size": list(canonical.patch.size),
+    }  # fmt: skip
+
+
+def read_canonical(path: Path, plain: dict[str, Any]) -> Canonical:
+    """Read a canonical space from its tensors and its JSON values."""
+    tensors = load_file(path)
+    x0, y0, x1, y1 = plain["patch_box"]
+    rows, columns = plain["patch_size"]
+    return Canonical(
+        take=plain["take"], frame_index=plain["frame_index"], size=tensors["depth"].shape,
+        patch=LipPatch((x0, y0, x1, y1), (rows, columns)), **tensors,
+    )  # fmt: skip

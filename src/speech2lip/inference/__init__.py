@@ -1,0 +1,1 @@
+"""AVATAR + SPEECH -> VIDEO."""

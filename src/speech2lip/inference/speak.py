@@ -1,0 +1,183 @@
+"""A sound file in, a video of the avatar speaking it out."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+import speech2lip
+from speech2lip.avatar import Avatar, read_avatar
+from speech2lip.config import SpeakSettings
+from speech2lip.conventions import MEL_RATE, SAMPLE_RATE
+from speech2lip.inference.base_motion import BaseFrames, there_and_back
+from speech2lip.inference.engine import Engine
+from speech2lip.media.sound import SoundReader, check_speech, resample_blocks
+from speech2lip.media.video import VideoWriter
+from speech2lip.progress import Progress
+from speech2lip.storage import check_output
+from speech2lip.synthesis.speech import log_mel
+
+_BATCH = 8
+"""Frames drawn at once."""
+_MEL_MARGIN = 4
+"""Mel frames beyond a stretch that its edges depend on."""
+
+Samples = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Spoke:
+    """What was written."""
+
+    path: Path
+    frames: int
+    seconds: float
+    frames_per_second: float
+    """Speed of the whole: reading sound, drawing, composing and encoding."""
+    precision: str
+
+
+def speak(
+    sound: Path,
+    *,
+    avatar: Path,
+    output: Path,
+    settings: SpeakSettings | None = None,
+    overwrite: bool = False,
+    say: Callable[[str], None] = print,
+) -> Spoke:
+    """Let an avatar speak a sound file; the video has the sound's length to the frame, and memory does not grow with it.
+
+    Args:
+        sound: any sound (or video) file.
+        avatar: an avatar folder.
+        output: an .mp4, .mkv or .mov to write.
+
+    Raises:
+        SoundError, AvatarError, OutputError, SettingsError: as their messages say.
+    """
+    settings = settings or SpeakSettings()
+    check_output(output, overwrite=overwrite)
+    check_speech(sound)
+    person = read_avatar(avatar)
+    base = person.base(settings.take)
+    engine = Engine(person, device=settings.device, precision=settings.precision)
+    reader = SoundReader(sound)
+    began = time.monotonic()
+    writer = VideoWriter(
+        output, width=base.width, height=base.height, fps=base.fps, sample_rate=reader.sample_rate, channels=reader.channels,
+        quality_crf=settings.crf, metadata=_mark(avatar), overwrite=overwrite,
+    )  # fmt: skip
+    order = there_and_back(len(base.times), round(settings.start * float(base.fps)))
+    frames = 0
+    with writer, Progress("Speaking", total=reader.seconds or 1.0, unit="s") as progress:
+        stretches = speech_stretches(reader, base.fps, engine.model.settings.past_seconds, engine.model.settings.ahead_seconds)
+        pictures = BaseFrames(base)
+        for stretch in stretches:
+            spoken = engine.listen(log_mel(torch.from_numpy(stretch.wave)), stretch.moments)
+            indices = list(itertools.islice(order, len(stretch.moments)))
+            shown = [pictures[i].rgb for i in indices]
+            places = [base.place(i, engine.compute.device) for i in indices]
+            for picture in engine.speak_frames(shown, places, spoken):
+                writer.write(picture)
+            writer.write_sound(stretch.native)
+            frames += len(indices)
+            progress.set(frames / float(base.fps))
+    seconds = frames / float(base.fps)
+    speed = frames / max(time.monotonic() - began, 1e-6)
+    say(f"{output}: {seconds:.2f} s, {frames} frames, {speed:.0f} frames/s in {engine.precision}")
+    return Spoke(output, frames, seconds, speed, engine.precision)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Sound of a few frames and what is around it."""
+
+    wave: Samples
+    """[S] mono at 16 kHz, with the past and future that the encoder hears."""
+    moments: list[float]
+    """Times of the frames, in seconds from the beginning of `wave`."""
+    native: Samples
+    """[S, C] the sound to write with these frames, at its own rate."""
+
+
+def speech_stretches(sound: SoundReader, fps: Fraction, past_seconds: float, ahead_seconds: float) -> Iterator[Stretch]:
+    """Cut a sound into stretches of a few frames, with bounded memory.
+
+    The last frame is the one that shows the last sample; its sound is filled up with silence.
+    """
+    past = math.ceil(past_seconds * MEL_RATE + _MEL_MARGIN) * (SAMPLE_RATE // MEL_RATE)
+    ahead = math.ceil(ahead_seconds * MEL_RATE + _MEL_MARGIN) * (SAMPLE_RATE // MEL_RATE)
+    native = _Buffer(sound.channels)
+    heard = _Buffer(1)
+    waves = resample_blocks(_keep(sound, native), sound.sample_rate)
+    heard.push(np.zeros((past, 1), np.float32))
+    finished = False
+    for first in itertools.count(0, _BATCH):
+        stop = first + _BATCH
+        needed = math.ceil(stop * SAMPLE_RATE / fps) + past + ahead
+        while not finished and heard.end < needed:
+            block = next(waves, None)
+            finished = block is None
+            if block is not None:
+                heard.push(block[:, None])
+        if finished:
+            stop = min(stop, math.ceil(Fraction(native.end, sound.sample_rate) * fps))
+            heard.push(np.zeros((max(0, needed - heard.end), 1), np.float32))
+        if stop <= first:
+            return
+        begin = math.floor(first * SAMPLE_RATE / fps)
+        wave = heard.cut(begin, math.ceil(stop * SAMPLE_RATE / fps) + past + ahead)[:, 0]
+        moments = [float((index / fps) + Fraction(past - begin, SAMPLE_RATE)) for index in range(first, stop)]
+        edges = [round(index * sound.sample_rate / fps) for index in (first, stop)]
+        yield Stretch(wave, moments, native.cut(*edges))
+        if finished and stop < first + _BATCH:
+            return
+
+
+class _Buffer:
+    """Samples of a moving part of a sound, addressed by their place in the whole; zeros beyond its end."""
+
+    def __init__(self, channels: int) -> None:
+        self._parts: list[Samples] = []
+        self._channels = channels
+        self._begin = 0
+        self.end = 0
+
+    def push(self, block: Samples) -> None:
+        self._parts.append(block.reshape(-1, self._channels))
+        self.end += len(block)
+
+    def cut(self, start: int, stop: int) -> Samples:
+        """Return [stop - start, C] and forget what lies before `start`."""
+        every = np.concatenate(self._parts) if self._parts else np.zeros((0, self._channels), np.float32)
+        every = every[max(0, start - self._begin) :]
+        self._parts, self._begin = [every], max(self._begin, min(start, self.end))
+        found = every[: max(0, stop - self._begin)]
+        return np.pad(found, ((0, stop - start - len(found)), (0, 0)))
+
+
+def _keep(blocks: SoundReader, buffer: _Buffer) -> Iterator[Samples]:
+    for block in blocks:
+        buffer.push(block)
+        yield block
+
+
+def _mark(avatar: Path) -> dict[str, str]:
+    """Say in the file's metadata that its lips are synthetic and what made them."""
+    version = speech2lip.__version__
+    about = {"synthetic": "lip movements", "software": "speech2lip", "version": version, "avatar": avatar.name}
+    return {
+        "comment": f"The lip movements in this video are synthetic, made by speech2lip {version}. {json.dumps(about)}",
+        "description": "AI-generated: synthetic lip movements",
+    }

@@ -1,0 +1,46 @@
+"""The three parts in forward order: speech becomes a code and a lip shape, the lip field draws them, the Blend-Net mends the seam."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from speech2lip.composition.blend_net import BlendNet
+from speech2lip.config import ModelSettings
+from speech2lip.decomposition.landmarks import SHAPE_POINTS
+from speech2lip.synthesis.lip_field import LipField
+from speech2lip.synthesis.lip_shape import LipShape
+from speech2lip.synthesis.speech import SpeechEncoder
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What speech says about a moment."""
+
+    code: Tensor
+    """[B, D]."""
+    shape: Tensor
+    """[B, K] lip shape."""
+
+
+class LipModel(nn.Module):
+    """Everything that is learned of a person."""
+
+    def __init__(self, settings: ModelSettings, patch_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.settings = settings
+        self.encoder = SpeechEncoder(settings)
+        self.lip_shape = LipShape(settings, 2 * len(SHAPE_POINTS))
+        self.lip_field = LipField(settings, patch_size)
+        self.blend_net = BlendNet(settings.blend_width)
+
+    def listen(self, windows: Tensor) -> Spoken:
+        """Mel windows [B, M, W] -> speech codes and lip shapes."""
+        code = self.encoder(windows)
+        return Spoken(code, self.lip_shape(code))
+
+    def draw(self, spoken: Spoken, pose: Tensor, uv: Tensor) -> Tensor:
+        """Draw lips at places [B, ..., 2] of the patch for head poses [B, 6]; [B, 3, ...]."""
+        drawn: Tensor = self.lip_field(spoken.code, spoken.shape, pose, uv)
+        return drawn

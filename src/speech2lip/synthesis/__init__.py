@@ -1,0 +1,1 @@
+"""SPEECH -> LIPS in canonical space."""

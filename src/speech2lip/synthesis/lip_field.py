@@ -1,0 +1,100 @@
+"""The speech-driven implicit lip model: the colour of any canonical point at a moment of speech.
+
+c = f(x, a): a coarse feature grid is drawn from the speech code; a point reads it between the cells, moves its look-up into the
+person's own learned texture by the flow found there, and a small network turns both into a colour. Being a function of a continuous
+position, it draws a patch at any resolution.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from speech2lip.composition.pose_mapping import look_up
+from speech2lip.config import ModelSettings
+
+POSE_SIZE = 6
+"""Numbers that describe the head pose to the lip field: rotation vector and shift from the canonical pose."""
+
+
+class ModulatedConv(nn.Module):
+    """A 3 x 3 convolution whose output is scaled and shifted by a condition (feature-wise linear modulation)."""
+
+    def __init__(self, channels_in: int, channels_out: int, condition: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels_out, 3, padding=1)
+        self.modulation = nn.Linear(condition, 2 * channels_out)
+        nn.init.normal_(self.modulation.weight, std=0.05)
+        nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, grid: Tensor, condition: Tensor) -> Tensor:
+        """[B, C, H, W], [B, D] -> [B, C', H, W]."""
+        scale, shift = self.modulation(condition)[..., None, None].chunk(2, dim=1)
+        return functional.silu(self.conv(grid) * (1 + scale) + shift)
+
+
+class LipField(nn.Module):
+    """Draws lips at any points of the patch from speech code, lip shape and head pose."""
+
+    def __init__(self, settings: ModelSettings, patch_size: tuple[int, int]) -> None:
+        super().__init__()
+        rows, columns = settings.field_cells
+        width, condition = settings.field_width, 96
+        self.patch_size = patch_size
+        self.condition = nn.Sequential(
+            nn.Linear(settings.code_size + settings.shape_size + POSE_SIZE, condition), nn.SiLU(),
+            nn.Linear(condition, condition), nn.SiLU(),
+        )  # fmt: skip
+        self.start = nn.Parameter(torch.randn(1, width, rows, columns) * 0.1)
+        self.coarse = nn.ModuleList([ModulatedConv(width, width, condition) for _ in range(3)])
+        fine = max(16, 2 * width // 3)
+        self.fine = nn.ModuleList([ModulatedConv(width, fine, condition), ModulatedConv(fine, fine, condition)])
+        self.flow = nn.Conv2d(fine, 2, 3, padding=1)
+        nn.init.zeros_(self.flow.weight)
+        nn.init.zeros_(self.flow.bias)  # type: ignore[arg-type]
+        texture = 16
+        self.texture = nn.Parameter(torch.randn(1, texture, *patch_size) * 0.1)
+        self.mean = nn.Parameter(torch.full((1, 3, *patch_size), 0.5))
+        self.colour = nn.Sequential(
+            nn.Linear(fine + texture, settings.point_width), nn.SiLU(),
+            nn.Linear(settings.point_width, settings.point_width), nn.SiLU(),
+            nn.Linear(settings.point_width, 3),
+        )  # fmt: skip
+        nn.init.zeros_(self.colour[-1].weight)
+        nn.init.zeros_(self.colour[-1].bias)
+
+    def grid(self, code: Tensor, shape: Tensor, pose: Tensor) -> Tensor:
+        """Draw the feature grid: flow (2 channels) and features; [B, 2 + C, 2 rows, 2 columns]."""
+        condition = self.condition(torch.cat([code, shape, pose], dim=1))
+        grid = self.start.expand(len(code), -1, -1, -1)
+        for layer in self.coarse:
+            grid = grid + layer(grid, condition)
+        grid = functional.interpolate(grid, scale_factor=2, mode="bilinear", align_corners=False)
+        for layer in self.fine:
+            grid = layer(grid, condition)
+        return torch.cat([self.flow(grid), grid], dim=1)
+
+    def read(self, grid: Tensor, uv: Tensor) -> Tensor:
+        """Read the colours of points.
+
+        Args:
+            grid: as `grid` returns it.
+            uv: [B, ..., 2] in [0, 1] over the patch: its first axis counts columns.
+
+        Returns:
+            [B, 3, ...]; about [0, 1].
+        """
+        cells = uv.new_tensor([grid.shape[-1], grid.shape[-2]])
+        pixels = uv.new_tensor([self.patch_size[1], self.patch_size[0]])
+        found = look_up(grid, uv * cells)
+        flow, features = found[:, :2], found[:, 2:]
+        moved = uv * pixels + flow.movedim(1, -1).to(uv.dtype) * 4
+        batch = len(uv)
+        texture = look_up(torch.cat([self.texture, self.mean], 1).expand(batch, -1, -1, -1), moved)
+        both = torch.cat([features, texture[:, :-3]], dim=1).movedim(1, -1)
+        return texture[:, -3:] + self.colour(both).movedim(-1, 1)
+
+    def forward(self, code: Tensor, shape: Tensor, pose: Tensor, uv: Tensor) -> Tensor:
+        """[B, D], [B, K], [B, 6], [B, ..., 2] -> [B, 3, ...]."""
+        return self.read(self.grid(code, shape, pose), uv)

@@ -1,0 +1,54 @@
+"""The lips' outline in canonical space, as a few numbers that speech predicts and the lip field draws."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from speech2lip.config import ModelSettings
+
+
+def principal_components(points: NDArray[np.float64], count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Find mean and whitened principal components of outlines.
+
+    Args:
+        points: [T, N] coordinates, N = 2 x number of points.
+
+    Returns:
+        mean [N] and components [count, N], scaled so that the numbers of the footage have a variance of 1.
+    """
+    mean = points.mean(0)
+    _, values, vectors = np.linalg.svd(points - mean, full_matrices=False)
+    spread = np.maximum(values[:count] / np.sqrt(max(len(points) - 1, 1)), 1e-6)
+    return mean.astype(np.float32), (vectors[:count] * spread[:, None]).astype(np.float32)
+
+
+class LipShape(nn.Module):
+    """Reads the lip shape from the speech code, and knows the outline that belongs to a shape."""
+
+    mean: Tensor
+    components: Tensor
+
+    def __init__(self, settings: ModelSettings, coordinates: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(coordinates))
+        self.register_buffer("components", torch.zeros(settings.shape_size, coordinates))
+        self.head = nn.Sequential(
+            nn.Linear(settings.code_size, 128), nn.GELU(), nn.Linear(128, settings.shape_size)
+        )
+
+    def forward(self, code: Tensor) -> Tensor:
+        """[B, D] -> [B, K]."""
+        shape: Tensor = self.head(code)
+        return shape
+
+    def from_outline(self, outline: Tensor) -> Tensor:
+        """[B, N] coordinates -> [B, K]."""
+        squared = (self.components**2).sum(1)
+        return (outline - self.mean) @ self.components.T / squared
+
+    def outline(self, shape: Tensor) -> Tensor:
+        """[B, K] -> [B, N] coordinates."""
+        return self.mean + shape @ self.components

@@ -1,0 +1,99 @@
+"""Sound in, speech code at any moment out."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import torch
+from torch import Tensor, nn
+
+from speech2lip.config import ModelSettings
+from speech2lip.conventions import MEL_BANDS, MEL_RATE, SAMPLE_RATE
+
+_WINDOW = 400
+_FFT = 512
+_HOP = SAMPLE_RATE // MEL_RATE
+_FLOOR = 1e-6
+SILENT_MEL = (math.log10(_FLOOR) + 3.0) / 1.5
+"""Value of every band of the normalised log-mel spectrum in digital silence."""
+
+
+@functools.lru_cache(maxsize=4)
+def mel_filters(bands: int = MEL_BANDS, fft: int = _FFT, rate: int = SAMPLE_RATE) -> Tensor:
+    """Return triangular filters, evenly spaced on the mel scale 2595 log10(1 + f / 700); [bands, fft / 2 + 1]."""
+    top = 2595 * math.log10(1 + rate / 2 / 700)
+    edges = 700 * (10 ** (torch.linspace(0, top, bands + 2, dtype=torch.float64) / 2595) - 1)
+    frequency = torch.arange(fft // 2 + 1, dtype=torch.float64) * rate / fft
+    up = (frequency - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    down = (edges[2:, None] - frequency) / (edges[2:] - edges[1:-1])[:, None]
+    filters = torch.minimum(up, down).clamp_min(0)
+    # The lowest bands are narrower than a bin of the transform: an area of 1 keeps them comparable, not empty.
+    filters = filters + (filters.sum(1, keepdim=True) == 0) * (frequency - edges[1:-1, None]).abs().lt(rate / fft / 2 + 1e-9)
+    return (filters / filters.sum(1, keepdim=True).clamp_min(1e-9)).float()
+
+
+def log_mel(wave: Tensor) -> Tensor:
+    """Return the normalised log-mel spectrum; frame f is centred on second f / 100.
+
+    Args:
+        wave: [S] at 16 kHz.
+
+    Returns:
+        [M, F] with F = S // 160 + 1; silence is `SILENT_MEL`, loud speech about +1.
+    """
+    window = torch.hann_window(_WINDOW, device=wave.device)
+    padded = nn.functional.pad(wave[None], (_FFT // 2, _FFT // 2))[0]
+    spectrum = torch.stft(padded, _FFT, _HOP, _WINDOW, window, center=False, return_complex=True)
+    power = spectrum.abs() ** 2 / (window**2).sum()
+    return ((mel_filters().to(wave.device) @ power).clamp_min(_FLOOR).log10() + 3.0) / 1.5
+
+
+def window_offsets(settings: ModelSettings) -> Tensor:
+    """Return the mel frames that the encoder hears, relative to its moment; [W]."""
+    past, ahead = round(settings.past_seconds * MEL_RATE), round(settings.ahead_seconds * MEL_RATE)
+    return torch.arange(-past, ahead)
+
+
+def mel_windows(mel: Tensor, times: Tensor, offsets: Tensor) -> Tensor:
+    """Cut the windows around moments, between mel frames by linear interpolation.
+
+    Args:
+        mel: [M, F]; beyond its ends there is silence.
+        times: [T] seconds.
+        offsets: [W] mel frames.
+
+    Returns:
+        [T, M, W].
+    """
+    margin = int(offsets.abs().max()) + 2
+    padded = nn.functional.pad(mel, (margin, margin), value=SILENT_MEL)
+    centre = times.to(torch.float64) * MEL_RATE + margin
+    centre = centre.clamp(margin - 1, padded.shape[1] - margin)
+    whole = centre.floor().long()
+    part = (centre - whole).to(mel.dtype)[:, None]
+    index = (whole[:, None] + offsets.to(whole.device)).clamp(0, padded.shape[1] - 2)
+    left, right = padded[:, index], padded[:, index + 1]
+    return (left + (right - left) * part).permute(1, 0, 2)
+
+
+class SpeechEncoder(nn.Module):
+    """Turns mel windows into speech codes with a small convolutional network."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__()
+        width = settings.encoder_width
+        self.layers = nn.Sequential(
+            nn.Conv1d(MEL_BANDS, width, 5, stride=2, padding=2), nn.GELU(),
+            nn.Conv1d(width, width, 3, stride=2, padding=1), nn.GELU(),
+            nn.Conv1d(width, width, 3, stride=2, padding=1), nn.GELU(),
+        )  # fmt: skip
+        frames = len(window_offsets(settings))
+        for _ in range(3):
+            frames = (frames + 1) // 2
+        self.out = nn.Sequential(nn.Flatten(), nn.Dropout(0.1), nn.Linear(width * frames, settings.code_size))
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """[B, M, W] -> [B, D]."""
+        code: Tensor = self.out(self.layers(windows))
+        return code

@@ -1,0 +1,42 @@
+"""The named losses of both phases; their weights are settings."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def total(losses: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
+    """Sum the named losses with their weights."""
+    return torch.stack([weights[name] * value for name, value in losses.items()]).sum()
+
+
+def colour_losses(drawn: Tensor, truth: Tensor, weight: Tensor) -> dict[str, Tensor]:
+    """Compare pictures.
+
+    Args:
+        drawn, truth: [B, 3, h, w] in [0, 1]; weight: broadcastable to [B, 1, h, w], mean about 1.
+
+    Returns:
+        `colour`: mean absolute difference; `gradient`: that of the differences between neighbouring pixels.
+    """
+    difference = drawn.float() - truth
+    across, down = difference.diff(dim=-1).abs(), difference.diff(dim=-2).abs()
+    return {
+        "colour": (difference.abs() * weight).mean(),
+        "gradient": (across * weight[..., :, 1:]).mean() + (down * weight[..., 1:, :]).mean(),
+    }
+
+
+def shape_losses(shape: Tensor, truth: Tensor) -> dict[str, Tensor]:
+    """Compare lip shapes of consecutive frames.
+
+    Args:
+        shape, truth: [2 B, K]: frames in the first half, their successors in the second.
+
+    Returns:
+        `shape`: mean squared error; `steady`: that of the change from frame to frame.
+    """
+    error = shape.float() - truth
+    first, second = error.chunk(2)
+    return {"shape": (error**2).mean(), "steady": ((second - first) ** 2).mean()}

@@ -1,0 +1,121 @@
+"""What is trained in which order: first the lips in canonical space, then the Blend-Net in the observed frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from speech2lip.composition.blend_net import punch_holes
+from speech2lip.composition.paste import Paster
+from speech2lip.composition.pose_mapping import look_up
+from speech2lip.config import TrainSettings
+from speech2lip.model import LipModel, Spoken
+from speech2lip.synthesis.speech import mel_windows, window_offsets
+from speech2lip.training.augmentation import vary_speech
+from speech2lip.training.dataset import TrainingSet
+from speech2lip.training.losses import colour_losses, shape_losses
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training."""
+
+    name: str
+    share: float
+    """Of the whole time."""
+    parameters: list[nn.Parameter]
+    losses: Callable[[torch.Generator], dict[str, Tensor]]
+    """Draws a batch and returns its named losses."""
+
+
+def phases(model: LipModel, data: TrainingSet, paster: Paster, settings: TrainSettings) -> list[Phase]:
+    """List the phases in order."""
+    lips = [*model.encoder.parameters(), *model.lip_shape.parameters(), *model.lip_field.parameters()]
+    view = _Batches(model, data, paster, settings)
+    return [
+        Phase("lips", 1 - settings.blend_share, lips, view.lip_losses),
+        Phase("blend", settings.blend_share, list(model.blend_net.parameters()), view.blend_losses),
+    ]
+
+
+class _Batches:
+    """Draws batches and computes their losses."""
+
+    def __init__(self, model: LipModel, data: TrainingSet, paster: Paster, settings: TrainSettings) -> None:
+        self.model, self.data, self.paster, self.settings = model, data, paster, settings
+        self.device = data.patches.device
+        self.offsets = window_offsets(settings.model).to(self.device)
+        self.shapes = model.lip_shape.from_outline(data.outlines)
+        rows, columns = data.patches.shape[-2:]
+        self.window = min(settings.window, rows, columns)
+        self.uv = torch.from_numpy(_patch_uv(rows, columns)).to(self.device)
+        near = torch.nn.functional.avg_pool2d(data.motion[None, None], self.window, stride=1)[0, 0]
+        self.corners = near.shape
+        self.chances = (near**2).flatten().cpu()
+
+    def windows_at(self, index: Tensor) -> Tensor:
+        return mel_windows(self.data.mel, self.data.times[index], self.offsets)
+
+    def lip_losses(self, random: torch.Generator) -> dict[str, Tensor]:
+        """Colour of random squares of the patch, and the lip shape, for pairs of consecutive frames."""
+        data, half = self.data, self.settings.batch // 2
+        chosen = torch.randint(len(data.followed), (half,), generator=random).to(self.device)
+        first = data.followed[chosen]
+        index = torch.cat([first, first + 1])
+        pair = vary_speech(torch.cat([self.windows_at(first), self.windows_at(first + 1)], dim=2), generator=random)
+        spoken = self.model.listen(torch.cat(pair.chunk(2, dim=2)))
+        truth = self.shapes[index]
+        drawn_shape = self._mixed_shape(spoken.shape, truth, random)
+        uv, square = self._squares(index, random)
+        drawn = self.model.draw(Spoken(spoken.code, drawn_shape), data.poses[index], uv)
+        target = look_up(data.patches[index].float() / 255, square)
+        weight = look_up(data.motion.expand(len(index), 1, -1, -1), square)
+        return colour_losses(drawn, target, weight) | shape_losses(spoken.shape, truth)
+
+    def _mixed_shape(self, heard: Tensor, truth: Tensor, random: torch.Generator) -> Tensor:
+        """Give the lip field the true lip shape, a little disturbed, for half of the frames.
+
+        Sound does not tell everything about the lips. With the heard shape alone the field would average over what sound leaves open
+        and blur; with the true one it learns to draw each shape sharply.
+        """
+        noise = 0.1 * torch.randn(truth.shape, generator=random).to(truth.device)
+        use_truth = (torch.rand(len(truth), 1, generator=random) < 0.5).to(truth.device)
+        return torch.where(use_truth, truth + noise, heard.float())
+
+    def _squares(self, index: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Choose a square of positions on each frame's patch, more often where it moves, off the pixel grid by a fraction."""
+        corner = torch.multinomial(self.chances, len(index), replacement=True, generator=random)
+        offset = torch.stack([corner % self.corners[1], corner // self.corners[1]], dim=-1).float()
+        offset = offset + (torch.rand(len(index), 2, generator=random) - 0.5) * 0.5
+        steps = torch.arange(self.window) + 0.5
+        square = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1)
+        pixels = (square[None] + offset[:, None, None]).to(self.device)
+        size = pixels.new_tensor([self.uv.shape[1], self.uv.shape[0]])
+        return pixels / size, pixels
+
+    def blend_losses(self, random: torch.Generator) -> dict[str, Tensor]:
+        """Colour of the mended crop, with holes punched into half of them."""
+        data, crops = self.data, self.data.crops
+        chosen = torch.randint(len(crops.index), (self.settings.batch // 2,), generator=random).to(self.device)
+        index = crops.index[chosen]
+        with torch.no_grad():
+            spoken = self.model.listen(self.windows_at(index))
+            uv = self.uv.expand(len(index), -1, -1, -1)
+            lips = self.model.draw(spoken, data.poses[index], uv).float()
+            where = crops.uv[chosen].float()
+            truth = crops.picture[chosen].float() / 255
+            mask = self.paster.carry_mask(where)
+            pasted = truth + (self.paster.carry(lips, where, data.light[index]) - truth) * mask
+            reference = self.paster.carry(self.model.lip_field.mean.expand(len(index), -1, -1, -1), where, data.light[index])
+            pasted = punch_holes(pasted, mask, generator=random)
+        mended = pasted + self.model.blend_net(pasted, mask, reference).float()
+        return colour_losses(mended, truth, mask / mask.mean().clamp_min(1e-3))
+
+
+def _patch_uv(rows: int, columns: int) -> "np.ndarray[tuple[int, int, int], np.dtype[np.float32]]":
+    x, y = (np.arange(columns) + 0.5) / columns, (np.arange(rows) + 0.5) / rows
+    return np.stack(np.meshgrid(x, y), axis=-1).astype(np.float32)

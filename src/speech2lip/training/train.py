@@ -1,0 +1,180 @@
+"""Footage in, an avatar folder out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import save_file
+
+import speech2lip
+from speech2lip.avatar import FORMAT, Avatar, read_avatar
+from speech2lip.composition.paste import Paster
+from speech2lip.compute import choose_device, device_name
+from speech2lip.config import PrepareSettings, TrainSettings, to_plain
+from speech2lip.decomposition.footage import Footage, Take, canonical_plain, canonical_tensors, read_footage
+from speech2lip.decomposition.head_pose import unbroken_runs
+from speech2lip.errors import SettingsError
+from speech2lip.media.video import VideoWriter
+from speech2lip.model import LipModel
+from speech2lip.storage import check_output, new_folder_atomically, output_errors, write_json
+from speech2lip.synthesis.lip_shape import principal_components
+from speech2lip.training.checkpoint import Progressed
+from speech2lip.training.dataset import TrainingSet, build_training_set, light_gain, usual_light
+from speech2lip.training.loop import run
+from speech2lip.training.phases import phases
+from speech2lip.training.split import Ranges, held_out_ranges
+
+Say = Callable[[str], None]
+
+
+def train(
+    takes: Sequence[Path] = (),
+    *,
+    avatar: Path,
+    footage: Path | None = None,
+    settings: TrainSettings | None = None,
+    prepare_settings: PrepareSettings | None = None,
+    overwrite: bool = False,
+    say: Say = print,
+) -> Avatar:
+    """Train an avatar on takes of a person, or on footage that has been prepared from them.
+
+    Stopped or killed, the same call goes on where the state was last saved (every 20 s by default).
+
+    Args:
+        takes: videos; they are prepared first, into `footage` or beside the avatar.
+        avatar: the folder to make.
+        footage: a prepared footage folder.
+        overwrite: replace an avatar that is there; it stays until the new one is complete.
+
+    Raises:
+        FootageError, SettingsError, OutputError: as their messages say.
+    """
+    settings = settings or TrainSettings()
+    check_output(avatar, overwrite=overwrite)
+    prepared = _prepared(takes, avatar, footage, prepare_settings, say)
+    began = time.monotonic()
+    compute = choose_device(settings.device)
+    ranges = held_out_ranges(prepared.takes, settings.hold_out)
+    data = build_training_set(prepared, ranges, settings.model)
+    say(f"{len(data.times)} frames ({data.seconds:.0f} s) to train on, {_held_seconds(prepared, ranges):.0f} s held out")
+    model = new_model(data, prepared, settings)
+    part = avatar.with_name(f".{avatar.name}.training")
+    with output_errors(part):
+        part.mkdir(exist_ok=True)
+    reading = time.monotonic() - began
+    plan = phases(model.to(compute.device), data.to(compute.device), Paster(prepared.canonical, device=compute.device), settings)
+    state = run(
+        model, plan, settings, compute=compute, budget_seconds=max(60 * settings.minutes - reading, 1.0),
+        state_path=part / "state.safetensors", key=_key(prepared, settings),
+    )  # fmt: skip
+    about = _about(prepared, settings, ranges, data, state, device_name(compute))
+    with new_folder_atomically(avatar, overwrite=overwrite) as folder:
+        _write_avatar(folder, model.cpu(), prepared, about, settings, ranges)
+    shutil.rmtree(part)
+    say(f"{avatar}: trained {state.seconds:.0f} s in {state.precision} on {about['device']}")
+    return read_avatar(avatar)
+
+
+def _prepared(
+    takes: Sequence[Path], avatar: Path, footage: Path | None, settings: PrepareSettings | None, say: Say
+) -> Footage:
+    if not takes:
+        if footage is None:
+            raise SettingsError("nothing to train on; name videos of the person, or a prepared folder with --footage")
+        return read_footage(footage)
+    from speech2lip.decomposition.prepare import prepare
+
+    return prepare(takes, footage=footage or avatar.with_suffix(".footage"), settings=settings, say=say)
+
+
+def new_model(data: TrainingSet, footage: Footage, settings: TrainSettings) -> LipModel:
+    """Make the networks and give them what needs no training: the lip shape's components and the mean patch."""
+    torch.manual_seed(settings.seed)
+    model = LipModel(settings.model, footage.canonical.patch.size)
+    mean, components = principal_components(data.outlines.numpy().astype(np.float64), settings.model.shape_size)
+    model.lip_shape.mean.copy_(torch.from_numpy(mean))
+    model.lip_shape.components.copy_(torch.from_numpy(components))
+    with torch.no_grad():
+        model.lip_field.mean.copy_(torch.stack([p.float() for p in data.patches[:: max(1, len(data.patches) // 500)]]).mean(0) / 255)
+    return model
+
+
+def _key(footage: Footage, settings: TrainSettings) -> str:
+    """Name what is trained on what: a saved state of another key is not taken up."""
+    plain = to_plain(settings)
+    for name in ("minutes", "save_seconds", "device", "precision", "base_seconds"):
+        plain.pop(name)
+    takes = [(take.name, len(take.times)) for take in footage.takes]
+    text = json.dumps([plain, takes, canonical_plain(footage.canonical)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _held_seconds(footage: Footage, ranges: Ranges) -> float:
+    return sum((ranges[t.name][1] - ranges[t.name][0]) / float(t.fps) for t in footage.takes if t.name in ranges)
+
+
+def _about(
+    footage: Footage, settings: TrainSettings, ranges: Ranges, data: TrainingSet, state: Progressed, device: str
+) -> dict[str, Any]:
+    return {
+        "format": FORMAT, "version": speech2lip.__version__, "model": to_plain(settings.model), "settings": to_plain(settings),
+        "canonical": canonical_plain(footage.canonical), "focal": footage.settings.focal,
+        "usual_light": usual_light(footage.takes).tolist(),
+        "footage": footage.folder.name, "takes": [take.name for take in footage.takes],
+        "held_out": {name: list(span) for name, span in ranges.items()},
+        "seconds_footage": round(data.seconds, 2), "seconds_trained": round(state.seconds, 1), "precision": state.precision,
+        "device": device, "history": state.history, "bases": [],
+    }  # fmt: skip
+
+
+def _write_avatar(
+    folder: Path, model: LipModel, footage: Footage, about: dict[str, Any], settings: TrainSettings, ranges: Ranges
+) -> None:
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / "weights.safetensors")
+    save_arrays(canonical_tensors(footage.canonical), folder / "canonical.safetensors")
+    about["bases"] = _write_bases(folder / "base", footage, settings.base_seconds)
+    write_json(folder / "avatar.json", about)
+
+
+def _write_bases(folder: Path, footage: Footage, seconds: float) -> list[str]:
+    """Write the longest unbroken runs of good frames, one a take, until they last long enough; the longest first."""
+    runs = []
+    for take in footage.takes:
+        spans = unbroken_runs(take.left_out == 0)
+        if spans:
+            start, stop = max(spans, key=lambda span: span[1] - span[0])
+            runs.append((take, start, min(stop, start + max(1, round(seconds * float(take.fps))))))
+    runs.sort(key=lambda run: (run[1] - run[2]) / float(run[0].fps))
+    usual, names, used = usual_light(footage.takes), [], 0.0
+    for take, start, stop in runs:
+        if used >= seconds:
+            break
+        _write_base(folder / take.name, take, start, stop, usual)
+        names.append(take.name)
+        used += (stop - start) / float(take.fps)
+    return names
+
+
+def _write_base(folder: Path, take: Take, start: int, stop: int, usual: Any) -> None:
+    folder.mkdir(parents=True)
+    if (start, stop) == (0, len(take.times)):
+        shutil.copyfile(take.picture_path, folder / "picture.mp4")
+    else:
+        with VideoWriter(folder / "picture.mp4", width=take.width, height=take.height, fps=take.fps, quality_crf=14) as writer:
+            for frame in take.frames(start, stop):
+                writer.write(frame.rgb, time=frame.time - take.times[start])
+    write_json(folder / "take.json", {"width": take.width, "height": take.height, "fps": str(take.fps)})
+    save_arrays({
+        "times": take.times[start:stop] - take.times[start], "camera_from_head": take.camera_from_head[start:stop],
+        "light": light_gain(take.light[start:stop], usual),
+    }, folder / "track.safetensors")  # fmt: skip
