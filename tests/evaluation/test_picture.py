@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from speech2lip.evaluation.picture import cpbd, gradient_energy, luma, psnr, sharpness_ratio, ssim
+from speech2lip.evaluation.picture import cpbd, gradient_energy, luma, mean_psnr, psnr, sharpness_ratio, ssim
 
 Picture = NDArray[np.uint8]
 
@@ -36,6 +36,12 @@ def test_psnr_known_value() -> None:
     a = np.full((20, 20, 3), 100, np.uint8)
     assert psnr(a, a + 10) == pytest.approx(10 * math.log10(255**2 / 100))
     assert psnr(a + 10, a) == psnr(a, a + 10)  # no wrap-around of unsigned differences
+
+
+def test_mean_psnr_survives_equal_frames() -> None:
+    assert mean_psnr([30.0, 34.0]) == 32
+    assert mean_psnr([30.0, math.inf]) == 45
+    assert mean_psnr([math.inf, math.inf]) == math.inf
 
 
 def test_psnr_counts_only_the_mask() -> None:

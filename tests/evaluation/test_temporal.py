@@ -103,19 +103,30 @@ def test_a_step_of_four_levels_shows_as_a_seam(picture: NDArray[np.uint8]) -> No
     pasted = picture.copy()
     pasted[mask > 0] += 4
     assert seam_ratio(picture, picture, mask) == 1
-    assert seam_ratio(pasted, picture, mask) > 1.2
+    assert seam_ratio(pasted, picture, mask) > 1.5
     flat = np.full_like(picture, 120)
     lifted = flat + (4 * mask).astype(np.uint8)[..., None]
     assert seam_step(lifted, mask) == pytest.approx(4)
     assert seam_ratio(lifted, flat, mask) == pytest.approx(9)
 
 
-def test_a_wide_feather_hides_the_step(picture: NDArray[np.uint8]) -> None:
+def test_grain_hides_no_seam() -> None:
+    grain = RNG.integers(90, 150, (64, 64, 3)).astype(np.uint8)
     mask = np.zeros((64, 64))
     mask[16:48, 16:48] = 1
+    pasted = grain.copy()
+    pasted[mask > 0] += 4
+    assert seam_ratio(pasted, grain, mask) > 1.2
+    assert seam_step(grain, mask) < 8  # the grain's own steps are about 14 levels each
+
+
+def test_a_wide_feather_hides_the_step() -> None:
+    mask = np.zeros((64, 64))
+    mask[16:48, 16:48] = 1
+    flat = np.full((64, 64, 3), 120, np.uint8)
     feathered = gaussian_filter(mask, 4)
-    pasted = np.round(picture + 4 * feathered[..., None]).astype(np.uint8)
-    assert seam_ratio(pasted, picture, feathered) < 1.1
+    pasted = np.round(flat + 4 * feathered[..., None]).astype(np.uint8)
+    assert seam_step(pasted, feathered) < 0.3 * seam_step(flat + (4 * mask[..., None]).astype(np.uint8), mask)
 
 
 def test_no_border_no_seam(picture: NDArray[np.uint8]) -> None:

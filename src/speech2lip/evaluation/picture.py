@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ Picture = NDArray[np.uint8]
 
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 """Red, green and blue in luma (ITU-R BT.601), the grey that SSIM and CPBD were defined on."""
+
+PSNR_EQUAL = 60.0
 
 SSIM_SIGMA = 1.5
 SSIM_WINDOW = 11
@@ -59,6 +62,18 @@ def psnr(a: Picture, b: Picture, *, mask: NDArray[np.floating[Any]] | None = Non
         )
         error = float((squares * mask).sum() / mask.sum())
     return math.inf if error == 0 else 10 * math.log10(255**2 / error)
+
+
+def mean_psnr(values: Sequence[float]) -> float:
+    """Return the mean of the frames' PSNR in dB, equal frames (infinity) counted as 60 dB.
+
+    60 dB is just above what rounding to 8 bits costs (58.9 dB), so that a few equal frames do not carry the
+    mean away. Infinity if all frames are equal.
+    """
+    assert len(values) > 0, "no frame, no mean"
+    if all(math.isinf(value) for value in values):
+        return math.inf
+    return sum(min(value, PSNR_EQUAL) for value in values) / len(values)
 
 
 def ssim(a: Picture, b: Picture) -> float:

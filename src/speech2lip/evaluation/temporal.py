@@ -15,6 +15,8 @@ from speech2lip.evaluation.shape import MOUTH_68, Landmarks, mouth_68
 
 Series = NDArray[np.floating[Any]]
 
+SEAM_CELL = 16
+"""Pixels; side of the cells in which a border's steps are averaged."""
 SEAM_NOISE = 0.5
 """Levels; added to both steps of a seam, so that a flat real background does not divide by zero."""
 
@@ -24,8 +26,9 @@ def jitter(landmarks: Landmarks) -> float:
 
     Root mean square of the second difference (a[t-1] - 2 a[t] + a[t+1]) of the 20 mouth points, after each
     frame was moved, turned and scaled so that the points that speech does not move lie on their mean; so head
-    motion and shaking cameras do not count. Fast speech counts as well, so read it as `jitter_ratio`. NaN
-    without three frames in a row that have a face.
+    motion and shaking cameras do not count. Speech counts, and so does the detector: on real video 1.0 to
+    2.6, on a mouth at rest still 0.8 (eyes 65 pixels apart). So read it as `jitter_ratio`, where static lips
+    give 0.7 to 0.9. NaN without three frames in a row that have a face.
 
     Args:
         landmarks: [T, 478, 2 or 3], pixels, of one take, evenly spaced.
@@ -37,9 +40,7 @@ def jitter(landmarks: Landmarks) -> float:
 
 
 def jitter_ratio(generated: Landmarks, real: Landmarks) -> float:
-    """Return the made video's jitter over the real one's: 1 alike, above 1 trembles, below 1 is too
-    smooth.
-    """
+    """Return the made video's jitter over the real one's: > 1 trembles, < 1 is too smooth."""
     floor = jitter(real)
     return jitter(generated) / floor if floor > 0 else math.nan
 
@@ -78,24 +79,39 @@ def flicker_ratio(generated: Series, real: Series) -> float:
 
 
 def seam_step(frame: Picture, mask: NDArray[np.floating[Any]]) -> float:
-    """Return the root mean square step of luma across the mask's border (where it crosses 0.5), levels.
+    """Return the step of luma across the mask's border (where it crosses 0.5), levels; NaN without a border.
+
+    Steps from the pixel outside to the one inside are averaged, with their sign, over the stretch of border
+    in each 16 x 16 cell; then the sizes are averaged over the cells. Grain and texture fall out, an edge that
+    runs along the border stays, as it does for the eye, and a strong edge that the border crosses weighs
+    little.
 
     Args:
         frame: uint8, [H, W, 3].
         mask: [H, W] in [0, 1], what was pasted.
     """
     grey, inside = luma(frame), mask > 0.5
-    across = np.diff(grey, axis=1)[inside[:, 1:] != inside[:, :-1]]
-    down = np.diff(grey, axis=0)[inside[1:] != inside[:-1]]
-    steps = np.concatenate([across, down])
-    return math.sqrt(float((steps**2).mean())) if steps.size else math.nan
+    steps, cells = [], []
+    for axis in (0, 1):
+        entering = np.diff(inside.astype(np.int8), axis=axis)
+        rows, columns = np.nonzero(entering)
+        steps.append(np.diff(grey, axis=axis)[rows, columns] * entering[rows, columns])
+        cells.append(rows // SEAM_CELL * grey.shape[1] + columns // SEAM_CELL)
+    step = np.concatenate(steps)
+    if not step.size:
+        return math.nan
+    cell = np.unique(np.concatenate(cells), return_inverse=True)[1]
+    counts = np.bincount(cell)
+    means = np.bincount(cell, weights=step) / counts
+    return float(np.average(np.abs(means), weights=counts))
 
 
 def seam_ratio(generated: Picture, real: Picture, mask: NDArray[np.floating[Any]]) -> float:
     """Return the step across the mask's border over that at the same place in the real frame; 1 no seam.
 
-    NaN without a border. Cannot see: a difference that a wide feather spreads over many pixels (nor do eyes);
-    a border in strong texture, which hides the seam from eyes too.
+    A patch 4 levels too bright gives 1.4 and 2.1 on two real clips, recompression (JPEG 70) up to 1.1. NaN
+    without a border. Cannot see: a difference that a wide feather spreads over many pixels (nor do eyes); a
+    step that changes its sign within a few pixels.
     """
     return (seam_step(generated, mask) + SEAM_NOISE) / (seam_step(real, mask) + SEAM_NOISE)
 
