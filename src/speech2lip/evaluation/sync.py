@@ -64,10 +64,10 @@ def av_offset(
     to 45 ms (words), +87 ms (whitehouse).
 
     Cannot see: which phone the lips show; sound of another take with the same rhythm. Needs much speech: on 8
-    s of real footage right sound peaks at 0.29 to 0.78 and foreign sound mostly at 0.2, but up to 0.39, so two of
-    three hdtf clips give a wrong offset. On 64 s pooled, right sound gives 0.43 and foreign at most 0.13
-    (grid_s1). Pool takes with `pooled_offset`, and trust no peak below 0.4 (8 s) or 0.2 (a minute). Isolated
-    words repeat so evenly that foreign sound still gives 0.34 to 0.48. A still mouth gives offset NaN,
+    s of real footage right sound peaks at 0.29 to 0.78 and foreign sound mostly at 0.2, but up to 0.39, so
+    two of three hdtf clips give a wrong offset. On 64 s pooled, right sound gives 0.43 and foreign at most
+    0.13 (grid_s1). Pool takes with `pooled_offset`, and trust no peak below 0.4 (8 s) or 0.2 (a minute).
+    Isolated words repeat so evenly that foreign sound still gives 0.34 to 0.48. A still mouth: offset NaN,
     correlation and confidence 0.
 
     Args:
