@@ -60,8 +60,8 @@ def lining(side: int) -> Part:
     """The pink behind the corners of an eye, so that one cannot look past the eyeball."""
     u, v = grid(3, 9)
     x = 0.150 + 0.375 * u
-    points = np.stack([side * x, (v - 0.5) * 0.20, -0.83 + 0.17 * u], -1)
-    part = _part(f"lining{side:+d}", MOUTH, points, patch_uv(u, v, patch=TONGUE_PATCH),
+    points = np.stack([side * x, (v - 0.5) * 0.20, -0.70 + 0.04 * u], -1)
+    part = _part(f"lining{side:+d}", MOUTH, points, patch_uv(0.04 + 0.1 * u, 0.04 + 0.1 * v, patch=EYE_PATCH),
                  centre=np.array([side * 0.3, 0.0, 0.0]))  # fmt: skip
     part.shade = np.full(len(part.vertices), 0.55)
     return part
@@ -79,10 +79,10 @@ def teeth(*, upper: bool) -> Part:
     within = (np.abs(arch) - edges[which]) / (edges[which + 1] - edges[which]) * 2 - 1
     dome = np.clip(1 - within**2, 0, 1) ** 0.5
     z = z - 0.022 * dome * ramp(v, 0.15, 0.5)
-    length = (0.020 * dome - 0.016 * (which == 1) + 0.004 * (which == 2)) if upper else 0.012 * dome
+    length = (0.011 * dome - 0.007 * (which == 1) + 0.002 * (which == 2)) if upper else 0.007 * dome
     z = z + 0.05 * ramp(v, 0.92, 1.0) + (0.0 if upper else 0.07) * ramp(v, 0.5, 0.0)
     reach = np.minimum(v / 0.9, 1.0)
-    y = 0.60 + (0.170 + length - 0.6 * ramp(np.abs(arch), 0.5, 1.2) * 0.06) * reach if upper else \
+    y = 0.60 + (0.176 + length - 0.6 * ramp(np.abs(arch), 0.5, 1.2) * 0.06) * reach if upper else \
         0.965 - (0.155 + length - 0.03 * ramp(np.abs(arch), 0.4, 1.0)) * reach  # fmt: skip
     part = _part("teeth_upper" if upper else "teeth_lower", TEETH, np.stack([x, y, z], -1),
                  patch_uv(u, v * 0.48 + (0.0 if upper else 0.51), patch=TEETH_PATCH), centre=np.array([0, 0.77, -0.55]))  # fmt: skip

@@ -80,9 +80,12 @@ def landmarks_of(state: State, *, size: int) -> tuple[Array, Array]:
 
 
 def lip_measures(points_head: Array) -> tuple[float, float]:
-    """Return opening between the inner lips and width between the corners, in eye units, free of pose."""
+    """Return the opening between the inner lips (along the head's y) and the width between the corners.
+
+    Both in eye units and free of pose. The opening is 0 where the lips touch.
+    """
     left, right, upper, lower = points_head[:4]
-    return float(np.linalg.norm(lower - upper)), float(np.linalg.norm(right - left))
+    return max(0.0, float(lower[1] - upper[1])), float(np.linalg.norm(right - left))
 
 
 @lru_cache(maxsize=1)

@@ -35,7 +35,7 @@ class Truth:
     """The same points in head space, [T, 12, 3]."""
     landmark_names: NDArray[np.str_]
     lip_opening: Array
-    """Distance between the inner edges of the lips at their middle, free of pose, [T]."""
+    """Distance along the head's y between the inner edges of the lips at their middle, free of pose, [T]."""
     lip_width: Array
     """Distance between the corners of the mouth, free of pose, [T]."""
     blink: Array
