@@ -61,7 +61,7 @@ def lining(side: int) -> Part:
     u, v = grid(3, 9)
     x = 0.150 + 0.375 * u
     points = np.stack([side * x, (v - 0.5) * 0.20, -0.70 + 0.04 * u], -1)
-    part = _part(f"lining{side:+d}", MOUTH, points, patch_uv(0.04 + 0.1 * u, 0.04 + 0.1 * v, patch=EYE_PATCH),
+    part = _part(f"lining{side:+d}", EYE, points, patch_uv(0.04 + 0.1 * u, 0.04 + 0.1 * v, patch=EYE_PATCH),
                  centre=np.array([side * 0.3, 0.0, 0.0]))  # fmt: skip
     part.shade = np.full(len(part.vertices), 0.55)
     return part

@@ -85,8 +85,10 @@ def present(
     if not 5 <= fps <= 120:
         raise SettingsError(f"The presenter cannot be filmed at {fps} frames a second: give 5 to 120.")
     clips = speech_clips(voice, split=split)
-    if not clips or (takes is not None and not 1 <= takes <= len(clips)):
-        raise SettingsError(f"Voice {voice!r} has {len(clips)} {split!r} clips, not {takes or 'any'}: ask for fewer.")
+    if not clips:
+        raise SettingsError(f"Voice {voice!r} has no {split!r} clips: ask for voice 'a', or for split 'unseen'.")
+    if takes is not None and not 1 <= takes <= len(clips):
+        raise SettingsError(f"Voice {voice!r} has {len(clips)} {split!r} clips, not {takes}: ask for 1 to {len(clips)}.")
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
