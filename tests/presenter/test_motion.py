@@ -37,7 +37,9 @@ def test_blinks_happen_and_are_never_cut() -> None:
 
 def test_a_still_head_speaks_all_the_same() -> None:
     states = clip_states(CLIP, still=True)
-    assert {(s.yaw, s.pitch, s.roll, s.sway, s.moves["blink"]) for s in states} == {(0.0, 0.0, 0.0, (0.0, 0.0, 0.0), 0.0)}
+    assert {(s.yaw, s.pitch, s.roll, s.sway, s.moves["blink"]) for s in states} == {
+        (0.0, 0.0, 0.0, (0.0, 0.0, 0.0), 0.0)
+    }
     assert len({s.moves["jaw"] for s in states}) > 50
 
 

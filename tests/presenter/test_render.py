@@ -45,7 +45,9 @@ def test_the_jaw_carries_the_chin() -> None:
     _, rest = render.landmarks_of(REST, size=SIZE)
     _, open_ = render.landmarks_of(speaking(0.24), size=SIZE)
     assert 0.1 < open_[chin, 1] - rest[chin, 1] < 0.3
-    np.testing.assert_allclose(open_[LANDMARKS.index("nose_tip")], rest[LANDMARKS.index("nose_tip")], atol=1e-6)
+    np.testing.assert_allclose(
+        open_[LANDMARKS.index("nose_tip")], rest[LANDMARKS.index("nose_tip")], atol=1e-6
+    )
 
 
 def test_landmarks_are_the_projected_head_points() -> None:
@@ -92,7 +94,8 @@ def test_one_never_sees_through_the_open_mouth() -> None:
         state = speaking(0.24, yaw=yaw)
         pixels, _ = render.landmarks_of(state, size=SIZE)
         layers = render.render_layers(state, size=SIZE)[2]
-        (x0, x1), (y0, y1) = pixels[:2, 0].astype(int) + (3, -3), pixels[2:4, 1].astype(int)
+        x0, x1 = pixels[:2, 0].astype(int) + np.array([3, -3])
+        y0, y1 = pixels[2:4, 1].astype(int)
         assert np.isin(layers[y0 : y1 + 1, x0 : x1 + 1], (SKIN, TEETH, MOUTH)).all()
 
 

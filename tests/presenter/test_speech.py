@@ -38,8 +38,12 @@ def test_sound_and_phones_agree(clip: SpeechClip) -> None:
         assert after.end > after.start
     assert clip.phones[0].start == 0
     assert abs(clip.phones[-1].end - clip.seconds) < 0.02
-    loud = np.array([np.sqrt(np.mean(wave[int(p.start * 16000) : int(p.end * 16000)] ** 2)) for p in clip.phones])
-    vowel = np.array([phone.name in ("aa", "ae", "ah", "ay", "ow", "iy", "ey", "eh") for phone in clip.phones])
+    loud = np.array(
+        [np.sqrt(np.mean(wave[int(p.start * 16000) : int(p.end * 16000)] ** 2)) for p in clip.phones]
+    )
+    vowel = np.array(
+        [phone.name in ("aa", "ae", "ah", "ay", "ow", "iy", "ey", "eh") for phone in clip.phones]
+    )
     silent = np.array([phone.name == "pau" and phone.end - phone.start > 0.2 for phone in clip.phones])
     assert loud[vowel].min() > 5 * loud[silent].max()
 

@@ -51,7 +51,10 @@ def test_vowels_differ_as_they_should() -> None:
 
 
 def test_neighbours_colour_a_consonant() -> None:
-    assert at_middle(spoken("uw", "t", "uw"), 2, "protrude") > at_middle(spoken("iy", "t", "iy"), 2, "protrude") + 0.1
+    assert (
+        at_middle(spoken("uw", "t", "uw"), 2, "protrude")
+        > at_middle(spoken("iy", "t", "iy"), 2, "protrude") + 0.1
+    )
 
 
 def test_movement_is_smooth() -> None:

@@ -17,9 +17,16 @@ if TYPE_CHECKING:
     from speech2lip.presenter.truth import read_truth as read_truth
 
 _HOMES = {
-    "present": "film", "clip_states": "motion", "State": "render", "render_frame": "render", "Phone": "speech",
-    "SpeechClip": "speech", "speech_clips": "speech", "Truth": "truth", "read_truth": "truth",
-}  # fmt: skip
+    "present": "film",
+    "clip_states": "motion",
+    "State": "render",
+    "render_frame": "render",
+    "Phone": "speech",
+    "SpeechClip": "speech",
+    "speech_clips": "speech",
+    "Truth": "truth",
+    "read_truth": "truth",
+}
 
 __all__ = [
     "Phone",

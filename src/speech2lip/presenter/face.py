@@ -9,7 +9,16 @@ from numpy.typing import NDArray
 
 from speech2lip.presenter import skull
 from speech2lip.presenter.parts import SKIN, Array, Part, grid_faces, mirrored, outward, ramp
-from speech2lip.presenter.skull import EYE_INNER, EYE_OUTER, EYE_RADIUS, EYE_X, EYE_Y, EYE_Z, MOUTH_HALF, MOUTH_Y
+from speech2lip.presenter.skull import (
+    EYE_INNER,
+    EYE_OUTER,
+    EYE_RADIUS,
+    EYE_X,
+    EYE_Y,
+    EYE_Z,
+    MOUTH_HALF,
+    MOUTH_Y,
+)
 
 TEXTURE = 768
 """Side of the skin's square in the atlas, in pixels."""
@@ -50,7 +59,7 @@ def columns() -> Array:
 
 
 def bands() -> list[tuple[Array, Array]]:
-    """Rows above the eyes, between eyes and mouth, and below the mouth, each with how far inside an opening it is."""
+    """Rows above the eyes, between eyes and mouth, and below; each with how far inside an opening it is."""
     above = np.concatenate([np.linspace(skull.CROWN_Y, -0.36, 17)[:-1], np.linspace(-0.36, -0.12, 9)[:-1],
                             np.linspace(-0.12, 0, 13)])  # fmt: skip
     middle = np.concatenate([np.linspace(0, 0.1, 10)[:-1], np.linspace(0.1, 0.38, 11)[:-1],
@@ -95,12 +104,22 @@ def build_sheet() -> Sheet:
             faces += _opening_faces(index[true[-1] :], open_at[b])
         if b > 0:
             faces += _opening_faces(index[: true[0] + 1], open_at[b - 1])
-    all_theta, row, band, level, all_u, all_v = (np.concatenate(column) for column in zip(*parts, strict=True))
+    all_theta, row, band, level, all_u, all_v = (
+        np.concatenate(column) for column in zip(*parts, strict=True)
+    )
     joined = np.concatenate(faces)
-    used, joined = np.unique(joined, return_inverse=True)
+    used, renumbered = np.unique(joined, return_inverse=True)
     points = skull.face_surface(all_theta[used], row[used])
     uv = np.stack([all_u[used], all_v[used]], 1)
-    return Sheet(all_theta[used], row[used], band[used], level[used], uv, points, joined.reshape(-1, 3).astype(np.int32))
+    return Sheet(
+        all_theta[used],
+        row[used],
+        band[used],
+        level[used],
+        uv,
+        points,
+        renumbered.reshape(-1, 3).astype(np.int32),
+    )
 
 
 def _opening_faces(index: NDArray[np.intp], is_open: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
@@ -122,7 +141,7 @@ def build_face() -> Part:
     sheet = build_sheet()
     theta, row = sheet.theta, sheet.row
     points = sheet.points.copy()
-    x, y = points[:, 0], points[:, 1]
+    x = points[:, 0]
     front = ramp(np.abs(theta), 1.5, 1.1)
     fields = {**mouth_fields(sheet, front), **eye_fields(sheet, front)}
     level = np.clip(sheet.inside, 0, 5).astype(int)
@@ -138,12 +157,11 @@ def build_face() -> Part:
     shade = np.ones(len(points))
     shade[level > 0] = np.array([1, 0.8, 0.5, 0.3, 0.2, 0.15])[level[level > 0]]
     faces = outward(points, sheet.faces, centre=np.array([0.0, 0.2, 0.0]))
-    del y
     return Part("face", SKIN, points, faces, sheet.uv, fields, shade=shade)
 
 
 def mouth_fields(sheet: Sheet, front: Array) -> dict[str, Array]:
-    """Displacements for jaw, lips, width, protrusion and tuck; jaw and lips are 1 unit at the middle of the lip."""
+    """Displacements for jaw, lips, width, protrusion and tuck; jaw and lips move the lip's middle by 1."""
     x, y, z = sheet.points.T
     dy = sheet.row - MOUTH_Y
     lower = sheet.band == 2

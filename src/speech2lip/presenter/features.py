@@ -6,7 +6,19 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from speech2lip.presenter import face, skull
-from speech2lip.presenter.parts import CLOTH, EYE, HAIR, MOUTH, SKIN, TEETH, Array, Part, grid_faces, outward, ramp
+from speech2lip.presenter.parts import (
+    CLOTH,
+    EYE,
+    HAIR,
+    MOUTH,
+    SKIN,
+    TEETH,
+    Array,
+    Part,
+    grid_faces,
+    outward,
+    ramp,
+)
 
 # Places in the atlas, in pixels: x, y of the corner, width, height.
 HAIR_PATCH = (768, 0, 384, 384)
@@ -21,7 +33,8 @@ ATLAS = (768, 1152)
 def patch_uv(u: Array, v: Array, *, patch: tuple[int, int, int, int]) -> Array:
     """Turn u, v in [0, 1] into atlas pixels, keeping off the border of the patch."""
     x, y, width, height = patch
-    return np.stack([x + 1.5 + u * (width - 4), y + 1.5 + v * (height - 4)], -1).reshape(-1, 2)
+    uv: Array = np.stack([x + 1.5 + u * (width - 4), y + 1.5 + v * (height - 4)], -1)
+    return uv.reshape(-1, 2)
 
 
 def grid(rows: int, columns: int) -> tuple[Array, Array]:
@@ -32,7 +45,9 @@ def grid(rows: int, columns: int) -> tuple[Array, Array]:
 
 def jaw_field(points: Array, *, share: float | Array = 1.0) -> Array:
     """How points fixed to the jaw move, for one unit of opening."""
-    turn = np.stack([0 * points[:, 0], -(points[:, 2] - face.HINGE[2]), points[:, 1] - face.HINGE[1]], 1) / 1.05
+    turn = (
+        np.stack([0 * points[:, 0], -(points[:, 2] - face.HINGE[2]), points[:, 1] - face.HINGE[1]], 1) / 1.05
+    )
     return np.asarray(turn * np.reshape(share, (-1, 1)))
 
 
@@ -74,7 +89,8 @@ def teeth(*, upper: bool) -> Part:
     x = (0.235 if upper else 0.215) * np.sin(arch * 1.45) / np.sin(1.45)
     z = (-0.975 if upper else -0.915) + 0.42 * (1 - np.cos(arch * 1.45))
     # width of each tooth along the arch, from the middle outwards
-    edges = np.cumsum([0, 0.20, 0.16, 0.17, 0.16, 0.16, 0.2]) if upper else np.cumsum([0, 0.13, 0.14, 0.16, 0.17, 0.18, 0.25])
+    widths = (0, 0.20, 0.16, 0.17, 0.16, 0.16, 0.2) if upper else (0, 0.13, 0.14, 0.16, 0.17, 0.18, 0.25)
+    edges = np.cumsum(widths)
     which = np.clip(np.searchsorted(edges, np.abs(arch), side="right") - 1, 0, 5)
     within = (np.abs(arch) - edges[which]) / (edges[which + 1] - edges[which]) * 2 - 1
     dome = np.clip(1 - within**2, 0, 1) ** 0.5
@@ -85,7 +101,8 @@ def teeth(*, upper: bool) -> Part:
     y = 0.60 + (0.176 + length - 0.6 * ramp(np.abs(arch), 0.5, 1.2) * 0.06) * reach if upper else \
         0.965 - (0.155 + length - 0.03 * ramp(np.abs(arch), 0.4, 1.0)) * reach  # fmt: skip
     part = _part("teeth_upper" if upper else "teeth_lower", TEETH, np.stack([x, y, z], -1),
-                 patch_uv(u, v * 0.48 + (0.0 if upper else 0.51), patch=TEETH_PATCH), centre=np.array([0, 0.77, -0.55]))  # fmt: skip
+                 patch_uv(u, v * 0.48 + (0.0 if upper else 0.51), patch=TEETH_PATCH),
+                 centre=np.array([0, 0.77, -0.55]))  # fmt: skip
     part.shade = (ramp(np.abs(arch), 1.25, 0.25) * (0.55 + 0.45 * ramp(v, 0.0, 0.6))).ravel()
     if not upper:
         part.fields = {"jaw": jaw_field(part.vertices)}
@@ -134,7 +151,11 @@ def ear(side: int) -> Part:
     back = rho * np.cos(around) * (0.165 - 0.045 * lobe) + 0.045 * rho * (1 - lobe) * 0.5
     down = rho * np.sin(around) * 0.31
     rim = np.exp(-(((rho - 0.86) / 0.12) ** 2)) * (0.05 + 0.95 * ramp(np.cos(around) - 0.5 * lobe, -0.7, 0.2))
-    ridge = np.exp(-(((rho - 0.56) / 0.13) ** 2)) * ramp(np.cos(around), -0.2, 0.7) * ramp(np.sin(around), 0.9, 0.2)
+    ridge = (
+        np.exp(-(((rho - 0.56) / 0.13) ** 2))
+        * ramp(np.cos(around), -0.2, 0.7)
+        * ramp(np.sin(around), 0.9, 0.2)
+    )
     hollow = np.exp(-(((back + 0.03) / 0.075) ** 2) - ((down - 0.03) / 0.10) ** 2)
     out = 0.065 * rim + 0.045 * ridge - 0.085 * hollow + 0.012 * lobe * rho - 0.10 * ramp(rho, 0.93, 1.0)
     out = out + 0.55 * (back + 0.12)
@@ -164,13 +185,21 @@ def hair(seed: int = 5) -> Part:
     away /= np.linalg.norm(away, axis=-1, keepdims=True)
     top = ramp(row, 0.0, -0.85)
     front = ramp(np.abs(theta), 1.2, 0.4)
-    part = np.exp(-(((points[..., 0] - 0.33) / 0.035) ** 2)) * ramp(points[..., 2], 0.25, -0.2) * ramp(row, -0.6, -0.8)
+    part = (
+        np.exp(-(((points[..., 0] - 0.33) / 0.035) ** 2))
+        * ramp(points[..., 2], 0.25, -0.2)
+        * ramp(row, -0.6, -0.8)
+    )
     thick = 0.045 + 0.10 * top + 0.07 * front * top * ramp(points[..., 0], 0.4, -0.1)
     rng = np.random.default_rng(seed)
     for _ in range(14):
         turn, along, phase = rng.uniform(5, 30), rng.uniform(1, 7), rng.uniform(0, 6.28)
         thick = thick + 0.0035 * np.sin(theta * turn + along * row * 2 + phase)
-    thick = thick * ramp(end - row, -0.06, 0.16 + 0.26 * front) ** 0.8 - 0.03 * part - 0.035 * ramp(end - row, 0.03, -0.05)
+    thick = (
+        thick * ramp(end - row, -0.06, 0.16 + 0.26 * front) ** 0.8
+        - 0.03 * part
+        - 0.035 * ramp(end - row, 0.03, -0.05)
+    )
     points = points + away * thick[..., None]
     return _part("hair", HAIR, points, patch_uv(u, v, patch=HAIR_PATCH), centre=np.array([0.0, -0.2, 0.0]))
 
@@ -198,7 +227,7 @@ def bust(*, cloth: bool) -> Part:
     height = (1.43 + 1.5 * v**1.3 + 0.20 * front * (1 - v)) if cloth else 0.55 + 1.75 * v
     half, deep, centre = np.moveaxis(_BUST_SHAPE(height), -1, 0)
     square = 1 + 0.10 * np.abs(np.sin(2 * theta)) * ramp(height, 1.6, 2.0)
-    collar = 0.0
+    collar = np.zeros_like(v)
     if cloth:
         collar = 0.050 * np.clip(1 - ((v - 0.035) / 0.035) ** 2, 0, None) ** 0.5 + 0.025
         collar = collar - 0.06 * (v == 0)
@@ -219,5 +248,5 @@ def bust(*, cloth: bool) -> Part:
 
 def build_features() -> list[Part]:
     """Everything but the skin of the head."""
-    return [eyeball(-1), eyeball(1), lining(-1), lining(1), teeth(upper=True), teeth(upper=False), tongue(), cavity(), ear(-1), ear(1),
-            hair(), bust(cloth=False), bust(cloth=True)]  # fmt: skip
+    return [eyeball(-1), eyeball(1), lining(-1), lining(1), teeth(upper=True), teeth(upper=False),
+            tongue(), cavity(), ear(-1), ear(1), hair(), bust(cloth=False), bust(cloth=True)]  # fmt: skip

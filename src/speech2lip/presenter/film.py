@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 from speech2lip.conventions import SAMPLE_RATE
@@ -35,14 +36,14 @@ class Shot:
 
 
 def film_clip(shot: Shot, *, progress: Callable[[int], None] | None = None) -> Path:
-    """Render one clip and write video and truth; the truth first, so that a video never stands without one."""
+    """Render one clip; the truth is written first, so that no video ever stands without it."""
     states = clip_states(shot.clip, shot.fps, shot.seed, still=shot.still)
     wave = shot.clip.wave
     rate = Fraction(shot.fps).limit_denominator(1001)
     write_truth(measure(states, fps=float(rate), size=shot.size), shot.path)
     with VideoWriter(
         shot.path, width=shot.size, height=shot.size, fps=rate, sample_rate=SAMPLE_RATE, quality_crf=14,
-        metadata={"title": shot.clip.name, "comment": "A made talking head with synthetic speech; nobody's face."},
+        metadata={"title": shot.clip.name, "comment": "A made head, nobody's face, with synthetic speech."},
         overwrite=shot.overwrite,
     ) as writer:  # fmt: skip
         written = 0
@@ -86,30 +87,43 @@ def present(
         raise SettingsError(f"The presenter cannot be filmed at {fps} frames a second: give 5 to 120.")
     clips = speech_clips(voice, split=split)
     if not clips:
-        raise SettingsError(f"Voice {voice!r} has no {split!r} clips: ask for voice 'a', or for split 'unseen'.")
+        raise SettingsError(
+            f"Voice {voice!r} has no {split!r} clips: ask for voice 'a', or for split 'unseen'."
+        )
     if takes is not None and not 1 <= takes <= len(clips):
-        raise SettingsError(f"Voice {voice!r} has {len(clips)} {split!r} clips, not {takes}: ask for 1 to {len(clips)}.")
+        raise SettingsError(
+            f"Voice {voice!r} has {len(clips)} {split!r} clips, not {takes}: ask for 1 to {len(clips)}."
+        )
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"Cannot make the folder {folder}: {error.strerror}.") from error
-    shots = [Shot(folder / f"{clip.name}.mp4", clip, size, fps, seed, still, overwrite) for clip in clips[:takes]]
+    shots = [
+        Shot(folder / f"{clip.name}.mp4", clip, size, fps, seed, still, overwrite) for clip in clips[:takes]
+    ]
     for shot in shots:
         if shot.path.exists() and not overwrite:
             raise OutputError(f"{shot.path} exists: choose another folder, or overwrite it.")
     return film_all(shots, workers=workers, progress=progress)
 
 
+def _say_nothing(done: int, total: int) -> None:
+    """Report no progress."""
+
+
+def _report_from(report: Progress, before: int, total: int, frames: int) -> None:
+    report(before + frames, total)
+
+
 def film_all(shots: list[Shot], *, workers: int, progress: Progress | None) -> list[Path]:
     """Render shots one after the other, or several at a time."""
     lengths = {shot.path: int(shot.clip.seconds * shot.fps) for shot in shots}
     total, done = sum(lengths.values()), 0
-    report = progress or (lambda done, total: None)
+    report = progress or _say_nothing
     if workers <= 1:
         for shot in shots:
-            before = done
-            film_clip(shot, progress=lambda frames, before=before: report(before + frames, total))  # type: ignore[misc]
+            film_clip(shot, progress=partial(_report_from, report, done, total))
             done += lengths[shot.path]
         return [shot.path for shot in shots]
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:

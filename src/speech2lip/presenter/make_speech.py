@@ -24,20 +24,38 @@ PAUSES = (0.35, 0.8, 0.5, 0.65, 0.4, 0.7)
 """Seconds of added silence between the phrases of a clip, in turn; flite's own pauses come on top."""
 
 TRAIN = (
-    "Good morning, and welcome. | My father bought a big blue boat. | We keep it by the shore for the summer.",
-    "Please put the paper back upon the table. | Five wolves lived above the valley. | Both of them were thin.",
-    "She sells fresh fish, cheese, and juice. | Who chose those shoes for you? | I would choose the yellow ones.",
+    (
+        "Good morning, and welcome. | My father bought a big blue boat. | "
+        "We keep it by the shore for the summer."
+    ),
+    (
+        "Please put the paper back upon the table. | "
+        "Five wolves lived above the valley. | Both of them were thin."
+    ),
+    (
+        "She sells fresh fish, cheese, and juice. | "
+        "Who chose those shoes for you? | I would choose the yellow ones."
+    ),
     "A pot of hot coffee stood on the stove. | Pour some for Bob, | but leave enough for everybody else.",
     "How now, said the old owl. | The moon is full, and the wood is cool. | Go home before the snow falls.",
     "Maybe we may meet in May. | Many people make music at home. | My mother hums, and Pam plays the piano.",
-    "Fred found four velvet gloves. | Very few visitors ever leave a favour behind. | That was a nice surprise.",
-    "The weather is rather pleasant this week. | Think of three things to thank them for. | Take a deep breath.",
+    (
+        "Fred found four velvet gloves. | "
+        "Very few visitors ever leave a favour behind. | That was a nice surprise."
+    ),
+    (
+        "The weather is rather pleasant this week. | "
+        "Think of three things to thank them for. | Take a deep breath."
+    ),
     "Charge the battery, | then switch the machine off. | A bridge is usually a large thing to measure.",
     "We saw her walking toward the water. | Why would one want to wait? | It was a warm and windy Wednesday.",
     "Red lorries rarely run on rural roads. | Look at the little yellow lamp. | It will glow all night long.",
     "Keep calm and carry the cake. | Give the dog a good bag of food. | Nothing is wrong with a long song.",
     "Open the box, | pick a purple ribbon, | and wrap up the present. | Bring it to the party by bus.",
-    "Today is Tuesday, the tenth of December. | Don't tell Dan about it. | Ten tiny turtles turned toward town.",
+    (
+        "Today is Tuesday, the tenth of December. | "
+        "Don't tell Dan about it. | Ten tiny turtles turned toward town."
+    ),
     "Ah, that is far too hard. | Our car broke down in the dark. | The guard laughed and started the engine.",
     "Eat these sweet peas, please. | He feels he needs three weeks of sleep. | We agree, it would be cheap.",
     "Boys enjoy noisy toys. | Oil is boiling in the pan. | Join us at noon, and bring your own spoon.",
@@ -47,10 +65,22 @@ TRAIN = (
 )
 
 UNSEEN = (
-    "Every morning the baker opens his shop. | Warm bread and apple pies fill the window. | People come from far away.",
-    "Has anyone seen my umbrella? | I left it somewhere between the museum and the market. | It is bright blue.",
-    "We hope to visit five famous cities. | Paris, Vienna, Rome, Bombay, and Boston. | The journey may be rough.",
-    "Should you move the piano, be very careful. | The floor is smooth. | Thank you for your help, my friends.",
+    (
+        "Every morning the baker opens his shop. | "
+        "Warm bread and apple pies fill the window. | People come from far away."
+    ),
+    (
+        "Has anyone seen my umbrella? | "
+        "I left it somewhere between the museum and the market. | It is bright blue."
+    ),
+    (
+        "We hope to visit five famous cities. | "
+        "Paris, Vienna, Rome, Bombay, and Boston. | The journey may be rough."
+    ),
+    (
+        "Should you move the piano, be very careful. | "
+        "The floor is smooth. | Thank you for your help, my friends."
+    ),
 )
 
 Phone = tuple[str, float, float]
@@ -70,13 +100,15 @@ def recipes() -> list[Recipe]:
     """All clips: training takes of voice a, then the unseen sentences in both voices."""
     train = [Recipe(f"train_a_{i:02d}", "a", "train", text) for i, text in enumerate(TRAIN)]
     unseen = [
-        Recipe(f"unseen_{voice}_{i:02d}", voice, "unseen", text) for voice in "ab" for i, text in enumerate(UNSEEN)
+        Recipe(f"unseen_{voice}_{i:02d}", voice, "unseen", text)
+        for voice in "ab"
+        for i, text in enumerate(UNSEEN)
     ]
     return train + unseen
 
 
 def speak_phrase(text: str, *, voice: str) -> tuple[NDArray[np.float32], list[Phone]]:
-    """Let flite speak one phrase; return its wave [S] at 16 kHz and its phones (name, start, end) in seconds."""
+    """Let flite speak one phrase; return its wave [S] at 16 kHz and its phones with times."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "phrase.wav"
         command = ["flite", "-voice", FLITE_VOICES[voice], "-t", text, "-o", str(path), "-psdur"]

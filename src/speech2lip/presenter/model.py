@@ -59,7 +59,9 @@ def find_landmarks(face: Part) -> dict[str, int]:
         return int(np.argmin(np.hypot(x - at_x, row - at_row) + 1e3 * ~wanted))
 
     mouth, corner = skull.MOUTH_Y, skull.MOUTH_HALF
-    upper, lower = (float(height(np.zeros(1))[0]) for height in (skull.upper_lip_height, skull.lower_lip_height))
+    upper, lower = (
+        float(height(np.zeros(1))[0]) for height in (skull.upper_lip_height, skull.lower_lip_height)
+    )
     front = (np.abs(x) < 0.02) & (np.abs(sheet.theta) < 1)
     chin = int(np.argmax(np.where(front & (sheet.row < 1.35), face.vertices[:, 1], -9)))
     tip = int(np.argmin(np.where(front & (np.abs(row - 0.42) < 0.03), face.vertices[:, 2], 9)))
@@ -84,26 +86,36 @@ def build_model() -> Model:
     for part, start in zip(parts, starts, strict=True):
         for name, field in part.fields.items():
             fields[MOVES.index(name), start : start + len(field)] = field
-    faces = np.concatenate([part.faces + start for part, start in zip(parts, starts, strict=True)]).astype(np.int32)
+    faces = np.concatenate([part.faces + start for part, start in zip(parts, starts, strict=True)]).astype(
+        np.int32
+    )
     material = np.concatenate([np.full(len(part.faces), part.material) for part in parts]).astype(np.int32)
-    weight = [np.ones(n) if p.head_weight is None else p.head_weight for p, n in zip(parts, sizes, strict=True)]
+    weight = [
+        np.ones(n) if p.head_weight is None else p.head_weight for p, n in zip(parts, sizes, strict=True)
+    ]
     landmarks = find_landmarks(face)
     corners = vertices[[landmarks["eye_left_outer"], landmarks["eye_right_outer"]]]
     unit, origin = float(np.linalg.norm(corners[1] - corners[0])), corners.mean(0)
-    spans = {part.name: np.arange(start, start + size) for part, start, size in zip(parts, starts, sizes, strict=True)}
+    spans = {
+        part.name: np.arange(start, start + size)
+        for part, start, size in zip(parts, starts, sizes, strict=True)
+    }
     blink = np.abs(fields[MOVES.index("blink")]).sum(1) > 1e-4
     scaled = ((vertices - origin) / unit).astype(np.float32)
     return Model(
         vertices=scaled, faces=np.ascontiguousarray(faces), face_material=material,
         uv=np.concatenate([part.uv for part in parts]).astype(np.float32),
         fields=(fields / unit).astype(np.float32), head_weight=np.concatenate(weight).astype(np.float32),
-        light=bake_light(parts, scaled, faces), lids=np.flatnonzero(blink), eyes=(spans["eye-1"], spans["eye+1"]),
+        light=bake_light(parts, scaled, faces), lids=np.flatnonzero(blink),
+        eyes=(spans["eye-1"], spans["eye+1"]),
         mouth=np.concatenate([spans[name] for name in ("teeth_upper", "teeth_lower", "tongue", "cavity")]),
         landmarks=landmarks, unit=unit, origin=origin,
     )  # fmt: skip
 
 
-def bake_light(parts: list[Part], vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> NDArray[np.float32]:
+def bake_light(
+    parts: list[Part], vertices: NDArray[np.float32], faces: NDArray[np.int32]
+) -> NDArray[np.float32]:
     """Share of the sky and of the soft key light that each vertex sees at rest, [N, 2] in [0, 1]."""
     outside = np.concatenate([np.full(len(p.faces), p.shade is None or p.name == "face") for p in parts])
     normals = vertex_normals(vertices, faces)
@@ -121,7 +133,8 @@ def bake_light(parts: list[Part], vertices: NDArray[np.float32], faces: NDArray[
         if part.material == EYE:
             light[span] = 0.25 + 0.75 * np.clip((part.vertices[:, 1:2] + 0.085) / 0.07, 0, 1)
         start += len(part.vertices)
-    return light.astype(np.float32)
+    baked: NDArray[np.float32] = light.astype(np.float32)
+    return baked
 
 
 def sphere(count: int) -> Array:
@@ -133,9 +146,10 @@ def sphere(count: int) -> Array:
 
 
 def visible_share(
-    vertices: NDArray[np.float32], normals: NDArray[np.float32], faces: NDArray[np.int32], *, directions: Array, power: float
+    vertices: NDArray[np.float32], normals: NDArray[np.float32], faces: NDArray[np.int32], *,
+    directions: Array, power: float,
 ) -> Array:  # fmt: skip
-    """Average over directions, weighted by (normal . direction)^power, whether each vertex sees that way out."""
+    """Share of directions that each vertex sees out of, weighted by (normal . direction)^power, [N]."""
     side, far = 320, 100.0
     seen, weights = np.full(len(vertices), 1e-6), np.full(len(vertices), 1e-6)
     for direction in directions / np.linalg.norm(directions, axis=1, keepdims=True):
@@ -146,7 +160,9 @@ def visible_share(
         # from far away along the direction: nearly parallel rays, nearer surfaces first
         local = (vertices + normals * 0.012) @ axes.T
         scale = side / 5.2
-        flat = np.stack([local[:, 0] * scale + side / 2, local[:, 1] * scale + side / 2.6, local[:, 2] + far], 1)
+        flat = np.stack(
+            [local[:, 0] * scale + side / 2, local[:, 1] * scale + side / 2.6, local[:, 2] + far], 1
+        )
         flat = flat.astype(np.float32)
         nearness, ids = np.zeros((side, side), np.float32), np.full((side, side), -1, np.int32)
         rasterise(flat, faces, nearness, ids)
@@ -160,8 +176,10 @@ def visible_share(
     return np.asarray(seen / weights)
 
 
-def pose_model(model: Model, moves: dict[str, float], *, gaze: tuple[float, float] = (0.0, 0.0)) -> NDArray[np.float32]:
-    """Return the vertices [N, 3] in head space for the given amounts of `MOVES` and a gaze (yaw, pitch, radians)."""
+def pose_model(
+    model: Model, moves: dict[str, float], *, gaze: tuple[float, float] = (0.0, 0.0)
+) -> NDArray[np.float32]:
+    """Return the vertices [N, 3] in head space for amounts of `MOVES` and a gaze (yaw, pitch in radians)."""
     amounts = np.array([moves.get(name, 0.0) for name in MOVES], np.float32)
     vertices = model.vertices + np.tensordot(amounts, model.fields, axes=1)
     built = vertices[model.lids] * model.unit + model.origin
@@ -174,8 +192,15 @@ def pose_model(model: Model, moves: dict[str, float], *, gaze: tuple[float, floa
 
 
 def rotation(yaw: float, pitch: float, roll: float) -> Array:
-    """Rotation by yaw (nose to the picture's right), pitch (nose up) and roll (clockwise), in radians, [3, 3]."""
-    cy, sy, cp, sp, cr, sr = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch), np.cos(roll), np.sin(roll)
+    """Rotation [3, 3] by yaw (nose to the picture's right), pitch (up), roll (clockwise), in radians."""
+    cy, sy, cp, sp, cr, sr = (
+        np.cos(yaw),
+        np.sin(yaw),
+        np.cos(pitch),
+        np.sin(pitch),
+        np.cos(roll),
+        np.sin(roll),
+    )
     about_y = np.array([[cy, 0, -sy], [0, 1, 0], [sy, 0, cy]])
     about_x = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
     about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])

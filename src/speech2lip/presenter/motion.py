@@ -1,4 +1,4 @@
-"""How the presenter holds and moves head, eyes and brows while it speaks; the same seed gives the same movement."""
+"""How the presenter moves head, eyes and brows while it speaks; the same seed gives the same movement."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIMITS = {"yaw": 17.0, "pitch": 9.0, "roll": 8.0}
 def wander(times: Array, *, rng: np.random.Generator, periods: tuple[float, float] = (2.5, 9.0)) -> Array:
     """Smooth random movement [T] of about unit variance: a sum of slow waves."""
     waves = 6
-    speed = 2 * np.pi / np.exp(rng.uniform(*np.log(periods), waves))
+    speed = 2 * np.pi / np.exp(rng.uniform(np.log(periods[0]), np.log(periods[1]), waves))
     phase, size = rng.uniform(0, 2 * np.pi, waves), rng.uniform(0.6, 1.0, waves)
     value = (size * np.sin(times[:, None] * speed + phase)).sum(1)
     return np.asarray(value / np.sqrt((size**2).sum() / 2))
@@ -40,7 +40,10 @@ def blinks(times: Array, *, rng: np.random.Generator) -> Array:
     value = np.zeros(len(times))
     for start in events(float(times[-1]), every=(1.8, 4.5), rng=rng):
         since = times - start
-        value = np.maximum(value, np.where(since < 0.09, np.clip(since / 0.09, 0, 1), np.clip(1 - (since - 0.09) / 0.16, 0, 1)))
+        value = np.maximum(
+            value,
+            np.where(since < 0.09, np.clip(since / 0.09, 0, 1), np.clip(1 - (since - 0.09) / 0.16, 0, 1)),
+        )
     return np.asarray(value * value * (3 - 2 * value))
 
 
@@ -74,7 +77,9 @@ def clip_states(clip: SpeechClip, fps: float = 25.0, seed: int = 0, *, still: bo
     times = np.arange(max(1, int(np.floor(clip.seconds * fps)))) / fps
     rng = np.random.default_rng([seed, zlib.crc32(clip.name.encode())])
     mouth = mouth_track(clip.phones, times)
-    pose = {name: size * wander(times, rng=rng) + rng.normal(0, 0.4 * size) for name, size in AMPLITUDES.items()}
+    pose = {
+        name: size * wander(times, rng=rng) + rng.normal(0, 0.4 * size) for name, size in AMPLITUDES.items()
+    }
     pose["pitch"] = pose["pitch"] + nods(times, rng=rng)
     pose = {name: LIMITS[name] * np.tanh(value / LIMITS[name]) for name, value in pose.items()}
     sway = np.stack([size * wander(times, rng=rng, periods=(4, 12)) for size in (0.05, 0.02, 0.12)], 1)
@@ -97,7 +102,7 @@ def clip_states(clip: SpeechClip, fps: float = 25.0, seed: int = 0, *, still: bo
 
 
 def mouth_moves(mouth: dict[str, float]) -> dict[str, float]:
-    """Turn `visemes.CHANNELS` into the mesh's moves: what jaw and upper lip leave of the opening, the lower lip does."""
+    """Turn `visemes.CHANNELS` into the mesh's moves; the lower lip does what jaw and upper lip leave."""
     lower = mouth["opening"] - mouth["lift"] - mouth["jaw"]
     return {
         "jaw": mouth["jaw"], "upper_lip": mouth["lift"], "lower_lip": lower, "wide": mouth["wide"],

@@ -18,7 +18,7 @@ MOVES = ("jaw", "upper_lip", "lower_lip", "wide", "protrude", "tuck", "tongue", 
 
 @dataclass
 class Part:
-    """A mesh in head space: vertices [N, 3], faces [M, 3], uv [N, 2] in atlas pixels, and its fields [N, 3]."""
+    """A mesh in head space: vertices [N, 3], faces [M, 3], uv [N, 2] in atlas pixels, fields [N, 3]."""
 
     name: str
     material: int
@@ -36,9 +36,12 @@ def grid_faces(index: NDArray[np.intp]) -> NDArray[np.int32]:
     """Triangles of a grid of vertex numbers [rows, columns], leaving out degenerate ones."""
     a, b = index[:-1, :-1].ravel(), index[:-1, 1:].ravel()
     c, d = index[1:, :-1].ravel(), index[1:, 1:].ravel()
-    faces = np.concatenate([np.stack([a, b, d], 1), np.stack([a, d, c], 1)]).astype(np.int32)
+    faces: NDArray[np.int32] = np.concatenate([np.stack([a, b, d], 1), np.stack([a, d, c], 1)]).astype(
+        np.int32
+    )
     whole = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 0] != faces[:, 2])
-    return faces[whole]
+    kept: NDArray[np.int32] = faces[whole]
+    return kept
 
 
 def outward(vertices: Array, faces: NDArray[np.int32], *, centre: Array) -> NDArray[np.int32]:
@@ -46,10 +49,11 @@ def outward(vertices: Array, faces: NDArray[np.int32], *, centre: Array) -> NDAr
     corners = vertices[faces]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     facing = np.sum(normals * (corners.mean(1) - centre))
-    return faces if facing > 0 else np.ascontiguousarray(faces[:, ::-1])
+    flipped: NDArray[np.int32] = np.ascontiguousarray(faces[:, ::-1])
+    return faces if facing > 0 else flipped
 
 
-def ramp(x: Array | float, low: float, high: float) -> Array:
+def ramp(x: Array | float, low: Array | float, high: Array | float) -> Array:
     """Rise smoothly from 0 at `low` to 1 at `high` (or fall, if high < low)."""
     t = np.clip((np.asarray(x, np.float64) - low) / (high - low), 0.0, 1.0)
     return np.asarray(t * t * (3.0 - 2.0 * t))

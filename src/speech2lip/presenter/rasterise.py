@@ -20,12 +20,15 @@ def compiled(function: Function) -> Function:
 
 @compiled
 def rasterise(
-    points: NDArray[np.float32], faces: NDArray[np.int32], inverse_depth: NDArray[np.float32], ids: NDArray[np.int32]
+    points: NDArray[np.float32],
+    faces: NDArray[np.int32],
+    inverse_depth: NDArray[np.float32],
+    ids: NDArray[np.int32],
 ) -> None:
     """Draw triangles into `inverse_depth` [h, w] (0 where empty) and `ids` [h, w] (-1 where empty), in place.
 
-    `points` [N, 3] are x, y in samples (centres at + 0.5) and depth > 0. Triangles whose corners run clockwise
-    in the picture are seen from behind and left out.
+    `points` [N, 3] are x, y in samples (centres at + 0.5) and depth > 0. Triangles whose corners
+    run clockwise in the picture are seen from behind and left out.
     """
     height, width = ids.shape
     for f in range(faces.shape[0]):
@@ -95,4 +98,5 @@ def project(points_camera: NDArray[np.float32], *, k: NDArray[np.float64]) -> ND
     """Project camera points [N, 3] with K; return x, y in pixels and the depth, [N, 3]."""
     depth = points_camera[:, 2:3]
     xy = points_camera[:, :2] / depth * np.array([k[0, 0], k[1, 1]]) + k[:2, 2]
-    return np.concatenate([xy, depth], axis=1).astype(np.float32)
+    projected: NDArray[np.float32] = np.concatenate([xy, depth], axis=1).astype(np.float32)
+    return projected

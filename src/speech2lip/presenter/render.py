@@ -61,22 +61,26 @@ def head_pose(state: State) -> Array:
     return pose
 
 
-def place(state: State) -> tuple[Array, NDArray[np.float32]]:
+def place(state: State) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return the vertices in head space and in camera space, both [N, 3]."""
     built = model.build_model()
-    vertices = model.pose_model(built, state.moves, gaze=(np.radians(state.gaze[0]), np.radians(state.gaze[1])))
+    vertices = model.pose_model(
+        built, state.moves, gaze=(np.radians(state.gaze[0]), np.radians(state.gaze[1]))
+    )
     head, body = head_pose(state), body_pose(state)
     with_head = vertices @ head[:3, :3].T + head[:3, 3]
     with_body = vertices + body[:3, 3]
     weight = built.head_weight[:, None]
-    return vertices, (weight * with_head + (1 - weight) * with_body).astype(np.float32)
+    return vertices, np.asarray(weight * with_head + (1 - weight) * with_body, np.float32)
 
 
 def landmarks_of(state: State, *, size: int) -> tuple[Array, Array]:
     """Project the named landmarks; return them in pixels [12, 2] and in head space [12, 3]."""
     chosen = list(model.build_model().landmarks.values())
     vertices, camera = place(state)
-    return project(camera[chosen], k=camera_matrix(size))[:, :2].astype(np.float64), vertices[chosen].astype(np.float64)
+    return project(camera[chosen], k=camera_matrix(size))[:, :2].astype(np.float64), vertices[chosen].astype(
+        np.float64
+    )
 
 
 def lip_measures(points_head: Array) -> tuple[float, float]:
@@ -97,8 +101,8 @@ def render_frame(state: State, *, size: int = 384) -> tuple[NDArray[np.uint8], N
     """Render one frame.
 
     Returns:
-        The picture, uint8 RGB [size, size, 3], and its depth, float32 [size, size] along the camera's z in eye
-        units, infinite at the background.
+        The picture, uint8 RGB [size, size, 3], and its depth, float32 [size, size] along the camera's z in
+        eye units, infinite at the background.
     """
     rgb, depth, _ = render_layers(state, size=size)
     return rgb, depth
@@ -107,7 +111,7 @@ def render_frame(state: State, *, size: int = 384) -> tuple[NDArray[np.uint8], N
 def render_layers(
     state: State, *, size: int = 384
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int32]]:
-    """Render one frame as `render_frame` does, with the material at each pixel (-1 at the background) as third."""
+    """Render one frame as `render_frame` does; third is the material at each pixel, -1 at the background."""
     built = model.build_model()
     _, camera = place(state)
     normals = vertex_normals(camera, built.faces)
@@ -130,8 +134,19 @@ def render_layers(
 
 def mouth_light(state: State) -> float:
     """How much light enters the mouth: more the wider it stands open."""
-    opening = state.moves.get("upper_lip", 0.0) + state.moves.get("lower_lip", 0.0) + state.moves.get("jaw", 0.0)
+    opening = (
+        state.moves.get("upper_lip", 0.0) + state.moves.get("lower_lip", 0.0) + state.moves.get("jaw", 0.0)
+    )
     return float(np.clip(0.42 + 2.2 * opening, 0.3, 1.0))
 
 
-__all__ = ["SKIN", "State", "camera_matrix", "head_pose", "landmarks_of", "lip_measures", "render_frame", "render_layers"]
+__all__ = [
+    "SKIN",
+    "State",
+    "camera_matrix",
+    "head_pose",
+    "landmarks_of",
+    "lip_measures",
+    "render_frame",
+    "render_layers",
+]

@@ -1,4 +1,4 @@
-"""Light and colour of every pixel: soft key light, fill, rim, sheen, and what part of it each place can see."""
+"""Light and colour of every pixel: soft key light, fill, rim, sheen, and how much of them arrives."""
 
 from __future__ import annotations
 
@@ -68,9 +68,10 @@ def shade_picture(
     normals: Floats, uv: Floats, lit: Floats, atlas: Floats, materials: Floats, back: Floats,
     focal: float, colour: Floats, depth: Floats,
 ) -> None:  # fmt: skip
-    """Shade `colour` [H, W, 3] (linear) and `depth` [H, W] from the 2 x 2 samples `ids` [2H, 2W] of each pixel.
+    """Shade `colour` [H, W, 3] (linear) and `depth` [H, W] from the 2 x 2 samples of each pixel.
 
-    Samples of one surface are shaded together, others apart. `lit` [N, 2] is the share of ambient and key light.
+    `ids` [2H, 2W] are the triangles seen; samples of one surface are shaded together. `lit` [N, 2] is the
+    share of ambient and key light.
     Depth is that of the nearest surface in the pixel, infinite where there is none.
     """
     height, width = depth.shape
@@ -107,7 +108,8 @@ def shade_picture(
                 g = 0
                 while g < groups:
                     n = counts[g]
-                    if (kinds[g] == kind and abs(parts[g, 3] / n - u) < 30.0 and abs(parts[g, 4] / n - v) < 30.0
+                    if (kinds[g] == kind and abs(parts[g, 3] / n - u) < 30.0
+                            and abs(parts[g, 4] / n - v) < 30.0
                             and abs(parts[g, 5] / n - z) < 0.10):  # fmt: skip
                         break
                     g += 1
@@ -141,7 +143,8 @@ def shade_picture(
                 vx, vy = -(column + 0.5 - 0.5 * width) / focal, -(row + 0.5 - 0.5 * height) / focal
                 norm = 1.0 / math.sqrt(vx * vx + vy * vy + 1.0)
                 light(parts[g, 0], parts[g, 1], parts[g, 2], vx * norm, vy * norm, -norm,
-                      parts[g, 6] * scale, parts[g, 7] * scale, texel, materials[kinds[g]], result)  # fmt: skip
+                      parts[g, 6] * scale, parts[g, 7] * scale, texel, materials[kinds[g]],
+                      result)  # fmt: skip
                 share = counts[g] * 0.25
                 red += share * result[0]
                 green += share * result[1]

@@ -1,4 +1,4 @@
-"""The presenter's head without its openings: a smooth surface over angle and height, with modelled features."""
+"""The presenter's head without its openings: a smooth surface with modelled features."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CROWN_Y, CHIN_Y = -1.30, 1.22
 EYE_RADIUS = 0.142
 EYE_Z = -0.645
 
-# Sections of the head: height at the front, half width, front depth and back depth (anthropometric proportions).
+# Sections of the head, of usual human proportions: height at the front, half width, front depth, back depth.
 _SECTIONS = np.array([
     (-1.30, 0.00, 0.00, 0.10),
     (-1.26, 0.26, -0.24, 0.38),
@@ -41,7 +41,7 @@ ROW_END = float(_LENGTH[-1])
 
 
 def base_surface(theta: Array, row: Array) -> Array:
-    """Return points [..., 3] at angle theta (0 in front, pi behind) and row (height at the front, then under the chin)."""
+    """Return points [..., 3] at angle theta (0 in front) and row (height in front, then under the chin)."""
     y, half, front, back = np.moveaxis(_PROFILE(row), -1, 0)
     centre = 0.05 + 0.1 * ramp(row, 0.5, 1.2)
     cosine, sine = np.cos(theta), np.sin(theta)
@@ -77,7 +77,9 @@ def nose_depth(x: Array, y: Array) -> Array:
     """Bridge, tip and wings of the nose."""
     heights = (-0.14, 0.00, 0.10, 0.20, 0.30, 0.38, 0.43, 0.47, 0.51, 0.55, 0.60)
     bridge = PchipInterpolator(heights, (0, 0.035, 0.095, 0.155, 0.215, 0.26, 0.265, 0.225, 0.11, 0.03, 0))
-    breadth = PchipInterpolator(heights, (0.14, 0.115, 0.105, 0.110, 0.12, 0.135, 0.145, 0.14, 0.115, 0.09, 0.09))
+    breadth = PchipInterpolator(
+        heights, (0.14, 0.115, 0.105, 0.110, 0.12, 0.135, 0.145, 0.14, 0.115, 0.09, 0.09)
+    )
     inside = np.clip(y, heights[0], heights[-1])
     out = bridge(inside) * np.exp(-(np.abs(x / breadth(inside)) ** 2))
     out += 0.090 * mirrored(x, y, at=(0.130, 0.455), size=(0.046, 0.056))

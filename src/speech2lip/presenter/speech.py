@@ -30,7 +30,7 @@ class Phone:
 
 @dataclass(frozen=True)
 class SpeechClip:
-    """One spoken clip: voice `a` or `b`, split `train` or `unseen`, its words and its phones in order without gaps."""
+    """One spoken clip: voice `a` or `b`, split `train` or `unseen`, its words, its phones without gaps."""
 
     name: str
     voice: str
@@ -59,7 +59,8 @@ class SpeechClip:
 def _all_clips() -> tuple[SpeechClip, ...]:
     listing = json.loads((FOLDER / "clips.json").read_text(encoding="utf-8"))
     return tuple(
-        SpeechClip(**{**clip, "phones": tuple(Phone(*phone) for phone in clip["phones"])}) for clip in listing["clips"]
+        SpeechClip(**{**clip, "phones": tuple(Phone(*phone) for phone in clip["phones"])})
+        for clip in listing["clips"]
     )
 
 

@@ -40,7 +40,9 @@ def skin() -> Array:
     size = face.TEXTURE
     theta_columns = face.columns()
     rows = np.concatenate([rows[inside == 0] for rows, inside in face.bands()])
-    theta = np.interp(np.linspace(0, len(theta_columns) - 1, size), np.arange(len(theta_columns)), theta_columns)
+    theta = np.interp(
+        np.linspace(0, len(theta_columns) - 1, size), np.arange(len(theta_columns)), theta_columns
+    )
     row = np.interp(np.linspace(0, len(rows) - 1, size), np.arange(len(rows)), rows)
     row, theta = np.meshgrid(row, theta, indexing="ij")
     points = skull.face_surface(theta, row)
@@ -51,20 +53,35 @@ def skin() -> Array:
     colour = mix(colour, red, front * 0.42 * mirrored(x, y, at=(0.45, 0.30), size=(0.20, 0.17)))
     colour = mix(colour, red, front * 0.40 * bump(x, y, at=(0, 0.43), size=(0.13, 0.10)))
     colour = mix(colour, red, front * 0.22 * bump(x, y, at=(0, 1.08), size=(0.2, 0.12)))
-    colour = mix(colour, linear(150, 100, 92), front * 0.28 * mirrored(x, y, at=(0.33, 0.04), size=(0.20, 0.11)))
+    colour = mix(
+        colour, linear(150, 100, 92), front * 0.28 * mirrored(x, y, at=(0.33, 0.04), size=(0.20, 0.11))
+    )
     colour = mix(colour, linear(126, 104, 98), front * 0.20 * beard(x, y))
-    colour = mix(colour, linear(70, 28, 22), front * 0.9 * mirrored(x, y, at=(0.062, 0.513), size=(0.030, 0.018)))
+    colour = mix(
+        colour, linear(70, 28, 22), front * 0.9 * mirrored(x, y, at=(0.062, 0.513), size=(0.030, 0.018))
+    )
     across = 0.8 * theta
-    colour *= (1 + 0.020 * noise_at(across, y, size=0.020, seed=1) + 0.028 * noise_at(across, y, size=0.008, seed=2)
+    colour *= (1 + 0.020 * noise_at(across, y, size=0.020, seed=1)
+               + 0.028 * noise_at(across, y, size=0.008, seed=2)
                + 0.020 * noise_at(across, y, size=0.07, seed=3))[..., None]  # fmt: skip
     freckles = ramp(noise_at(across, y, size=0.009, seed=4), 1.9, 2.6)
     colour = mix(colour, linear(160, 105, 80), front * 0.35 * freckles * ramp(y, 0.75, 0.5))
     for spot_x, spot_y in ((0.36, 0.52), (-0.21, 1.0), (-0.5, -0.42)):
-        colour = mix(colour, linear(96, 58, 46), 0.75 * front * bump(x, y, at=(spot_x, spot_y), size=(0.013, 0.013)))
-    stubble = ramp(features.HAIRLINE(theta) - row, -0.05, 0.03) + 0.10 * noise_at(3 * across, y, size=0.012, seed=7)
-    colour = mix(colour, linear(84, 60, 48), 0.85 * stubble * ramp(features.HAIRLINE(theta) - row, -0.09, -0.02))
+        colour = mix(
+            colour, linear(96, 58, 46), 0.75 * front * bump(x, y, at=(spot_x, spot_y), size=(0.013, 0.013))
+        )
+    stubble = ramp(features.HAIRLINE(theta) - row, -0.05, 0.03) + 0.10 * noise_at(
+        3 * across, y, size=0.012, seed=7
+    )
+    colour = mix(
+        colour, linear(84, 60, 48), 0.85 * stubble * ramp(features.HAIRLINE(theta) - row, -0.09, -0.02)
+    )
     colour = eyes_and_brows(colour, x, row, front)
-    gloss = 0.35 + 0.35 * bump(x, y, at=(0, 0.38), size=(0.08, 0.14)) + 0.25 * bump(x, y, at=(0, -0.45), size=(0.4, 0.25))
+    gloss = (
+        0.35
+        + 0.35 * bump(x, y, at=(0, 0.38), size=(0.08, 0.14))
+        + 0.25 * bump(x, y, at=(0, -0.45), size=(0.4, 0.25))
+    )
     colour, lips = paint_lips(colour, x, row, front)
     gloss = gloss * (1 + 0.15 * noise_at(across, y, size=0.007, seed=6)) + 0.9 * lips
     return np.concatenate([colour, gloss[..., None]], -1)
@@ -78,7 +95,7 @@ def beard(x: Array, y: Array) -> Array:
 
 def eyes_and_brows(colour: Array, x: Array, row: Array, front: Array) -> Array:
     """Paint lash lines, the fold of the upper lid and the brows."""
-    upper, lower = face.eye_shape(x)
+    upper, _ = face.eye_shape(x)
     inside = ramp(upper, 0.0, 0.3) * front
     lash = np.where(row <= 0, ramp(row, -0.026, -0.008), 0.65 * ramp(row, 0.015, 0.003))
     colour = mix(colour, linear(40, 24, 20), 0.95 * lash * inside)
@@ -89,7 +106,9 @@ def eyes_and_brows(colour: Array, x: Array, row: Array, front: Array) -> Array:
     thick = 0.042 * (1 - 0.55 * ramp(reach, 0.30, 0.56))
     strands = noise_at(x + 0.5 * row * np.sign(x), 0.35 * row, size=0.006, seed=8)
     edge = np.abs(row - arch + 0.0025 * noise_at(x, row, size=0.010, seed=9)) / thick
-    brow = ramp(edge, 1.15, 0.55) * ramp(reach, 0.115, 0.17) * ramp(reach, 0.57, 0.50) * (0.84 + 0.14 * strands)
+    brow = (
+        ramp(edge, 1.15, 0.55) * ramp(reach, 0.115, 0.17) * ramp(reach, 0.57, 0.50) * (0.84 + 0.14 * strands)
+    )
     return mix(colour, linear(62, 42, 32), 0.92 * brow * front)
 
 
@@ -97,8 +116,16 @@ def paint_lips(colour: Array, x: Array, row: Array, front: Array) -> tuple[Array
     """Paint the red of the lips, its fine furrows and the dark line between the lips."""
     dy = row - skull.MOUTH_Y
     height = np.where(dy <= 0, skull.upper_lip_height(x), skull.lower_lip_height(x))
-    red = ramp(np.abs(dy) / np.maximum(height, 1e-3), 1.10, 0.93) * front * (np.abs(x) < skull.MOUTH_HALF * 1.03)
-    furrows = 1 + 0.07 * noise(row.shape, size=(7.0, 1.3), seed=11) + 0.03 * noise(row.shape, size=3, seed=12)
+    red = (
+        ramp(np.abs(dy) / np.maximum(height, 1e-3), 1.10, 0.93)
+        * front
+        * (np.abs(x) < skull.MOUTH_HALF * 1.03)
+    )
+    furrows = (
+        1
+        + 0.07 * noise((face.TEXTURE, face.TEXTURE), size=(7.0, 1.3), seed=11)
+        + 0.03 * noise((face.TEXTURE, face.TEXTURE), size=3, seed=12)
+    )
     lip = np.where((dy <= 0)[..., None], linear(172, 88, 84), linear(188, 102, 96)) * furrows[..., None]
     colour = mix(colour, np.clip(lip, 0, 1), 0.93 * red)
     line = np.exp(-((dy / 0.010) ** 2)) * ramp(np.abs(x), 0.295, 0.265) * front
@@ -144,7 +171,9 @@ def teeth_patch(shape: tuple[int, int]) -> Array:
     return np.concatenate([colour, np.full((*shape, 1), 0.8)], -1)
 
 
-def plain_patch(shape: tuple[int, int], *, colour: Array, grain: float, size: float, gloss: float, seed: int) -> Array:
+def plain_patch(
+    shape: tuple[int, int], *, colour: Array, grain: float, size: float, gloss: float, seed: int
+) -> Array:
     """Colour and gloss of a plain surface with grain."""
     tone = np.exp(grain * noise(shape, size=size, seed=seed))
     return np.concatenate([colour * tone[..., None], np.full((*shape, 1), gloss)], -1)
@@ -168,8 +197,14 @@ def atlas() -> NDArray[np.float32]:
         (features.EYE_PATCH, eye_patch((192, 192))),
         (features.TEETH_PATCH, teeth_patch((192, 192))),
         (features.CLOTH_PATCH, cloth_patch((192, 192))),
-        (features.TONGUE_PATCH, plain_patch((192, 96), colour=linear(196, 104, 104), grain=0.08, size=1.5, gloss=0.5, seed=51)),
-        (features.CAVITY_PATCH, plain_patch((192, 96), colour=linear(120, 44, 44), grain=0.10, size=6, gloss=0.1, seed=52)),
+        (
+            features.TONGUE_PATCH,
+            plain_patch((192, 96), colour=linear(196, 104, 104), grain=0.08, size=1.5, gloss=0.5, seed=51),
+        ),
+        (
+            features.CAVITY_PATCH,
+            plain_patch((192, 96), colour=linear(120, 44, 44), grain=0.10, size=6, gloss=0.1, seed=52),
+        ),
     ]
     for (x, y, width, height), patch in patches:
         sheet[y : y + height, x : x + width] = patch
@@ -180,7 +215,9 @@ def atlas() -> NDArray[np.float32]:
 def background(size: int) -> NDArray[np.float32]:
     """A room out of focus, in linear light, [size, size, 3]."""
     v, u = np.meshgrid(np.linspace(0, 1, size), np.linspace(0, 1, size), indexing="ij")
-    room = mix(linear(150, 158, 160) * np.ones((size, size, 1)), linear(84, 92, 100), ramp(v + 0.35 * u, 0.1, 1.2))
+    room = mix(
+        linear(150, 158, 160) * np.ones((size, size, 1)), linear(84, 92, 100), ramp(v + 0.35 * u, 0.1, 1.2)
+    )
     window = ramp(u, -0.02, 0.05) * ramp(u, 0.26, 0.20) * ramp(v, 0.58, 0.52)
     room = mix(room, linear(226, 232, 228), 0.75 * window * (1 - 0.7 * (np.abs(u - 0.11) < 0.010)))
     rng = np.random.default_rng(61)

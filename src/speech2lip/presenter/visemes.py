@@ -1,6 +1,7 @@
 """From phones to the movement of the mouth: a target for each phone, blended with its neighbours.
 
-Blending by dominance functions: M. Cohen, D. Massaro, "Modeling coarticulation in synthetic visual speech", 1993.
+Blending by dominance functions: M. Cohen, D. Massaro,
+"Modeling coarticulation in synthetic visual speech", 1993.
 """
 
 from __future__ import annotations
@@ -94,8 +95,8 @@ def mouth_track(phones: tuple[Phone, ...], times: Array) -> dict[str, Array]:
 def dominance(phones: tuple[Phone, ...], times: Array) -> Array:
     """How much each phone rules the mouth at each time, rows summing to one, [T, P].
 
-    A phone rules fully in its middle and fades as exp(-(distance / reach)^2) outside of its middle half; lips move
-    a little before the sound.
+    A phone rules fully in its middle and fades as exp(-(distance / reach)^2) outside of its middle half; lips
+    move a little before the sound.
     """
     start = np.array([phone.start for phone in phones])
     end = np.array([phone.end for phone in phones])
@@ -110,7 +111,7 @@ def dominance(phones: tuple[Phone, ...], times: Array) -> Array:
 
 
 def closure(phones: tuple[Phone, ...], times: Array) -> Array:
-    """How firmly the lips are held shut at each time, in [0, 1]: 1 inside every p, b, m and inside silence."""
+    """How firmly the lips are held shut at each time, in [0, 1]: 1 inside p, b, m and inside silence."""
     shut = np.zeros(len(times))
     for phone in phones:
         if VISEMES[phone.name].closes:
