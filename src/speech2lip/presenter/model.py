@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from speech2lip.presenter import skull
 from speech2lip.presenter.face import build_face, build_sheet, off_eyeballs
 from speech2lip.presenter.features import build_features
-from speech2lip.presenter.parts import EYE, MOVES, SKIN, Array, Part
+from speech2lip.presenter.parts import EYE, MOVES, SKIN, Array, Part, ramp
 from speech2lip.presenter.rasterise import rasterise, vertex_normals
 from speech2lip.presenter.shading import KEY
 
@@ -130,6 +130,13 @@ def bake_light(
         if part.shade is not None:
             closed = part.shade < 1 if part.name == "face" else np.ones(len(part.shade), np.bool_)
             light[span][closed] = part.shade[closed, None]
+        if part.name == "neck":
+            # the chin's shadow lies softer and wider than at rest, because the head moves
+            light[span] *= 0.45 + 0.55 * ramp(part.vertices[:, 1:2], 1.05, 1.60)
+        if "blink" in part.fields:
+            # lids and sockets glow with light from the cheeks, which is not traced
+            near = np.abs(part.fields["blink"]).sum(1, keepdims=True) > 1e-3
+            light[span] = np.where(near, 0.40 + 0.60 * light[span], light[span])
         if part.material == EYE:
             light[span] = 0.25 + 0.75 * np.clip((part.vertices[:, 1:2] + 0.085) / 0.07, 0, 1)
         start += len(part.vertices)

@@ -14,7 +14,7 @@ Floats = NDArray[np.float32]
 MATERIALS = np.array([
     # wrap red, green, blue; strength and power of the highlight; rim; tint of the highlight
     (0.32, 0.20, 0.16, 0.16, 22.0, 0.55, 0.0),   # skin
-    (0.30, 0.28, 0.28, 0.80, 160.0, 0.10, 0.0),  # eye
+    (0.30, 0.28, 0.28, 2.20, 130.0, 0.10, 0.0),  # eye
     (0.40, 0.38, 0.36, 0.35, 70.0, 0.00, 0.0),   # teeth
     (0.35, 0.22, 0.20, 0.25, 40.0, 0.00, 0.0),   # mouth
     (0.20, 0.20, 0.20, 0.50, 14.0, 0.80, 1.0),   # hair
@@ -39,12 +39,14 @@ def light(
     rim = max(0.0, nx * 0.62 + ny * -0.35 + nz * 0.70)
     sky = 0.5 - 0.5 * ny
     facing = max(0.0, nx * vx + ny * vy + nz * vz)
+    root_keyed, root_ambient = math.sqrt(keyed), math.sqrt(ambient)
     for k in range(3):
         wrap = material[k]
         front = max(0.0, (key + wrap) / (1.0 + wrap))
         side = max(0.0, (fill + wrap) / (1.0 + wrap))
-        shadow = keyed ** (1.0 - 0.45 * wrap * 2.0)
-        occluded = ambient ** (1.0 - wrap)
+        # light that soaks in brightens the edge of a shadow, red most of all
+        shadow = keyed + 1.5 * wrap * (root_keyed - keyed)
+        occluded = ambient + 1.8 * wrap * (root_ambient - ambient)
         warm = 1.04 - 0.05 * k
         cool = 0.94 + 0.05 * k
         total = 1.02 * warm * front * shadow + occluded * (0.30 * cool * side + 0.20 * cool * sky + 0.10)
@@ -52,11 +54,17 @@ def light(
         out[k] = texel[k] * total
     hx, hy, hz = vx - 0.52, vy - 0.50, vz - 0.69
     half = 1.0 / math.sqrt(hx * hx + hy * hy + hz * hz + 1e-12)
-    shine = max(0.0, (nx * hx + ny * hy + nz * hz) * half) ** material[4] * keyed
+    shine = 0.0
+    mirror = (nx * hx + ny * hy + nz * hz) * half
+    if mirror > 0.5:
+        shine = mirror ** material[4] * keyed
     fx, fy, fz = vx + 0.80, vy - 0.05, vz - 0.60
     half = 1.0 / math.sqrt(fx * fx + fy * fy + fz * fz + 1e-12)
-    shine += 0.35 * max(0.0, (nx * fx + ny * fy + nz * fz) * half) ** material[4] * ambient
-    grazing = (1.0 - facing) ** 4
+    mirror = (nx * fx + ny * fy + nz * fz) * half
+    if mirror > 0.5:
+        shine += 0.35 * mirror ** material[4] * ambient
+    grazing = (1.0 - facing) * (1.0 - facing)
+    grazing *= grazing
     gleam = material[3] * texel[3] * (shine * (1.0 + 2.0 * grazing) + 0.10 * grazing * ambient)
     for k in range(3):
         out[k] += gleam * (1.0 + material[6] * (4.0 * texel[k] - 1.0))

@@ -58,7 +58,7 @@ def skin() -> Array:
     )
     colour = mix(colour, linear(126, 104, 98), front * 0.20 * beard(x, y))
     colour = mix(
-        colour, linear(70, 28, 22), front * 0.9 * mirrored(x, y, at=(0.062, 0.513), size=(0.030, 0.018))
+        colour, linear(70, 28, 22), front * 0.9 * mirrored(x, y, at=(0.064, 0.516), size=(0.034, 0.021))
     )
     across = 0.8 * theta
     colour *= (1 + 0.020 * noise_at(across, y, size=0.020, seed=1)
