@@ -37,9 +37,9 @@ class Shot:
 
 def film_clip(shot: Shot, *, progress: Callable[[int], None] | None = None) -> Path:
     """Render one clip; the truth is written first, so that no video ever stands without it."""
-    states = clip_states(shot.clip, shot.fps, shot.seed, still=shot.still)
-    wave = shot.clip.wave
     rate = Fraction(shot.fps).limit_denominator(1001)
+    states = clip_states(shot.clip, float(rate), shot.seed, still=shot.still)
+    wave = shot.clip.wave
     write_truth(measure(states, fps=float(rate), size=shot.size), shot.path)
     with VideoWriter(
         shot.path, width=shot.size, height=shot.size, fps=rate, sample_rate=SAMPLE_RATE, quality_crf=14,
