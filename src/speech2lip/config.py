@@ -87,7 +87,11 @@ class TrainSettings:
     hold_out: float | None = None
     """Share of the footage that is never trained on; None: every tenth take, or the last 10 % if there are fewer than ten; 0: nothing."""
     batch: int = 16
-    """Frames in a step."""
+    """Frames drawn in a step."""
+    shape_batch: int = 64
+    """Frames in a step whose lip shape is read from speech: many more, as they cost next to nothing."""
+    voice_changes: float = 0.7
+    """Share of the sound that is varied in level, voice, microphone and background while training."""
     window: int = 48
     """Side of the square of patch positions that is drawn from each frame in a step."""
     learning_rate: float = 2e-3

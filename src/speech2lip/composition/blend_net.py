@@ -63,7 +63,8 @@ def punch_holes(pasted: Tensor, mask: Tensor, *, share: float = 0.5, generator: 
     random = torch.rand(batch, 5, generator=generator).to(pasted.device)
     y = torch.arange(height, device=pasted.device)[None, :] / height
     x = torch.arange(width, device=pasted.device)[None, :] / width
-    rows = (y > random[:, 0:1] * 0.8) & (y < random[:, 0:1] * 0.8 + 0.03 + 0.15 * random[:, 1:2])
-    columns = (x > random[:, 2:3] * 0.8) & (x < random[:, 2:3] * 0.8 + 0.03 + 0.15 * random[:, 3:4])
+    top, left = 0.15 + 0.6 * random[:, 0:1], 0.15 + 0.6 * random[:, 2:3]
+    rows = (y > top) & (y < top + 0.03 + 0.2 * random[:, 1:2])
+    columns = (x > left) & (x < left + 0.03 + 0.2 * random[:, 3:4])
     hole = rows[:, :, None] & columns[:, None, :] & (random[:, 4] < share)[:, None, None]
     return pasted * ~(hole[:, None] & (mask > 0.1))

@@ -32,6 +32,8 @@ _BATCH = 8
 _MEL_MARGIN = 4
 """Mel frames beyond a stretch that its edges depend on."""
 
+_HOP = SAMPLE_RATE // MEL_RATE
+
 Samples = NDArray[np.float32]
 
 
@@ -116,8 +118,8 @@ def speech_stretches(sound: SoundReader, fps: Fraction, past_seconds: float, ahe
 
     The last frame is the one that shows the last sample; its sound is filled up with silence.
     """
-    past = math.ceil(past_seconds * MEL_RATE + _MEL_MARGIN) * (SAMPLE_RATE // MEL_RATE)
-    ahead = math.ceil(ahead_seconds * MEL_RATE + _MEL_MARGIN) * (SAMPLE_RATE // MEL_RATE)
+    past = math.ceil(past_seconds * MEL_RATE + _MEL_MARGIN) * _HOP
+    ahead = math.ceil(ahead_seconds * MEL_RATE + _MEL_MARGIN) * _HOP
     native = _Buffer(sound.channels)
     heard = _Buffer(1)
     waves = resample_blocks(_keep(sound, native), sound.sample_rate)
@@ -136,7 +138,8 @@ def speech_stretches(sound: SoundReader, fps: Fraction, past_seconds: float, ahe
             heard.push(np.zeros((max(0, needed - heard.end), 1), np.float32))
         if stop <= first:
             return
-        begin = math.floor(first * SAMPLE_RATE / fps)
+        # On the mel frames' own raster, so that every stretch sees the same spectrum as the whole sound would.
+        begin = math.floor(first * SAMPLE_RATE / fps) // _HOP * _HOP
         wave = heard.cut(begin, math.ceil(stop * SAMPLE_RATE / fps) + past + ahead)[:, 0]
         moments = [float((index / fps) + Fraction(past - begin, SAMPLE_RATE)) for index in range(first, stop)]
         edges = [round(index * sound.sample_rate / fps) for index in (first, stop)]

@@ -66,13 +66,13 @@ def mel_windows(mel: Tensor, times: Tensor, offsets: Tensor) -> Tensor:
     Returns:
         [T, M, W].
     """
-    margin = int(offsets.abs().max()) + 2
-    padded = nn.functional.pad(mel, (margin, margin), value=SILENT_MEL)
-    centre = times.to(torch.float64) * MEL_RATE + margin
-    centre = centre.clamp(margin - 1, padded.shape[1] - margin)
+    reach = int(offsets.abs().max()) + 2
+    padded = nn.functional.pad(mel, (2 * reach, 2 * reach), value=SILENT_MEL)
+    centre = times.to(torch.float64) * MEL_RATE + 2 * reach
+    centre = centre.clamp(reach, padded.shape[1] - reach)
     whole = centre.floor().long()
     part = (centre - whole).to(mel.dtype)[:, None]
-    index = (whole[:, None] + offsets.to(whole.device)).clamp(0, padded.shape[1] - 2)
+    index = whole[:, None] + offsets.to(whole.device)
     left, right = padded[:, index], padded[:, index + 1]
     return (left + (right - left) * part).permute(1, 0, 2)
 
@@ -91,7 +91,7 @@ class SpeechEncoder(nn.Module):
         frames = len(window_offsets(settings))
         for _ in range(3):
             frames = (frames + 1) // 2
-        self.out = nn.Sequential(nn.Flatten(), nn.Dropout(0.1), nn.Linear(width * frames, settings.code_size))
+        self.out = nn.Sequential(nn.Flatten(), nn.Dropout(0.2), nn.Linear(width * frames, settings.code_size))
 
     def forward(self, windows: Tensor) -> Tensor:
         """[B, M, W] -> [B, D]."""

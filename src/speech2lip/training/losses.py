@@ -28,15 +28,18 @@ def colour_losses(drawn: Tensor, truth: Tensor, weight: Tensor) -> dict[str, Ten
     }
 
 
-def shape_losses(shape: Tensor, truth: Tensor) -> dict[str, Tensor]:
+def shape_losses(shape: Tensor, truth: Tensor, spread: Tensor) -> dict[str, Tensor]:
     """Compare lip shapes of consecutive frames.
 
     Args:
         shape, truth: [2 B, K]: frames in the first half, their successors in the second.
+        spread: [K] how far each component moves the outline; components count with its square root, a middle way between all alike
+            and only the opening.
 
     Returns:
         `shape`: mean squared error; `steady`: that of the change from frame to frame.
     """
+    weight = spread.sqrt() / spread.sqrt().mean()
     error = shape.float() - truth
     first, second = error.chunk(2)
-    return {"shape": (error**2).mean(), "steady": ((second - first) ** 2).mean()}
+    return {"shape": (error**2 * weight).mean(), "steady": ((second - first) ** 2 * weight).mean()}

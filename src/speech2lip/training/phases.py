@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from speech2lip.composition.blend_net import punch_holes
@@ -50,6 +51,7 @@ class _Batches:
         self.device = data.patches.device
         self.offsets = window_offsets(settings.model).to(self.device)
         self.shapes = model.lip_shape.from_outline(data.outlines)
+        self.spread = model.lip_shape.components.norm(dim=1)
         rows, columns = data.patches.shape[-2:]
         self.window = min(settings.window, rows, columns)
         self.uv = torch.from_numpy(_patch_uv(rows, columns)).to(self.device)
@@ -61,20 +63,27 @@ class _Batches:
         return mel_windows(self.data.mel, self.data.times[index], self.offsets)
 
     def lip_losses(self, random: torch.Generator) -> dict[str, Tensor]:
-        """Colour of random squares of the patch, and the lip shape, for pairs of consecutive frames."""
-        data, half = self.data, self.settings.batch // 2
-        chosen = torch.randint(len(data.followed), (half,), generator=random).to(self.device)
+        """Lip shape for pairs of consecutive frames, and for some of them the colour of random squares of the patch."""
+        data, settings = self.data, self.settings
+        chosen = torch.randint(len(data.followed), (settings.shape_batch // 2,), generator=random).to(self.device)
         first = data.followed[chosen]
         index = torch.cat([first, first + 1])
-        pair = vary_speech(torch.cat([self.windows_at(first), self.windows_at(first + 1)], dim=2), generator=random)
-        spoken = self.model.listen(torch.cat(pair.chunk(2, dim=2)))
+        spoken = self.model.listen(self._varied_pairs(first, random))
         truth = self.shapes[index]
-        drawn_shape = self._mixed_shape(spoken.shape, truth, random)
-        uv, square = self._squares(index, random)
-        drawn = self.model.draw(Spoken(spoken.code, drawn_shape), data.poses[index], uv)
-        target = look_up(data.patches[index].float() / 255, square)
-        weight = look_up(data.motion.expand(len(index), 1, -1, -1), square)
-        return colour_losses(drawn, target, weight) | shape_losses(spoken.shape, truth)
+        shown = slice(0, settings.batch)
+        drawn_shape = self._mixed_shape(spoken.shape[shown], truth[shown], random)
+        uv, square = self._squares(index[shown], random)
+        drawn = self.model.draw(Spoken(spoken.code[shown], drawn_shape), data.poses[index[shown]], uv)
+        target = look_up(data.patches[index[shown]].float() / 255, square)
+        weight = look_up(data.motion.expand(len(target), 1, -1, -1), square)
+        return colour_losses(drawn, target, weight) | shape_losses(spoken.shape, truth, self.spread)
+
+    def _varied_pairs(self, first: Tensor, random: torch.Generator) -> Tensor:
+        """Cut the windows of frames and of their successors, some of them varied, both of a pair alike; [2 B, M, W]."""
+        pairs = torch.cat([self.windows_at(first), self.windows_at(first + 1)], dim=2)
+        varied = vary_speech(pairs, generator=random)
+        change = torch.rand(len(first), 1, 1, generator=random) < self.settings.voice_changes
+        return torch.cat(torch.where(change.to(self.device), varied, pairs).chunk(2, dim=2))
 
     def _mixed_shape(self, heard: Tensor, truth: Tensor, random: torch.Generator) -> Tensor:
         """Give the lip field the true lip shape, a little disturbed, for half of the frames.
@@ -116,6 +125,6 @@ class _Batches:
         return colour_losses(mended, truth, mask / mask.mean().clamp_min(1e-3))
 
 
-def _patch_uv(rows: int, columns: int) -> "np.ndarray[tuple[int, int, int], np.dtype[np.float32]]":
+def _patch_uv(rows: int, columns: int) -> NDArray[np.float32]:
     x, y = (np.arange(columns) + 0.5) / columns, (np.arange(rows) + 0.5) / rows
     return np.stack(np.meshgrid(x, y), axis=-1).astype(np.float32)

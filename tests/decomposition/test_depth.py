@@ -1,0 +1,42 @@
+import numpy as np
+import torch
+
+from speech2lip.composition.pose_mapping import canonical_from_observed_points, look_up, pixel_centres
+from speech2lip.decomposition.depth import learn_depth, mesh_depth
+from tests.made_face import head_pose
+
+
+def test_mesh_depth_passes_through_its_points_and_goes_on_beyond() -> None:
+    random = np.random.default_rng(0)
+    xy = random.uniform(20, 60, (300, 2))
+    points = np.concatenate([xy, 5 + 0.01 * xy[:, :1]], axis=1)
+    depth = mesh_depth(points, (80, 80))
+    assert depth.shape == (80, 80)
+    assert np.isfinite(depth).all()
+    assert abs(depth[40, 40] - (5 + 0.01 * 40.5)) < 0.02
+    assert 5.1 < depth[40, 2] < 5.4
+
+
+def test_depth_is_learned_from_frames_of_a_textured_bump() -> None:
+    torch.manual_seed(0)
+    size, k = 72, torch.tensor([[110.0, 0, 36], [0, 110.0, 36], [0, 0, 1]])
+    at = pixel_centres(size, size)
+    truth = 5 - 0.5 * torch.exp(-((at - 36) ** 2).sum(-1) / 350)
+    texture = torch.nn.functional.interpolate(torch.rand(1, 3, 24, 24), size=(size, size), mode="bicubic").clamp(0, 1)
+    centre = np.eye(4)
+    centre[2, 3] = 5
+    turns = [(0, a, 0) for a in (-0.3, -0.2, -0.1, 0.1, 0.2, 0.3)] + [(a, 0, 0) for a in (-0.2, -0.1, 0.1, 0.2)]
+    transforms = torch.from_numpy(np.stack([centre @ head_pose(turn=t, shift=(0, 0, 0)) @ np.linalg.inv(centre) for t in turns])).float()
+    places = canonical_from_observed_points(at.reshape(1, -1, 2), truth, transforms, k, k, rounds=20)
+    frames = look_up(texture.expand(len(turns), -1, -1, -1), places).reshape(-1, 3, size, size)
+    flat = torch.full((size, size), float(truth.mean()))
+    cameras = k.expand(len(turns), 3, 3)
+    learned, mean = learn_depth(
+        flat, frames, transforms, k, cameras, weight=torch.ones(size, size), steps=120, cells=12, batch=8
+    )
+    inner = slice(14, -14)
+    # Depth has a free overall level when the head turns about its own centre: compare the relief.
+    relief = [d[inner, inner] - d[inner, inner].mean() for d in (flat, learned, truth)]
+    before, after = ((r - relief[2]).abs().mean() for r in relief[:2])
+    assert after < 0.6 * before
+    assert (mean - texture[0])[:, inner, inner].abs().mean() < 0.06

@@ -1,0 +1,130 @@
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from speech2lip.avatar import read_avatar
+from speech2lip.config import SpeakSettings
+from speech2lip.errors import AvatarError, OutputError, SettingsError, SoundError
+from speech2lip.inference.base_motion import BaseFrames, there_and_back
+from speech2lip.inference.engine import Engine
+from speech2lip.inference.speak import speak, speech_stretches
+from speech2lip.media.sound import SoundReader
+from speech2lip.synthesis.speech import log_mel, mel_windows, window_offsets
+from tests.made_face import SIZE, TINY, made_avatar
+
+PLAIN = SpeakSettings(device="cpu", precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def avatar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_avatar(tmp_path_factory.mktemp("avatar") / "a.avatar")
+
+
+def _sound(path: Path, seconds: float, *, rate: int = 16_000, channels: int = 1) -> Path:
+    random = np.random.default_rng(0)
+    wave = random.normal(0, 0.1, (round(seconds * rate), channels)) * (1 + np.sin(np.arange(round(seconds * rate)) / rate * 9))[:, None]
+    soundfile.write(path, wave.astype(np.float32), rate)
+    return path
+
+
+def test_there_and_back_never_jumps() -> None:
+    assert list(islice(there_and_back(4), 10)) == [0, 1, 2, 3, 2, 1, 0, 1, 2, 3]
+    assert list(islice(there_and_back(3, 1), 5)) == [1, 2, 1, 0, 1]
+    assert list(islice(there_and_back(1), 3)) == [0, 0, 0]
+    steps = np.abs(np.diff(list(islice(there_and_back(37, 99), 500))))
+    assert steps.max() == 1
+
+
+def test_base_frames_come_in_any_order(avatar: Path) -> None:
+    frames = BaseFrames(read_avatar(avatar).bases[0])
+    assert [frames[i].index for i in (29, 28, 3, 0, 26)] == [29, 28, 3, 0, 26]
+
+
+@pytest.mark.parametrize(("rate", "channels", "seconds"), [(16_000, 1, 0.2), (44_100, 2, 3.13), (48_000, 1, 1.0), (8_000, 1, 2.02)])
+def test_picture_and_sound_have_equal_length_to_the_frame(
+    avatar: Path, tmp_path: Path, rate: int, channels: int, seconds: float
+) -> None:
+    sound = _sound(tmp_path / "s.wav", seconds, rate=rate, channels=channels)
+    spoke = speak(sound, avatar=avatar, output=tmp_path / "o.mp4", settings=PLAIN, say=lambda _: None)
+    assert spoke.frames == int(np.ceil(round(seconds * rate) / rate * 25))
+    with av.open(str(tmp_path / "o.mp4")) as file:
+        assert "synthetic" in file.metadata["comment"]
+        pictures = list(file.decode(video=0))
+    with av.open(str(tmp_path / "o.mp4")) as file:
+        samples = sum(frame.samples for frame in file.decode(audio=0))
+    assert len(pictures) == spoke.frames
+    assert (pictures[0].width, pictures[0].height) == (SIZE[1], SIZE[0])
+    assert abs(samples / rate - spoke.seconds) < 2100 / rate
+
+
+def test_stretches_hear_what_one_piece_hears(tmp_path: Path) -> None:
+    path = _sound(tmp_path / "s.wav", 4.37, rate=44_100)
+    fps = Fraction(30_000, 1001)
+    wave = np.concatenate([b for b in _resampled(path)])
+    whole = log_mel(torch.from_numpy(wave))
+    offsets = window_offsets(TINY)
+    index, native = 0, 0
+    for stretch in speech_stretches(SoundReader(path), fps, TINY.past_seconds, TINY.ahead_seconds):
+        times = torch.tensor([float((index + i) / fps) for i in range(len(stretch.moments))], dtype=torch.float64)
+        expected = mel_windows(whole, times, offsets)
+        found = mel_windows(log_mel(torch.from_numpy(stretch.wave)), torch.tensor(stretch.moments, dtype=torch.float64), offsets)
+        middle = (times > 0.5) & (times < 3.9)
+        if middle.any():
+            assert (expected - found)[middle].abs().max() < 2e-3
+        index, native = index + len(times), native + len(stretch.native)
+    assert index == int(np.ceil(4.37 * fps))
+    assert native == round(index * 44_100 / fps)
+
+
+def _resampled(path: Path) -> list[np.ndarray]:
+    from speech2lip.media.sound import resample_blocks
+
+    reader = SoundReader(path)
+    return list(resample_blocks(reader, reader.sample_rate))
+
+
+def test_nothing_is_left_behind_by_bad_input(avatar: Path, tmp_path: Path) -> None:
+    good = _sound(tmp_path / "s.wav", 0.5)
+    silent = tmp_path / "silent.wav"
+    soundfile.write(silent, np.zeros(16_000, np.float32), 16_000)
+    (tmp_path / "old.mp4").write_bytes(b"old")
+    with pytest.raises(OutputError, match="exists"):
+        speak(good, avatar=avatar, output=tmp_path / "old.mp4", settings=PLAIN)
+    with pytest.raises(SoundError):
+        speak(tmp_path / "none.wav", avatar=avatar, output=tmp_path / "o.mp4", settings=PLAIN)
+    with pytest.raises(SoundError):
+        speak(silent, avatar=avatar, output=tmp_path / "o.mp4", settings=PLAIN)
+    with pytest.raises(AvatarError, match="no avatar"):
+        speak(good, avatar=tmp_path / "none.avatar", output=tmp_path / "o.mp4", settings=PLAIN)
+    with pytest.raises(SettingsError, match="other"):
+        speak(good, avatar=avatar, output=tmp_path / "o.mp4", settings=SpeakSettings(take="other", device="cpu", precision="fp32"))
+    assert (tmp_path / "old.mp4").read_bytes() == b"old"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["old.mp4", "s.wav", "silent.wav"]
+
+
+@pytest.mark.parametrize("victim", ["weights.safetensors", "avatar.json", "canonical.safetensors", "base/base/track.safetensors"])
+def test_a_damaged_avatar_is_one_line(tmp_path: Path, victim: str) -> None:
+    folder = made_avatar(tmp_path / "a.avatar", frames=2)
+    (folder / victim).write_bytes(b"\x00garbage")
+    with pytest.raises(AvatarError, match="damaged") as told:
+        read_avatar(folder)
+    assert "\n" not in str(told.value)
+
+
+def test_bf16_draws_what_fp32_draws(avatar: Path) -> None:
+    person = read_avatar(avatar)
+    torch.nn.init.normal_(person.model.lip_field.colour[-1].weight, std=0.5)
+    drawn = []
+    for precision in ("fp32", "bf16"):
+        engine = Engine(person, device="cpu", precision=precision)
+        spoken = engine.listen(torch.zeros(80, 200), [0.5, 1.0])
+        drawn.append(engine.draw(spoken, [person.bases[0].place(i, torch.device("cpu")) for i in (0, 9)]))
+    error = ((drawn[0] - drawn[1]) ** 2).mean()
+    assert drawn[0].std() > 0.05
+    assert -10 * torch.log10(error) > 35

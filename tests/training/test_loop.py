@@ -1,0 +1,134 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from speech2lip.composition.paste import Paster
+from speech2lip.compute import choose_device, faster_precision
+from speech2lip.config import LossWeights, TrainSettings
+from speech2lip.model import LipModel
+from speech2lip.training.checkpoint import Progressed, load_state
+from speech2lip.training.dataset import Crops, TrainingSet, motion_weight
+from speech2lip.training.loop import learning_rate_share, run
+from speech2lip.training.losses import colour_losses, shape_losses, total
+from speech2lip.training.phases import phases
+from tests.made_face import TINY, made_canonical
+
+SETTINGS = TrainSettings(steps=20, batch=4, shape_batch=8, window=16, precision="fp32", device="cpu", model=TINY, blend_share=0.4)
+CANONICAL = made_canonical()
+PASTER = Paster(CANONICAL)
+
+
+def _data(frames: int = 24) -> TrainingSet:
+    """A mouth that gets brighter with the sound."""
+    random = torch.Generator().manual_seed(0)
+    rows, columns = CANONICAL.patch.size
+    loud = torch.rand(frames, generator=random)
+    patches = (60 + 120 * loud[:, None, None, None]).expand(-1, 3, rows, columns).byte()
+    uv = torch.rand(6, 96, 128, 2, generator=random).half()
+    mel = torch.zeros(80, 400)
+    times = torch.arange(frames, dtype=torch.float64) / 25 + 1
+    for moment, level in zip(times, loud, strict=True):
+        mel[:, int(moment * 100) - 2 : int(moment * 100) + 2] = level
+    return TrainingSet(
+        patches=patches, mel=mel, times=times, outlines=loud[:, None].expand(-1, 90).contiguous(),
+        poses=torch.zeros(frames, 6), light=torch.ones(frames, 3), followed=torch.arange(frames - 1),
+        motion=motion_weight(patches, PASTER.mask[0, 0]),
+        crops=Crops(torch.arange(6), torch.randint(0, 255, (6, 3, 96, 128), generator=random, dtype=torch.uint8), uv), seconds=1.0,
+    )  # fmt: skip
+
+
+def _model() -> LipModel:
+    torch.manual_seed(0)
+    model = LipModel(TINY, CANONICAL.patch.size)
+    model.lip_shape.components.normal_()
+    return model
+
+
+def _train(folder: Path, *, stop_at: int | None = None, settings: TrainSettings = SETTINGS) -> tuple[LipModel, Progressed]:
+    model, count = _model(), [0]
+
+    def stop(_: Progressed) -> bool:
+        count[0] += 1
+        return stop_at is not None and count[0] >= stop_at
+
+    state = run(
+        model, phases(model, _data(), PASTER, settings), settings, compute=choose_device("cpu"), budget_seconds=60,
+        state_path=folder / "state.safetensors", key="k", stop_after=stop,
+    )  # fmt: skip
+    return model, state
+
+
+@pytest.mark.parametrize("stop_at", [5, 10, 15])
+def test_twenty_steps_are_some_and_a_stop_and_the_rest(tmp_path: Path, stop_at: int) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    whole, finished = _train(tmp_path / "one")
+    _, stopped = _train(tmp_path / "two", stop_at=stop_at)
+    resumed, also_finished = _train(tmp_path / "two")
+    assert (stopped.phase, finished.phase, also_finished.phase) == (0 if stop_at < 12 else 1, 2, 2)
+    for (name, a), (_, b) in zip(whole.state_dict().items(), resumed.state_dict().items(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_a_state_of_something_else_is_not_taken_up(tmp_path: Path) -> None:
+    _train(tmp_path, stop_at=3)
+    assert load_state(tmp_path / "state.safetensors", "k") is not None
+    assert load_state(tmp_path / "state.safetensors", "another") is None
+    assert load_state(tmp_path / "none.safetensors", "k") is None
+
+
+def test_training_learns(tmp_path: Path) -> None:
+    _, state = _train(tmp_path, settings=dataclasses.replace(SETTINGS, steps=500, blend_share=0.2))
+    lips = [note for note in state.history if note["phase"] == 0]
+    assert lips[-1]["colour"] < 0.6 * lips[0]["colour"]
+    assert lips[-1]["shape"] < 0.6 * lips[0]["shape"]
+
+
+def test_time_ends_training_too(tmp_path: Path) -> None:
+    model = _model()
+    settings = dataclasses.replace(SETTINGS, steps=None)
+    state = run(
+        model, phases(model, _data(), PASTER, settings), settings, compute=choose_device("cpu"), budget_seconds=0.5,
+        state_path=tmp_path / "state.safetensors", key="k",
+    )  # fmt: skip
+    assert state.phase == 2
+    assert 0.4 < state.seconds < 20
+
+
+def test_learning_rate_rises_then_falls_to_nothing() -> None:
+    shares = [learning_rate_share(n / 100) for n in range(101)]
+    assert shares[0] < 0.1
+    assert max(shares) == pytest.approx(1, abs=0.02)
+    assert shares[-1] < 0.01
+    assert shares[3:] == sorted(shares[3:], reverse=True)
+
+
+def test_losses_have_known_values_and_every_name_a_weight() -> None:
+    truth, drawn = torch.zeros(2, 3, 4, 4), torch.full((2, 3, 4, 4), 0.5)
+    losses = colour_losses(drawn, truth, torch.ones(1, 1, 4, 4))
+    assert losses["colour"].item() == pytest.approx(0.5)
+    assert losses["gradient"].item() == 0
+    shape, target = torch.tensor([[1.0], [2.0], [1.0], [3.0]]), torch.zeros(4, 1)
+    found = shape_losses(shape, target, torch.ones(1))
+    assert found["shape"].item() == pytest.approx(15 / 4)
+    assert found["steady"].item() == pytest.approx(0.5)
+    weights = dataclasses.asdict(LossWeights())
+    assert set(losses) | set(found) <= set(weights)
+    assert total(losses, weights | {"colour": 0.0}).item() == 0
+
+
+def test_the_faster_precision_wins_only_clearly() -> None:
+    import time
+
+    compute, seen = choose_device("cpu"), []
+
+    def work() -> None:
+        bf16 = torch.is_autocast_enabled("cpu")
+        seen.append(bf16)
+        time.sleep(0.001 if bf16 else 0.01)
+
+    assert faster_precision(work, compute) == "bf16"
+    assert set(seen) == {True, False}
+    assert faster_precision(lambda: time.sleep(0.005), compute) == "fp32"
