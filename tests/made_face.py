@@ -26,7 +26,13 @@ from speech2lip.storage import write_json
 SIZE = (160, 192)
 """Rows and columns of the made pictures."""
 TINY = ModelSettings(
-    code_size=8, encoder_width=16, shape_size=4, field_width=8, field_cells=(6, 8), point_width=16, blend_width=4
+    code_size=8,
+    encoder_width=16,
+    shape_size=4,
+    field_width=8,
+    field_cells=(6, 8),
+    point_width=16,
+    blend_width=4,
 )
 
 
@@ -45,9 +51,22 @@ def made_face() -> NDArray[np.float64]:
     for ring, height in ((LIPS_OUTER, 0.09), (LIPS_INNER, 0.02)):
         angle = np.pi + np.linspace(0, 2 * np.pi, len(ring), endpoint=False)
         points[list(ring)] = _on_head(0.27 * np.cos(angle), 0.62 - height * np.sin(angle))
-    fixed = {33: (-0.5, 0.0), 263: (0.5, 0.0), 1: (0, 0.3), 2: (0, 0.42), 61: (-0.28, 0.62), 291: (0.28, 0.62), 10: (0, -0.8),
-             152: (0, 1.1), 13: (0, 0.61), 14: (0, 0.63), 159: (-0.35, -0.03), 145: (-0.35, 0.03), 386: (0.35, -0.03),
-             374: (0.35, 0.03)}  # fmt: skip
+    fixed = {
+        33: (-0.5, 0.0),
+        263: (0.5, 0.0),
+        1: (0, 0.3),
+        2: (0, 0.42),
+        61: (-0.28, 0.62),
+        291: (0.28, 0.62),
+        10: (0, -0.8),
+        152: (0, 1.1),
+        13: (0, 0.61),
+        14: (0, 0.63),
+        159: (-0.35, -0.03),
+        145: (-0.35, 0.03),
+        386: (0.35, -0.03),
+        374: (0.35, 0.03),
+    }
     for index, (x, y) in fixed.items():
         points[index] = _on_head(np.array([x], np.float64), np.array([y], np.float64))[0]
     points[1, 2] -= 0.2
@@ -55,7 +74,9 @@ def made_face() -> NDArray[np.float64]:
     return points
 
 
-def head_pose(*, turn: tuple[float, float, float] = (0, 0, 0), shift: tuple[float, float, float] = (0, 0, 5)) -> NDArray[np.float64]:
+def head_pose(
+    *, turn: tuple[float, float, float] = (0, 0, 0), shift: tuple[float, float, float] = (0, 0, 5)
+) -> NDArray[np.float64]:
     """Return camera_from_head for a rotation vector in radians and a shift in eye units."""
     from scipy.spatial.transform import Rotation
 
@@ -74,10 +95,18 @@ def made_canonical() -> Canonical:
     patch = lip_patch(pixels, pixels_per_canonical=k[0, 0] / canonical_k[0, 0], width=48)
     picture = np.full((*size, 3), 128, np.uint8)
     return Canonical(
-        take="base", frame_index=0, k=canonical_k, camera_from_head=pose, size=size, shape=shape,
-        depth=mesh_depth(np.concatenate([pixels, depth], axis=1), size), picture=picture,
-        motion=np.zeros(size, np.float32), patch=patch, jaw_mask=jaw_mask(pixels, patch),
-    )  # fmt: skip
+        take="base",
+        frame_index=0,
+        k=canonical_k,
+        camera_from_head=pose,
+        size=size,
+        shape=shape,
+        depth=mesh_depth(np.concatenate([pixels, depth], axis=1), size),
+        picture=picture,
+        motion=np.zeros(size, np.float32),
+        patch=patch,
+        jaw_mask=jaw_mask(pixels, patch),
+    )
 
 
 def made_avatar(folder: Path, *, frames: int = 30, fps: Fraction = Fraction(25)) -> Path:
@@ -92,16 +121,39 @@ def made_avatar(folder: Path, *, frames: int = 30, fps: Fraction = Fraction(25))
     with VideoWriter(base / "picture.mp4", width=SIZE[1], height=SIZE[0], fps=fps, quality_crf=10) as writer:
         for _ in range(frames):
             writer.write(picture)
-    poses = np.stack([head_pose(turn=(0, 0.1 * np.sin(i / 5), 0), shift=(0.02 * np.sin(i / 4), 0, 5)) for i in range(frames)])
-    save_arrays({
-        "times": np.arange(frames) / float(fps), "camera_from_head": poses, "light": np.ones((frames, 3), np.float32),
-    }, base / "track.safetensors")  # fmt: skip
+    poses = np.stack(
+        [
+            head_pose(turn=(0, 0.1 * np.sin(i / 5), 0), shift=(0.02 * np.sin(i / 4), 0, 5))
+            for i in range(frames)
+        ]
+    )
+    save_arrays(
+        {
+            "times": np.arange(frames) / float(fps),
+            "camera_from_head": poses,
+            "light": np.ones((frames, 3), np.float32),
+        },
+        base / "track.safetensors",
+    )
     write_json(base / "take.json", {"width": SIZE[1], "height": SIZE[0], "fps": str(fps)})
     save_file(model.state_dict(), folder / "weights.safetensors")
     save_arrays(canonical_tensors(canonical), folder / "canonical.safetensors")
-    write_json(folder / "avatar.json", {
-        "format": FORMAT, "version": "test", "model": to_plain(TINY), "canonical": canonical_plain(canonical), "focal": 1.6,
-        "bases": ["base"], "held_out": {}, "takes": ["base"], "usual_light": [128.0, 128.0, 128.0],
-        "seconds_trained": 0.0, "seconds_footage": 1.0, "device": "none", "precision": "fp32",
-    })  # fmt: skip
+    write_json(
+        folder / "avatar.json",
+        {
+            "format": FORMAT,
+            "version": "test",
+            "model": to_plain(TINY),
+            "canonical": canonical_plain(canonical),
+            "focal": 1.6,
+            "bases": ["base"],
+            "held_out": {},
+            "takes": ["base"],
+            "usual_light": [128.0, 128.0, 128.0],
+            "seconds_trained": 0.0,
+            "seconds_footage": 1.0,
+            "device": "none",
+            "precision": "fp32",
+        },
+    )
     return folder

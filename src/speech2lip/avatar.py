@@ -1,12 +1,13 @@
-"""The avatar folder: a trained person, self-contained, safe to load, portable to another machine without the footage.
+"""The avatar folder: a trained person, self-contained, safe to load, portable without the footage.
 
-    ana.avatar/
-      avatar.json              format, version, sizes of the networks, what it was trained on and what it has never seen
-      weights.safetensors      the networks
-      canonical.safetensors    canonical geometry (as in the footage)
-      base/NAME/picture.mp4    frames that it speaks over (H.264, true times)
-      base/NAME/take.json      size and frame rate
-      base/NAME/track.safetensors   per frame: time, head pose, light over the usual one
+ana.avatar/
+  avatar.json              format, version, sizes of the networks, what it was trained on and what it has
+  never seen
+  weights.safetensors      the networks
+  canonical.safetensors    canonical geometry (as in the footage)
+  base/NAME/picture.mp4    frames that it speaks over (H.264, true times)
+  base/NAME/take.json      size and frame rate
+  base/NAME/track.safetensors   per frame: time, head pose, light over the usual one
 """
 
 from __future__ import annotations
@@ -87,7 +88,9 @@ class Avatar:
         for take in self.bases:
             if name is None or take.name == name:
                 return take
-        raise SettingsError(f"{self.folder} has no base take {name!r}; it has {', '.join(t.name for t in self.bases)}")
+        raise SettingsError(
+            f"{self.folder} has no base take {name!r}; it has {', '.join(t.name for t in self.bases)}"
+        )
 
 
 def read_avatar(folder: Path) -> Avatar:
@@ -100,7 +103,9 @@ def read_avatar(folder: Path) -> Avatar:
         raise AvatarError(f"no avatar at {folder}; `speech2lip train` makes one")
     about = read_json(folder / "avatar.json", error=AvatarError)
     if about.get("format") != FORMAT:
-        raise AvatarError(f"{folder} has avatar format {about.get('format')!r}, this version reads {FORMAT}; train it again")
+        raise AvatarError(
+            f"{folder} has avatar format {about.get('format')!r}, this version reads {FORMAT}; train it again"
+        )
     try:
         canonical = read_canonical(folder / "canonical.safetensors", about["canonical"])
         model = LipModel(from_plain(ModelSettings, about["model"]), canonical.patch.size)
@@ -108,7 +113,9 @@ def read_avatar(folder: Path) -> Avatar:
         bases = tuple(_read_base(folder / "base" / name, about["focal"]) for name in about["bases"])
     except (OSError, KeyError, ValueError, RuntimeError, TypeError, SafetensorError, SettingsError) as error:
         reason = " ".join(str(error).split())[:160]
-        raise AvatarError(f"{folder} is damaged ({type(error).__name__}: {reason}); copy it again or train it again") from error
+        raise AvatarError(
+            f"{folder} is damaged ({type(error).__name__}: {reason}); copy it again or train it again"
+        ) from error
     if not bases:
         raise AvatarError(f"{folder} has no base take to speak over; train it again")
     return Avatar(folder, about, model.eval(), canonical, bases)
@@ -120,6 +127,13 @@ def _read_base(folder: Path, focal: float) -> BaseTake:
         raise FileNotFoundError(f"{folder / 'picture.mp4'} is missing")
     track = load_arrays(folder / "track.safetensors")
     return BaseTake(
-        name=folder.name, folder=folder, width=plain["width"], height=plain["height"], fps=Fraction(plain["fps"]),
-        focal=focal, times=track["times"], camera_from_head=track["camera_from_head"], light=track["light"],
-    )  # fmt: skip
+        name=folder.name,
+        folder=folder,
+        width=plain["width"],
+        height=plain["height"],
+        fps=Fraction(plain["fps"]),
+        focal=focal,
+        times=track["times"],
+        camera_from_head=track["camera_from_head"],
+        light=track["light"],
+    )

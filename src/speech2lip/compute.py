@@ -42,12 +42,16 @@ def choose_device(name: str) -> Compute:
         raise SettingsError(f"device must be auto, cpu or cuda, not {name!r}")
     there = torch.cuda.is_available()
     if name == "cuda" and not there:
-        raise SettingsError("device cuda was asked for, but torch finds none here; use --device cpu or look at `speech2lip doctor`")
+        raise SettingsError(
+            "device cuda was asked for, but torch finds none; use --device cpu or see `speech2lip doctor`"
+        )
     return Compute(torch.device("cuda" if there and name != "cpu" else "cpu"))
 
 
 def faster_precision(work: Callable[[], None], compute: Compute) -> str:
-    """Time a piece of work in both precisions and return the faster one; `bf16` must win by a tenth to be worth its rounding."""
+    """Time a piece of work in both precisions and return the faster one; `bf16` must win by a tenth to be
+    worth its rounding.
+    """
     seconds = {}
     for precision in ("fp32", "bf16"):
         with compute.autocast(precision):

@@ -1,4 +1,6 @@
-"""Every setting of the package, written once: default, help text, flag, keyword and saved JSON are the same field."""
+"""Every setting of the package, written once: default, help text, flag, keyword and saved JSON are the
+same field.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +87,9 @@ class TrainSettings:
     steps: int | None = None
     """Exact number of optimiser steps instead of a time; None fits the schedule into the minutes."""
     hold_out: float | None = None
-    """Share of the footage that is never trained on; None: every tenth take, or the last 10 % if there are fewer than ten; 0: nothing."""
+    """Share of the footage that is never trained on; None: every tenth take, or the last 10 % if there are
+    fewer than ten; 0: nothing.
+    """
     batch: int = 16
     """Frames drawn in a step."""
     shape_batch: int = 64
@@ -148,14 +152,19 @@ def to_plain(settings: Any) -> dict[str, Any]:
 
 
 def from_plain(kind: type[S], plain: Mapping[str, Any]) -> S:
-    """Read a settings dataclass back from JSON values; unknown names are an error, missing ones take the default."""
+    """Read a settings dataclass back from JSON values; unknown names are an error, missing ones take the
+    default.
+    """
     fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(plain) - set(fields))
     if unknown:
-        raise SettingsError(f"unknown setting {unknown[0]!r} in saved {kind.__name__}; update speech2lip or remove it")
+        raise SettingsError(
+            f"unknown setting {unknown[0]!r} in saved {kind.__name__}; update speech2lip or remove it"
+        )
     values: dict[str, Any] = {}
     for name, value in plain.items():
-        default = fields[name].default_factory() if callable(fields[name].default_factory) else fields[name].default
+        factory = fields[name].default_factory
+        default = fields[name].default if factory is dataclasses.MISSING else factory()
         if dataclasses.is_dataclass(default) and isinstance(value, Mapping):
             value = from_plain(type(default), value)
         values[name] = tuple(value) if isinstance(default, tuple) else value

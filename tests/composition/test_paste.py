@@ -14,8 +14,9 @@ from tests.made_face import SIZE, head_pose, made_avatar, made_canonical
 def _place(**pose: tuple[float, float, float]) -> Place:
     return Place(
         camera_from_head=torch.from_numpy(head_pose(**pose)).float(),
-        k=torch.from_numpy(camera_matrix(SIZE[1], SIZE[0], 1.6)).float(), light=torch.ones(3),
-    )  # fmt: skip
+        k=torch.from_numpy(camera_matrix(SIZE[1], SIZE[0], 1.6)).float(),
+        light=torch.ones(3),
+    )
 
 
 @pytest.mark.parametrize("turn", [(0, 0, 0), (0.1, 0.25, 0.15)])
@@ -23,7 +24,9 @@ def test_lattice_agrees_with_solving_every_pixel(turn: tuple[float, float, float
     paster, place = Paster(made_canonical()), _place(turn=turn)
     box = paster.region(place, SIZE)
     pixels = paster.box_size / torch.tensor(paster.mask.shape[-2:]).flip(0)
-    difference = (paster.patch_uv(place, box) - paster.patch_uv_plain(place, box)).abs() * paster.box_size / pixels
+    difference = (
+        (paster.patch_uv(place, box) - paster.patch_uv_plain(place, box)).abs() * paster.box_size / pixels
+    )
     inside = paster.carry_mask(paster.patch_uv_plain(place, box)[None])[0, 0] > 0
     assert difference[inside].mean() < 0.05
     assert difference[inside].quantile(0.99) < 0.3

@@ -57,9 +57,12 @@ def test_equal_poses_map_every_pixel_to_itself() -> None:
 
 def test_a_sideways_step_moves_by_focal_length_over_depth() -> None:
     moved, depth = map_points(
-        torch.tensor([[[48.0, 40.0]]], dtype=torch.float64), torch.tensor([[4.0]], dtype=torch.float64),
-        _transform((0, 0, 0), (0.1, 0, 0)), K, K,
-    )  # fmt: skip
+        torch.tensor([[[48.0, 40.0]]], dtype=torch.float64),
+        torch.tensor([[4.0]], dtype=torch.float64),
+        _transform((0, 0, 0), (0.1, 0, 0)),
+        K,
+        K,
+    )
     assert moved[0, 0].tolist() == pytest.approx([48 + 160 * 0.1 / 4, 40])
     assert depth.item() == pytest.approx(4)
 
@@ -67,7 +70,9 @@ def test_a_sideways_step_moves_by_focal_length_over_depth() -> None:
 @pytest.mark.parametrize("turn", [(0, 0.3, 0), (0.2, 0, 0), (0, 0, 0.3), (0.1, -0.2, 0.1)])
 def test_there_and_back_is_the_same_place(turn: tuple[float, float, float]) -> None:
     transform = _transform(turn, (0.1, -0.05, 0.2))
-    points = torch.rand(1, 200, 2, dtype=torch.float64) * torch.tensor([50.0, 40.0]) + torch.tensor([23.0, 20.0])
+    points = torch.rand(1, 200, 2, dtype=torch.float64) * torch.tensor([50.0, 40.0]) + torch.tensor(
+        [23.0, 20.0]
+    )
     there = observed_from_canonical_points(points, _head_depth(), transform, K, K)
     back = canonical_from_observed_points(there, _head_depth(), transform, K, K, rounds=12)
     assert (back - points).abs().max() < 0.01

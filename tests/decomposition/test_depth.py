@@ -22,11 +22,17 @@ def test_depth_is_learned_from_frames_of_a_textured_bump() -> None:
     size, k = 72, torch.tensor([[110.0, 0, 36], [0, 110.0, 36], [0, 0, 1]])
     at = pixel_centres(size, size)
     truth = 5 - 0.5 * torch.exp(-((at - 36) ** 2).sum(-1) / 350)
-    texture = torch.nn.functional.interpolate(torch.rand(1, 3, 24, 24), size=(size, size), mode="bicubic").clamp(0, 1)
+    texture = torch.nn.functional.interpolate(
+        torch.rand(1, 3, 24, 24), size=(size, size), mode="bicubic"
+    ).clamp(0, 1)
     centre = np.eye(4)
     centre[2, 3] = 5
-    turns = [(0, a, 0) for a in (-0.3, -0.2, -0.1, 0.1, 0.2, 0.3)] + [(a, 0, 0) for a in (-0.2, -0.1, 0.1, 0.2)]
-    transforms = torch.from_numpy(np.stack([centre @ head_pose(turn=t, shift=(0, 0, 0)) @ np.linalg.inv(centre) for t in turns])).float()
+    turns = [(0, a, 0) for a in (-0.3, -0.2, -0.1, 0.1, 0.2, 0.3)] + [
+        (a, 0, 0) for a in (-0.2, -0.1, 0.1, 0.2)
+    ]
+    transforms = torch.from_numpy(
+        np.stack([centre @ head_pose(turn=t, shift=(0, 0, 0)) @ np.linalg.inv(centre) for t in turns])
+    ).float()
     places = canonical_from_observed_points(at.reshape(1, -1, 2), truth, transforms, k, k, rounds=20)
     frames = look_up(texture.expand(len(turns), -1, -1, -1), places).reshape(-1, 3, size, size)
     flat = torch.full((size, size), float(truth.mean()))

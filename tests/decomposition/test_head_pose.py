@@ -22,10 +22,15 @@ K = camera_matrix(640, 480, 1.6)
 
 def _poses(count: int = 40) -> np.ndarray:
     t = np.linspace(0, 6, count)
-    return np.stack([
-        head_pose(turn=(0.15 * np.sin(a), 0.3 * np.cos(1.3 * a), 0.15 * np.sin(0.7 * a)), shift=(0.2 * np.sin(a), 0.1, 5 + 0.3 * np.cos(a)))
-        for a in t
-    ])  # fmt: skip
+    return np.stack(
+        [
+            head_pose(
+                turn=(0.15 * np.sin(a), 0.3 * np.cos(1.3 * a), 0.15 * np.sin(0.7 * a)),
+                shift=(0.2 * np.sin(a), 0.1, 5 + 0.3 * np.cos(a)),
+            )
+            for a in t
+        ]
+    )
 
 
 def _degrees_between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -45,7 +50,9 @@ def test_known_similarity_is_found() -> None:
 def test_exact_points_give_the_exact_pose() -> None:
     face, truth, rigid = made_face(), _poses(), list(RIGID)
     pixels = project(truth, K, face)
-    flat = np.concatenate([pixels, (np.einsum("tij,nj->tni", truth[:, :3, :3], face) * K[0, 0] / 5)[..., 2:]], axis=-1)
+    flat = np.concatenate(
+        [pixels, (np.einsum("tij,nj->tni", truth[:, :3, :3], face) * K[0, 0] / 5)[..., 2:]], axis=-1
+    )
     found = initial_head_poses(face, flat, K)
     found = refine_head_poses(found, face[rigid], pixels[:, rigid], K, rounds=15)
     assert _degrees_between(found, truth).max() < 0.01
@@ -72,9 +79,14 @@ def test_a_wrong_point_moves_to_where_the_frames_see_it() -> None:
 def test_rigid_shape_comes_back_in_eye_units() -> None:
     face = normalise_shape(made_face())
     random = np.random.default_rng(1)
-    points = np.stack([
-        random.uniform(80, 120) * face @ pose[:3, :3].T + pose[:3, 3] * 50 + random.normal(0, 0.2, face.shape) for pose in _poses()
-    ])  # fmt: skip
+    points = np.stack(
+        [
+            random.uniform(80, 120) * face @ pose[:3, :3].T
+            + pose[:3, 3] * 50
+            + random.normal(0, 0.2, face.shape)
+            for pose in _poses()
+        ]
+    )
     found = fit_rigid_shape(points)
     assert np.linalg.norm(found[33] - found[263]) == pytest.approx(1)
     assert np.linalg.norm(found - face, axis=1).mean() < 0.01
@@ -104,7 +116,9 @@ def test_smoothing_adds_no_lag_and_does_not_cross_gaps() -> None:
     assert np.array_equal(smooth[30], noisy[30])
     step = truth.copy()
     step[31:, 0, 3] += 5
-    assert smooth_head_poses(step, seen, sigma_frames=1.0)[29, 0, 3] == pytest.approx(step[29, 0, 3], abs=0.05)
+    assert smooth_head_poses(step, seen, sigma_frames=1.0)[29, 0, 3] == pytest.approx(
+        step[29, 0, 3], abs=0.05
+    )
 
 
 def test_unbroken_runs() -> None:

@@ -18,7 +18,9 @@ def test_mask_covers_lips_and_chin_and_ends_before_the_border() -> None:
     where = patch.points()
     nearest = [np.linalg.norm(where - points[i], axis=-1).argmin() for i in (*LIPS_OUTER, 152)]
     assert canonical.jaw_mask.reshape(-1)[nearest].min() > 0.95
-    border = np.concatenate([canonical.jaw_mask[0], canonical.jaw_mask[-1], canonical.jaw_mask[:, 0], canonical.jaw_mask[:, -1]])
+    border = np.concatenate(
+        [canonical.jaw_mask[0], canonical.jaw_mask[-1], canonical.jaw_mask[:, 0], canonical.jaw_mask[:, -1]]
+    )
     assert border.max() == 0
     nose = np.linalg.norm(where - points[1], axis=-1)
     assert nose.min() > 2 or canonical.jaw_mask.reshape(-1)[nose.argmin()] < 0.05
@@ -27,7 +29,11 @@ def test_mask_covers_lips_and_chin_and_ends_before_the_border() -> None:
 def test_motion_outside_the_outline_is_taken_in() -> None:
     canonical = made_canonical()
     points, patch = canonical.points, canonical.patch
-    free = (jaw_mask(points, patch) == 0) & (np.indices(patch.size)[1] > 6) & (np.indices(patch.size)[1] < patch.size[1] - 6)
+    free = (
+        (jaw_mask(points, patch) == 0)
+        & (np.indices(patch.size)[1] > 6)
+        & (np.indices(patch.size)[1] < patch.size[1] - 6)
+    )
     motion = np.zeros(patch.size, np.float32)
     row = patch.size[0] // 2
     motion[row - 6 : row + 6, 6:-6] = 1

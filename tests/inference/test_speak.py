@@ -28,7 +28,10 @@ def avatar(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _sound(path: Path, seconds: float, *, rate: int = 16_000, channels: int = 1) -> Path:
     random = np.random.default_rng(0)
-    wave = random.normal(0, 0.1, (round(seconds * rate), channels)) * (1 + np.sin(np.arange(round(seconds * rate)) / rate * 9))[:, None]
+    wave = (
+        random.normal(0, 0.1, (round(seconds * rate), channels))
+        * (1 + np.sin(np.arange(round(seconds * rate)) / rate * 9))[:, None]
+    )
     soundfile.write(path, wave.astype(np.float32), rate)
     return path
 
@@ -46,7 +49,9 @@ def test_base_frames_come_in_any_order(avatar: Path) -> None:
     assert [frames[i].index for i in (29, 28, 3, 0, 26)] == [29, 28, 3, 0, 26]
 
 
-@pytest.mark.parametrize(("rate", "channels", "seconds"), [(16_000, 1, 0.2), (44_100, 2, 3.13), (48_000, 1, 1.0), (8_000, 1, 2.02)])
+@pytest.mark.parametrize(
+    ("rate", "channels", "seconds"), [(16_000, 1, 0.2), (44_100, 2, 3.13), (48_000, 1, 1.0), (8_000, 1, 2.02)]
+)
 def test_picture_and_sound_have_equal_length_to_the_frame(
     avatar: Path, tmp_path: Path, rate: int, channels: int, seconds: float
 ) -> None:
@@ -71,9 +76,15 @@ def test_stretches_hear_what_one_piece_hears(tmp_path: Path) -> None:
     offsets = window_offsets(TINY)
     index, native = 0, 0
     for stretch in speech_stretches(SoundReader(path), fps, TINY.past_seconds, TINY.ahead_seconds):
-        times = torch.tensor([float((index + i) / fps) for i in range(len(stretch.moments))], dtype=torch.float64)
+        times = torch.tensor(
+            [float((index + i) / fps) for i in range(len(stretch.moments))], dtype=torch.float64
+        )
         expected = mel_windows(whole, times, offsets)
-        found = mel_windows(log_mel(torch.from_numpy(stretch.wave)), torch.tensor(stretch.moments, dtype=torch.float64), offsets)
+        found = mel_windows(
+            log_mel(torch.from_numpy(stretch.wave)),
+            torch.tensor(stretch.moments, dtype=torch.float64),
+            offsets,
+        )
         middle = (times > 0.5) & (times < 3.9)
         if middle.any():
             assert (expected - found)[middle].abs().max() < 2e-3
@@ -103,12 +114,19 @@ def test_nothing_is_left_behind_by_bad_input(avatar: Path, tmp_path: Path) -> No
     with pytest.raises(AvatarError, match="no avatar"):
         speak(good, avatar=tmp_path / "none.avatar", output=tmp_path / "o.mp4", settings=PLAIN)
     with pytest.raises(SettingsError, match="other"):
-        speak(good, avatar=avatar, output=tmp_path / "o.mp4", settings=SpeakSettings(take="other", device="cpu", precision="fp32"))
+        speak(
+            good,
+            avatar=avatar,
+            output=tmp_path / "o.mp4",
+            settings=SpeakSettings(take="other", device="cpu", precision="fp32"),
+        )
     assert (tmp_path / "old.mp4").read_bytes() == b"old"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["old.mp4", "s.wav", "silent.wav"]
 
 
-@pytest.mark.parametrize("victim", ["weights.safetensors", "avatar.json", "canonical.safetensors", "base/base/track.safetensors"])
+@pytest.mark.parametrize(
+    "victim", ["weights.safetensors", "avatar.json", "canonical.safetensors", "base/base/track.safetensors"]
+)
 def test_a_damaged_avatar_is_one_line(tmp_path: Path, victim: str) -> None:
     folder = made_avatar(tmp_path / "a.avatar", frames=2)
     (folder / victim).write_bytes(b"\x00garbage")

@@ -19,7 +19,9 @@ def _uv(scale: int = 1) -> torch.Tensor:
 
 def _speech(batch: int = 1) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     random = torch.Generator().manual_seed(1)
-    return tuple(torch.randn(batch, n, generator=random) for n in (SETTINGS.code_size, SETTINGS.shape_size, POSE_SIZE))  # type: ignore[return-value]
+    return tuple(
+        torch.randn(batch, n, generator=random) for n in (SETTINGS.code_size, SETTINGS.shape_size, POSE_SIZE)
+    )  # type: ignore[return-value]
 
 
 @pytest.fixture
@@ -52,7 +54,8 @@ def test_drawn_twice_as_fine_and_reduced_it_is_the_same_patch(field: LipField) -
     with torch.no_grad():
         speech = _speech()
         coarse, fine = field(*speech, _uv()), functional.avg_pool2d(field(*speech, _uv(2)), 2)
-        # An untrained texture is noise; what is compared is the part that varies smoothly, as a trained one does.
+        # An untrained texture is noise; what is compared is the part that varies smoothly, as a trained one
+        # does.
         coarse, fine = (functional.avg_pool2d(p, 4) for p in (coarse, fine))
     assert coarse.std() > 0.05
     assert (coarse - fine).abs().mean() < 0.1 * coarse.std()
@@ -71,12 +74,16 @@ def test_half_a_gigaflop_for_a_patch(field: LipField) -> None:
 
 def test_every_weight_learns(field: LipField) -> None:
     field(*_speech(2), torch.rand(2, 50, 2)).square().mean().backward()
-    assert [name for name, p in field.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+    assert [
+        name for name, p in field.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0
+    ] == []
 
 
 def test_outline_and_shape_are_each_others_inverse() -> None:
     random = torch.Generator().manual_seed(0)
-    outlines = (torch.randn(200, 4, generator=random) @ torch.randn(4, 30, generator=random) + 3).double().numpy()
+    outlines = (
+        (torch.randn(200, 4, generator=random) @ torch.randn(4, 30, generator=random) + 3).double().numpy()
+    )
     mean, components = principal_components(outlines, 4)
     shape = LipShape(ModelSettings(shape_size=4), 30)
     shape.mean.copy_(torch.from_numpy(mean))

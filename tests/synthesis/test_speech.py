@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from speech2lip.config import ModelSettings
-from speech2lip.synthesis.speech import SILENT_MEL, SpeechEncoder, log_mel, mel_filters, mel_windows, window_offsets
+from speech2lip.synthesis.speech import (
+    SILENT_MEL,
+    SpeechEncoder,
+    log_mel,
+    mel_filters,
+    mel_windows,
+    window_offsets,
+)
 
 
 def _tone(hertz: float, seconds: float = 1.0) -> torch.Tensor:

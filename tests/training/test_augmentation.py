@@ -6,7 +6,9 @@ from speech2lip.training.augmentation import vary_speech
 
 def test_variation_is_repeatable_and_keeps_shape_and_floor() -> None:
     windows = torch.randn(8, 80, 60) * 0.5
-    one, again, other = (vary_speech(windows, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    one, again, other = (
+        vary_speech(windows, generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    )
     assert one.shape == windows.shape
     assert torch.equal(one, again)
     assert not torch.equal(one, other)

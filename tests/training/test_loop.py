@@ -15,7 +15,9 @@ from speech2lip.training.losses import colour_losses, shape_losses, total
 from speech2lip.training.phases import phases
 from tests.made_face import TINY, made_canonical
 
-SETTINGS = TrainSettings(steps=20, batch=4, shape_batch=8, window=16, precision="fp32", device="cpu", model=TINY, blend_share=0.4)
+SETTINGS = TrainSettings(
+    steps=20, batch=4, shape_batch=8, window=16, precision="fp32", device="cpu", model=TINY, blend_share=0.4
+)
 CANONICAL = made_canonical()
 PASTER = Paster(CANONICAL)
 
@@ -32,11 +34,19 @@ def _data(frames: int = 24) -> TrainingSet:
     for moment, level in zip(times, loud, strict=True):
         mel[:, int(moment * 100) - 2 : int(moment * 100) + 2] = level
     return TrainingSet(
-        patches=patches, mel=mel, times=times, outlines=loud[:, None].expand(-1, 90).contiguous(),
-        poses=torch.zeros(frames, 6), light=torch.ones(frames, 3), followed=torch.arange(frames - 1),
+        patches=patches,
+        mel=mel,
+        times=times,
+        outlines=loud[:, None].expand(-1, 90).contiguous(),
+        poses=torch.zeros(frames, 6),
+        light=torch.ones(frames, 3),
+        followed=torch.arange(frames - 1),
         motion=motion_weight(patches, PASTER.mask[0, 0]),
-        crops=Crops(torch.arange(6), torch.randint(0, 255, (6, 3, 96, 128), generator=random, dtype=torch.uint8), uv), seconds=1.0,
-    )  # fmt: skip
+        crops=Crops(
+            torch.arange(6), torch.randint(0, 255, (6, 3, 96, 128), generator=random, dtype=torch.uint8), uv
+        ),
+        seconds=1.0,
+    )
 
 
 def _model() -> LipModel:
@@ -46,7 +56,9 @@ def _model() -> LipModel:
     return model
 
 
-def _train(folder: Path, *, stop_at: int | None = None, settings: TrainSettings = SETTINGS) -> tuple[LipModel, Progressed]:
+def _train(
+    folder: Path, *, stop_at: int | None = None, settings: TrainSettings = SETTINGS
+) -> tuple[LipModel, Progressed]:
     model, count = _model(), [0]
 
     def stop(_: Progressed) -> bool:
@@ -54,9 +66,15 @@ def _train(folder: Path, *, stop_at: int | None = None, settings: TrainSettings 
         return stop_at is not None and count[0] >= stop_at
 
     state = run(
-        model, phases(model, _data(), PASTER, settings), settings, compute=choose_device("cpu"), budget_seconds=60,
-        state_path=folder / "state.safetensors", key="k", stop_after=stop,
-    )  # fmt: skip
+        model,
+        phases(model, _data(), PASTER, settings),
+        settings,
+        compute=choose_device("cpu"),
+        budget_seconds=60,
+        state_path=folder / "state.safetensors",
+        key="k",
+        stop_after=stop,
+    )
     return model, state
 
 
@@ -90,9 +108,14 @@ def test_time_ends_training_too(tmp_path: Path) -> None:
     model = _model()
     settings = dataclasses.replace(SETTINGS, steps=None)
     state = run(
-        model, phases(model, _data(), PASTER, settings), settings, compute=choose_device("cpu"), budget_seconds=0.5,
-        state_path=tmp_path / "state.safetensors", key="k",
-    )  # fmt: skip
+        model,
+        phases(model, _data(), PASTER, settings),
+        settings,
+        compute=choose_device("cpu"),
+        budget_seconds=0.5,
+        state_path=tmp_path / "state.safetensors",
+        key="k",
+    )
     assert state.phase == 2
     assert 0.4 < state.seconds < 20
 

@@ -11,10 +11,18 @@ from speech2lip.training.split import held_out_ranges, trainable
 
 def _take(name: str, frames: int = 100) -> Take:
     return Take(
-        name=name, folder=Path(name), width=64, height=64, fps=Fraction(25), focal=1.6, times=np.arange(frames) / 25,
-        landmarks=np.zeros((frames, 478, 3), np.float32), light=np.ones((frames, 3), np.float32),
-        camera_from_head=np.tile(np.eye(4), (frames, 1, 1)), left_out=np.zeros(frames, np.uint8),
-    )  # fmt: skip
+        name=name,
+        folder=Path(name),
+        width=64,
+        height=64,
+        fps=Fraction(25),
+        focal=1.6,
+        times=np.arange(frames) / 25,
+        landmarks=np.zeros((frames, 478, 3), np.float32),
+        light=np.ones((frames, 3), np.float32),
+        camera_from_head=np.tile(np.eye(4), (frames, 1, 1)),
+        left_out=np.zeros(frames, np.uint8),
+    )
 
 
 def test_every_tenth_of_many_takes_beginning_with_the_fourth() -> None:

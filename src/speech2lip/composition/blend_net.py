@@ -7,17 +7,23 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 CROP_SIZE = (96, 128)
-"""Rows and columns that the Blend-Net works at; its residual is smooth and is enlarged to the frame's own resolution."""
+"""Rows and columns that the Blend-Net works at; its residual is smooth and is enlarged to the frame's own
+resolution.
+"""
 
 INPUT_CHANNELS = 7
-"""Pasted picture (3), mask (1), reference (3): the person's mean lower face in this frame's pose and light."""
+"""Pasted picture (3), mask (1), reference (3): the person's mean lower face in this frame's pose and
+light.
+"""
 
 
 def _block(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1), nn.SiLU(),
-        nn.Conv2d(channels_out, channels_out, 3, padding=1), nn.SiLU(),
-    )  # fmt: skip
+        nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1),
+        nn.SiLU(),
+        nn.Conv2d(channels_out, channels_out, 3, padding=1),
+        nn.SiLU(),
+    )
 
 
 class BlendNet(nn.Module):
@@ -53,8 +59,10 @@ def _enlarge(features: Tensor) -> Tensor:
     return functional.interpolate(features, scale_factor=2, mode="nearest")
 
 
-def punch_holes(pasted: Tensor, mask: Tensor, *, share: float = 0.5, generator: torch.Generator | None = None) -> Tensor:
-    """Blacken a random rectangle inside the mask in a share of the pictures (the paper's black-hole augmentation).
+def punch_holes(
+    pasted: Tensor, mask: Tensor, *, share: float = 0.5, generator: torch.Generator | None = None
+) -> Tensor:
+    """Blacken a random rectangle inside the mask in a share of the pictures (the paper's augmentation).
 
     Args:
         pasted: [B, 3, H, W]; mask: [B, 1, H, W].

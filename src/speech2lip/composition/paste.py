@@ -20,7 +20,9 @@ from speech2lip.decomposition.canonical import Canonical
 Box = tuple[int, int, int, int]
 
 _LATTICE = 4
-"""Pixels between places where the mapping is solved; between them it is interpolated (mean error below 0.05 px)."""
+"""Pixels between places where the mapping is solved; between them it is interpolated (mean error below
+0.05 px).
+"""
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,9 @@ class Paster:
 
 
 def pose_numbers(observed_from_canonical: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Describe head poses to the lip field: rotation vector and shift from the canonical one, about 1 where they are large.
+    """Describe head poses to the lip field: rotation vector and shift from the canonical one.
+
+    The numbers are about 1 where the pose differs much.
 
     Args:
         observed_from_canonical: [T, 4, 4].

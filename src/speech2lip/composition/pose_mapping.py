@@ -1,7 +1,8 @@
 """GAMEM, the geometry-aware mutual explicit mapping between canonical and observed space.
 
-Both directions rest on one equation (Speech2Lip, section 3.3): D_o p_o = K_o T_o T_c^-1 D_c K_c^-1 p_c, with p homogeneous pixels.
-Everything is differentiable in depth, transform and camera; pixel centres are those of `conventions`.
+Both directions rest on one equation (Speech2Lip, section 3.3): D_o p_o = K_o T_o T_c^-1 D_c K_c^-1 p_c,
+with p homogeneous pixels. Everything is differentiable in depth, transform and camera; pixel centres are those
+of `conventions`.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ def pixel_centres(
     """Return the centres of all pixels of a picture; [H, W, 2]."""
     y = torch.arange(height, device=device, dtype=dtype) + 0.5
     x = torch.arange(width, device=device, dtype=dtype) + 0.5
-    return torch.stack(torch.broadcast_tensors(x[None, :], y[:, None]), dim=-1)
+    return torch.stack([x[None, :].expand(height, width), y[:, None].expand(height, width)], dim=-1)
 
 
-def map_points(points: Tensor, depth: Tensor, to_from_from: Tensor, k_from: Tensor, k_to: Tensor) -> tuple[Tensor, Tensor]:
+def map_points(
+    points: Tensor, depth: Tensor, to_from_from: Tensor, k_from: Tensor, k_to: Tensor
+) -> tuple[Tensor, Tensor]:
     """Carry pixels with known depth from one camera into another.
 
     Args:
@@ -60,7 +63,11 @@ def look_up(picture: Tensor, points: Tensor, *, padding: str = "border") -> Tens
 
 
 def observed_from_canonical_points(
-    points: Tensor, canonical_depth: Tensor, observed_from_canonical: Tensor, k_canonical: Tensor, k_observed: Tensor
+    points: Tensor,
+    canonical_depth: Tensor,
+    observed_from_canonical: Tensor,
+    k_canonical: Tensor,
+    k_observed: Tensor,
 ) -> Tensor:
     """Find where canonical points lie in observed frames: the look-up of O2C.
 
@@ -90,7 +97,8 @@ def canonical_from_observed_points(
 ) -> Tensor:
     """Find where observed pixels lie in canonical space: the look-up of C2O.
 
-    The observed depth D_o is not stored: it is solved for by carrying the canonical depth at the present guess into the observed
+    The observed depth D_o is not stored: it is solved for by carrying the canonical depth at the present
+    guess into the observed
     camera and mapping the pixel back with it. This converges wherever the surface is visible in both.
 
     Args:
@@ -104,7 +112,9 @@ def canonical_from_observed_points(
     points = points.expand(batch, *points.shape[-2:])
     canonical_from_observed = torch.linalg.inv(observed_from_canonical)
     surface = canonical_depth.expand(batch, 1, *canonical_depth.shape)
-    middle = k_canonical.new_tensor([canonical_depth.shape[1] / 2, canonical_depth.shape[0] / 2]).expand(batch, 1, 2)
+    middle = k_canonical.new_tensor([canonical_depth.shape[1] / 2, canonical_depth.shape[0] / 2]).expand(
+        batch, 1, 2
+    )
     found = middle
     for _ in range(rounds + 1):
         depth_canonical = look_up(surface, found)[:, 0]

@@ -35,7 +35,9 @@ class Canonical:
     picture: NDArray[np.uint8]
     """[H, W, 3] mean of the footage in canonical space."""
     motion: NDArray[np.float32]
-    """[H, W] mean absolute deviation from the mean picture, in grey levels: what still moves when the head is held."""
+    """[H, W] mean absolute deviation from the mean picture, in grey levels: what still moves when the head
+    is held.
+    """
     patch: LipPatch
     """Where the lips are drawn."""
     jaw_mask: NDArray[np.float32]
@@ -50,7 +52,8 @@ class Canonical:
 def rest_scores(camera_from_head: Array, opening: Array, eyes: Array, sharpness: Array) -> Array:
     """Score how well each frame would serve as the canonical one; higher is better.
 
-    The sum of four terms, each about 1 where it begins to hurt: distance from the median head pose (in 10 degrees, in a tenth of
+    The sum of four terms, each about 1 where it begins to hurt: distance from the median head pose (in 10
+    degrees, in a tenth of
     the distance), an open mouth (in 0.05 eye units), closed eyes, and blur against the sharpest frames.
 
     Args:

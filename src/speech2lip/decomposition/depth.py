@@ -52,8 +52,10 @@ def learn_depth(
 ) -> tuple[Tensor, Tensor]:
     """Refine the depth so that frames at many head poses agree when they are brought into canonical space.
 
-    The depth is the initial one times (1 + a smooth correction); the loss is the absolute colour difference between each
-    warped frame and the mean of all, after the mean light of both has been made equal, plus the correction's roughness.
+    The depth is the initial one times (1 + a smooth correction); the loss is the absolute colour difference
+    between each
+    warped frame and the mean of all, after the mean light of both has been made equal, plus the correction's
+    roughness.
 
     Args:
         initial: [H, W] in eye units.
@@ -94,7 +96,11 @@ def learn_depth(
         picture, inside = warped(chosen)
         gain = (picture * inside).sum((2, 3)) / (mean * inside).sum((2, 3)).clamp_min(1e-3)
         difference = (picture - mean * gain[..., None, None].detach()).abs() * inside
-        rough = (correction.diff(dim=2) ** 2).mean() + (correction.diff(dim=3) ** 2).mean() + 0.02 * (correction**2).mean()
+        rough = (
+            (correction.diff(dim=2) ** 2).mean()
+            + (correction.diff(dim=3) ** 2).mean()
+            + 0.02 * (correction**2).mean()
+        )
         loss = difference.sum() / inside.sum().clamp_min(1.0) / 3 + stiffness * cells * rough
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]

@@ -26,7 +26,9 @@ _SAMPLES = 1200
 """Frames, at most, that the rigid face is fitted to."""
 
 
-def fit_poses(tracks: Mapping[str, dict[str, Any]], settings: PrepareSettings) -> tuple[Array, dict[str, Array]]:
+def fit_poses(
+    tracks: Mapping[str, dict[str, Any]], settings: PrepareSettings
+) -> tuple[Array, dict[str, Array]]:
     """Fit the person's rigid face and every frame's head pose.
 
     Args:
@@ -47,10 +49,14 @@ def _sample(arrays: list[NDArray[np.float32]]) -> Array:
 
 
 def _refine_face(shape: Array, tracks: Mapping[str, dict[str, Any]], settings: PrepareSettings) -> Array:
-    """Alternate between head poses and face, on a sample of the frames of takes with the most common picture size."""
+    """Alternate between head poses and face, on a sample of the frames of takes with the most common
+    picture size.
+    """
     sizes = [(t["width"], t["height"]) for t in tracks.values()]
     common = max(set(sizes), key=sizes.count)
-    points = _sample([t["landmarks"][t["seen"]] for t in tracks.values() if (t["width"], t["height"]) == common])
+    points = _sample(
+        [t["landmarks"][t["seen"]] for t in tracks.values() if (t["width"], t["height"]) == common]
+    )
     k = camera_matrix(*common, settings.focal)
     rigid = list(RIGID)
     poses = initial_head_poses(shape, points, k)
@@ -73,7 +79,9 @@ def _take_poses(track: dict[str, Any], shape: Array, settings: PrepareSettings) 
     found = initial_head_poses(shape, points, k)
     found = refine_head_poses(found, shape[rigid], points[:, rigid, :2], k, soft_pixels=_soft(points))
     indices = np.flatnonzero(seen)
-    nearest = np.abs(np.arange(len(seen))[:, None] - indices[None, :]).argmin(1) if len(seen) < 20_000 else np.clip(
-        np.searchsorted(indices, np.arange(len(seen))), 0, len(indices) - 1
+    nearest = (
+        np.abs(np.arange(len(seen))[:, None] - indices[None, :]).argmin(1)
+        if len(seen) < 20_000
+        else np.clip(np.searchsorted(indices, np.arange(len(seen))), 0, len(indices) - 1)
     )
     return smooth_head_poses(found[nearest], seen, sigma_frames=settings.smoothing_frames)

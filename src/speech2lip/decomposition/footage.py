@@ -1,13 +1,14 @@
 """The footage folder: what preparation learned of a person's takes, read by everything later.
 
-    ana.footage/
-      footage.json             format, settings, the takes with their sources and what was left out
-      canonical.safetensors    camera, head pose, face shape, depth, picture, motion and jaw mask of canonical space
-      takes/NAME/picture.mp4   every frame with its true time, upright, square pixels (H.264)
-      takes/NAME/sound.flac    16 kHz mono; sample 0 is at the first frame
-      takes/NAME/take.json     size, frame rate, source
-      takes/NAME/track.safetensors   per frame: time, landmarks, light, sharpness
-      takes/NAME/poses.safetensors   per frame: head pose, why it is left out of training (0: it is not)
+ana.footage/
+  footage.json             format, settings, the takes with their sources and what was left out
+  canonical.safetensors    camera, head pose, face shape, depth, picture, motion and jaw mask of canonical
+  space
+  takes/NAME/picture.mp4   every frame with its true time, upright, square pixels (H.264)
+  takes/NAME/sound.flac    16 kHz mono; sample 0 is at the first frame
+  takes/NAME/take.json     size, frame rate, source
+  takes/NAME/track.safetensors   per frame: time, landmarks, light, sharpness
+  takes/NAME/poses.safetensors   per frame: head pose, why it is left out of training (0: it is not)
 """
 
 from __future__ import annotations
@@ -34,7 +35,14 @@ from speech2lip.media.video import Frame, read_frames
 from speech2lip.storage import read_json
 
 FORMAT = 1
-REASONS = ("kept", "no face", "broken colours", "face cut by the border", "face too small", "unsure head pose")
+REASONS = (
+    "kept",
+    "no face",
+    "broken colours",
+    "face cut by the border",
+    "face too small",
+    "unsure head pose",
+)
 """Why a frame is left out of training, by number."""
 
 
@@ -112,11 +120,18 @@ def read_footage(folder: Path) -> Footage:
         FootageError: there is none, it is of another format, or a file of it is missing or damaged.
     """
     if not (folder / "footage.json").is_file():
-        advice = "run `speech2lip prepare` first" if not folder.exists() else "preparing it has not finished: run `speech2lip prepare` again"
+        advice = (
+            "run `speech2lip prepare` first"
+            if not folder.exists()
+            else "preparing it has not finished: run `speech2lip prepare` again"
+        )
         raise FootageError(f"{folder} is not a footage folder; {advice}")
     plain = read_json(folder / "footage.json")
     if plain.get("format") != FORMAT:
-        raise FootageError(f"{folder} has footage format {plain.get('format')!r}, this version reads {FORMAT}; prepare it again")
+        raise FootageError(
+            f"{folder} has footage format {plain.get('format')!r}, but this version reads {FORMAT}; "
+            "prepare it again"
+        )
     settings = from_plain(PrepareSettings, plain["settings"])
     try:
         takes = tuple(read_take(folder / "takes" / name, settings) for name in plain["takes"])
@@ -132,10 +147,18 @@ def read_take(folder: Path, settings: PrepareSettings) -> Take:
     track = load_file(folder / "track.safetensors")
     poses = load_file(folder / "poses.safetensors")
     return Take(
-        name=folder.name, folder=folder, width=plain["width"], height=plain["height"], fps=Fraction(plain["fps"]),
-        focal=settings.focal, times=track["times"], landmarks=unpack_landmarks(track["landmarks"], plain),
-        light=track["light"], camera_from_head=poses["camera_from_head"], left_out=poses["left_out"],
-    )  # fmt: skip
+        name=folder.name,
+        folder=folder,
+        width=plain["width"],
+        height=plain["height"],
+        fps=Fraction(plain["fps"]),
+        focal=settings.focal,
+        times=track["times"],
+        landmarks=unpack_landmarks(track["landmarks"], plain),
+        light=track["light"],
+        camera_from_head=poses["camera_from_head"],
+        left_out=poses["left_out"],
+    )
 
 
 _MISSING = -32768
@@ -157,17 +180,24 @@ def unpack_landmarks(packed: NDArray[np.int16], take: dict[str, Any]) -> NDArray
 def canonical_tensors(canonical: Canonical) -> dict[str, NDArray[Any]]:
     """Return the arrays of a canonical space, as they are kept in files."""
     return {
-        "k": canonical.k, "camera_from_head": canonical.camera_from_head, "shape": canonical.shape, "depth": canonical.depth,
-        "picture": canonical.picture, "motion": canonical.motion, "jaw_mask": canonical.jaw_mask,
-    }  # fmt: skip
+        "k": canonical.k,
+        "camera_from_head": canonical.camera_from_head,
+        "shape": canonical.shape,
+        "depth": canonical.depth,
+        "picture": canonical.picture,
+        "motion": canonical.motion,
+        "jaw_mask": canonical.jaw_mask,
+    }
 
 
 def canonical_plain(canonical: Canonical) -> dict[str, Any]:
     """Return the rest of a canonical space, as JSON values."""
     return {
-        "take": canonical.take, "frame_index": canonical.frame_index,
-        "patch_box": list(canonical.patch.box), "patch_size": list(canonical.patch.size),
-    }  # fmt: skip
+        "take": canonical.take,
+        "frame_index": canonical.frame_index,
+        "patch_box": list(canonical.patch.box),
+        "patch_size": list(canonical.patch.size),
+    }
 
 
 def read_canonical(path: Path, plain: dict[str, Any]) -> Canonical:
@@ -176,6 +206,9 @@ def read_canonical(path: Path, plain: dict[str, Any]) -> Canonical:
     x0, y0, x1, y1 = plain["patch_box"]
     rows, columns = plain["patch_size"]
     return Canonical(
-        take=plain["take"], frame_index=plain["frame_index"], size=tensors["depth"].shape,
-        patch=LipPatch((x0, y0, x1, y1), (rows, columns)), **tensors,
-    )  # fmt: skip
+        take=plain["take"],
+        frame_index=plain["frame_index"],
+        size=(tensors["depth"].shape[0], tensors["depth"].shape[1]),
+        patch=LipPatch((x0, y0, x1, y1), (rows, columns)),
+        **tensors,
+    )

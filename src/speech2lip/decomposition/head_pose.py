@@ -1,4 +1,6 @@
-"""The rigid shape of a person's face and the head pose of every frame, from landmarks that speech does not move."""
+"""The rigid shape of a person's face and the head pose of every frame, from landmarks that speech does not
+move.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,15 @@ Array = NDArray[np.float64]
 
 
 def camera_matrix(width: int, height: int, focal: float) -> Array:
-    """Return K for a picture, its focal length given in units of the longer side, its centre in the middle."""
+    """Return K for a picture, its focal length given in units of the longer side, its centre in the
+    middle.
+    """
     pixels = focal * max(width, height)
     return np.array([[pixels, 0.0, width / 2], [0.0, pixels, height / 2], [0.0, 0.0, 1.0]])
 
 
 def align_similarity(source: Array, target: Array) -> tuple[Array, Array, Array]:
-    """Find scale, rotation and shift with target = scale * rotation @ source + shift (least squares; Umeyama 1991).
+    """Find scale, rotation and shift with target = scale * rotation @ source + shift (Umeyama 1991).
 
     Args:
         source: [N, 3] or [T, N, 3].
@@ -47,7 +51,8 @@ def fit_rigid_shape(points: Array, *, rounds: int = 3) -> Array:
         points: [T, 478, 3] in pixels.
 
     Returns:
-        [478, 3] in eye units, centred between the outer eye corners, axes as the camera's when the face looks into it.
+        [478, 3] in eye units, centred between the outer eye corners, axes as the camera's when the face looks
+        into it.
     """
     rigid = list(RIGID)
     shape = points[len(points) // 2]
@@ -81,7 +86,9 @@ def project(camera_from_head: Array, k: Array, points_head: Array) -> Array:
 
 
 def initial_head_poses(shape: Array, points: Array, k: Array) -> Array:
-    """Take rotation and scale from the similarity alignment, distance from focal length over scale; [T, 4, 4]."""
+    """Take rotation and scale from the similarity alignment, distance from focal length over scale; [T, 4,
+    4].
+    """
     rigid = list(RIGID)
     scale, rotation, shift = align_similarity(shape[rigid], points[:, rigid])
     pose = np.tile(np.eye(4), (len(points), 1, 1))
@@ -94,7 +101,13 @@ def initial_head_poses(shape: Array, points: Array, k: Array) -> Array:
 
 
 def refine_head_poses(
-    camera_from_head: Array, shape: Array, points: Array, k: Array, *, rounds: int = 8, soft_pixels: float = 1.0
+    camera_from_head: Array,
+    shape: Array,
+    points: Array,
+    k: Array,
+    *,
+    rounds: int = 8,
+    soft_pixels: float = 1.0,
 ) -> Array:
     """Minimise the soft-L1 reprojection error of all frames at once (Gauss-Newton with reweighting).
 
@@ -138,7 +151,9 @@ def _projection_jacobian(head: Array, p: Array, k: Array) -> Array:
     return np.concatenate([by_point @ cross, by_point], axis=-1)
 
 
-def refine_shape(camera_from_head: Array, shape: Array, points: Array, k: Array, *, prior: float = 0.05) -> Array:
+def refine_shape(
+    camera_from_head: Array, shape: Array, points: Array, k: Array, *, prior: float = 0.05
+) -> Array:
     """Move each head point to where all frames see it (one linear step), held to its place by a prior.
 
     Args:

@@ -32,7 +32,7 @@ JAW_LINE = (132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365,
 """From below one ear over the chin to below the other."""
 FACE_OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152,
              148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)  # fmt: skip
-RIGID = (10, 67, 69, 104, 108, 109, 151, 297, 299, 333, 337, 338, 9, 8, 168, 6, 197, 195,  # forehead, nose bridge
+RIGID = (10, 67, 69, 104, 108, 109, 151, 297, 299, 333, 337, 338, 9, 8, 168, 6, 197, 195,  # brow, nose
          21, 54, 103, 127, 162, 139, 71, 68, 251, 284, 332, 356, 389, 368, 301, 298,  # temples
          116, 117, 118, 111, 345, 346, 347, 340, 143, 372, 34, 264, 227, 447,  # cheekbones
          33, 263, 130, 359, 188, 412, 174, 399, 196, 419, 122, 351)  # fmt: skip
@@ -64,7 +64,9 @@ class LandmarkDetector:
     def __enter__(self) -> LandmarkDetector:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -78,11 +80,17 @@ class LandmarkDetector:
             rgb: [H, W, 3].
 
         Returns:
-            [478, 3]: x, y in pixels and z in pixels relative to the head's centre, away from the camera positive;
+            [478, 3]: x, y in pixels and z in pixels relative to the head's centre, away from the camera
+            positive;
             None where no face is found.
         """
         points = self._detect_at(rgb, self._factor)
-        if points is None and self._factor == 1.0 and self._enlarge_below and rgb.shape[1] < 2 * self._enlarge_below * 2:
+        if (
+            points is None
+            and self._factor == 1.0
+            and self._enlarge_below
+            and rgb.shape[1] < 2 * self._enlarge_below * 2
+        ):
             points = self._detect_at(rgb, 2.0)
         if points is not None:
             self._factor = self._enlargement(points)
@@ -127,7 +135,9 @@ def lip_opening(points: Points) -> NDArray[np.float32]:
 
 
 def eye_opening(points: Points) -> NDArray[np.float32]:
-    """Return the mean distance between the lids over that between the outer eye corners; [...] in eye units."""
+    """Return the mean distance between the lids over that between the outer eye corners; [...] in eye
+    units.
+    """
     gaps = [np.linalg.norm(points[..., a, :2] - points[..., b, :2], axis=-1) for a, b in EYE_LIDS]
     left, right = OUTER_EYE_CORNERS
     scale = np.linalg.norm(points[..., left, :2] - points[..., right, :2], axis=-1)

@@ -1,4 +1,6 @@
-"""Regions of canonical space: the lip patch's box, the jaw region that is replaced, and where light is measured."""
+"""Regions of canonical space: the lip patch's box, the jaw region that is replaced, and where light is
+measured.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ class LipPatch:
     """Rows and columns."""
 
     def points(self, scale: int = 1) -> NDArray[np.float32]:
-        """Return the canonical pixels of the patch's own pixel centres, drawn `scale` times as fine; [h, w, 2]."""
+        """Return the canonical pixels of the patch's own pixel centres, drawn `scale` times as fine; [h,
+        w, 2].
+        """
         rows, columns = self.size[0] * scale, self.size[1] * scale
         x0, y0, x1, y1 = self.box
         x = x0 + (np.arange(columns) + 0.5) / columns * (x1 - x0)
@@ -59,7 +63,9 @@ def lip_patch(points: Points, *, pixels_per_canonical: float, width: int) -> Lip
 
 
 def jaw_outline(points: Points) -> Points:
-    """Return the polygon of what moves with the jaw: below the nose, between the cheeks, to under the open chin; [P, 2]."""
+    """Return the polygon of what moves with the jaw: below the nose, between the cheeks, to under the open
+    chin; [P, 2].
+    """
     unit = eye_distance(points)
     nose = points[SUBNASALE]
     corners = points[list(MOUTH_CORNERS)]
@@ -67,8 +73,10 @@ def jaw_outline(points: Points) -> Points:
     centre = jaw.mean(0)
     outward = jaw - np.array([centre[0], nose[1]])
     outward /= np.linalg.norm(outward, axis=1, keepdims=True)
-    below = np.clip((jaw[:, 1:] - corners[:, 1].mean()) / max(points[152, 1] - corners[:, 1].mean(), 1.0), 0, 1)
-    pushed = jaw + outward * unit * (0.02 + 0.26 * below**2)
+    below = np.clip(
+        (jaw[:, 1:] - corners[:, 1].mean()) / max(points[152, 1] - corners[:, 1].mean(), 1.0), 0, 1
+    )
+    pushed = jaw + outward * unit * (0.32 * below**2 - 0.06)
     left = [corners[0] + unit * np.array([-0.30, -0.22]), nose + unit * np.array([-0.20, 0.03])]
     right = [nose + unit * np.array([0.20, 0.03]), corners[1] + unit * np.array([0.30, -0.22])]
     return np.concatenate([pushed, right[::-1], left[::-1]])
@@ -85,13 +93,16 @@ def fill_polygon(outline: Points, where: NDArray[np.float32]) -> NDArray[np.bool
     return inside
 
 
-def jaw_mask(points: Points, patch: LipPatch, motion: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+def jaw_mask(
+    points: Points, patch: LipPatch, motion: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
     """Draw the region that is replaced, soft at its edge, zero at the patch's border.
 
     Args:
         points: [478, 2] in canonical pixels.
         patch: the lip patch.
-        motion: [h, w] in [0, 1] over the patch: how much each place moves with the lips in this footage; places that move
+        motion: [h, w] in [0, 1] over the patch: how much each place moves with the lips in this footage;
+            places that move
             more than half are taken in beyond the outline.
 
     Returns:
@@ -104,14 +115,21 @@ def jaw_mask(points: Points, patch: LipPatch, motion: NDArray[np.float32] | None
     pixel = (patch.box[2] - patch.box[0]) / patch.size[1]
     sigma = 0.045 * eye_distance(points) / pixel
     rows, columns = patch.size
-    edge = np.minimum.outer(np.minimum(np.arange(rows), np.arange(rows)[::-1]), np.minimum(np.arange(columns), np.arange(columns)[::-1]))
+    edge = np.minimum.outer(
+        np.minimum(np.arange(rows), np.arange(rows)[::-1]),
+        np.minimum(np.arange(columns), np.arange(columns)[::-1]),
+    )
     region &= edge > 2 * sigma
     soft = gaussian_filter(region.astype(np.float32), sigma)
-    mask: NDArray[np.float32] = (np.clip(1.25 * soft - 0.125, 0, 1) * np.clip(edge / 2, 0, 1)).astype(np.float32)
+    mask: NDArray[np.float32] = (np.clip(1.25 * soft - 0.125, 0, 1) * np.clip(edge / 2, 0, 1)).astype(
+        np.float32
+    )
     return mask
 
 
 def light_points(shape: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Choose landmarks above the mouth, on skin, where a frame's light is measured; indices into the 478 points."""
+    """Choose landmarks above the mouth, on skin, where a frame's light is measured; indices into the 478
+    points.
+    """
     wanted = (117, 118, 119, 346, 347, 348, 50, 280, 6, 197, 195, 151, 9, 108, 337, 101, 330)
     return np.array(wanted, np.intp)[: len(shape)]

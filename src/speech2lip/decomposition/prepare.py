@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ def prepare(
 ) -> Footage:
     """Prepare takes of one person: landmarks, head poses, canonical space, depth, masks, sound.
 
-    The work is kept take by take: the same call again goes on where it stopped, and does nothing when nothing has changed.
+    The work is kept take by take: the same call again goes on where it stopped, and does nothing when nothing
+    has changed.
 
     Args:
         takes: videos of one person, each with sound.
@@ -60,7 +62,9 @@ def prepare(
         check_take(path)
     _claim_folder(footage)
     began = time.monotonic()
-    fresh = [name for name, path in named.items() if not _is_up_to_date(footage / "takes" / name, path, settings)]
+    fresh = [
+        name for name, path in named.items() if not _is_up_to_date(footage / "takes" / name, path, settings)
+    ]
     if not fresh and _is_finished(footage, named, settings):
         say(f"{footage} is up to date: {len(named)} takes")
         return read_footage(footage)
@@ -118,12 +122,18 @@ def _track_all(fresh: dict[str, Path], footage: Path, settings: PrepareSettings,
             done = progress.done
             fps = _rate(path)
             try:
-                track_take(path, footage / "takes" / name, settings, report=lambda n: progress.set(done + n / fps))  # noqa: B023
+                track_take(
+                    path, footage / "takes" / name, settings, report=partial(_show, progress, done, fps)
+                )
             except FootageError as error:
                 left[name] = str(error)
                 say(f"left out take {name}: {error}")
             progress.set(done + seconds[name])
     return left
+
+
+def _show(progress: Progress, before: float, fps: float, frames: int) -> None:
+    progress.set(before + frames / fps)
 
 
 def _seconds(path: Path) -> float:
@@ -156,13 +166,18 @@ def _fit(footage: Path, names: Sequence[str], settings: PrepareSettings, say: Sa
     canonical = settle_canonical(takes, shape, {n: t["sharpness"] for n, t in usable.items()}, settings)
     with write_atomically(footage / "canonical.safetensors") as path:
         save_file(canonical_tensors(canonical), path)
-    write_json(footage / "footage.json", {
-        "format": FORMAT, "version": speech2lip.__version__, "settings": to_plain(settings),
-        "takes": [take.name for take in takes],
-        "left_out_takes": {name: "no face in any frame" for name in sorted(raw.keys() - usable.keys())},
-        "left_out_frames": {take.name: take.left_out_counts() for take in takes if take.left_out.any()},
-        "canonical": canonical_plain(canonical),
-    })  # fmt: skip
+    write_json(
+        footage / "footage.json",
+        {
+            "format": FORMAT,
+            "version": speech2lip.__version__,
+            "settings": to_plain(settings),
+            "takes": [take.name for take in takes],
+            "left_out_takes": {name: "no face in any frame" for name in sorted(raw.keys() - usable.keys())},
+            "left_out_frames": {take.name: take.left_out_counts() for take in takes if take.left_out.any()},
+            "canonical": canonical_plain(canonical),
+        },
+    )
     _tell_left_out(takes, say)
     return read_footage(footage)
 
@@ -179,14 +194,16 @@ def _require_face(raw: dict[str, dict[str, Any]], settings: PrepareSettings) -> 
     seconds = sum(float(track["seen"].sum()) / float(Fraction(track["fps"])) for track in raw.values())
     if seconds < settings.min_face_seconds:
         raise FootageError(
-            f"a face is seen for {seconds:.1f} s in all takes together; at least {settings.min_face_seconds:g} s are needed: "
-            "record the person looking into the camera"
+            f"a face is seen for {seconds:.1f} s in all takes together; at least "
+            f"{settings.min_face_seconds:g} s are needed: record the person looking into the camera"
         )
-    widths = np.concatenate([np.ptp(t["landmarks"][t["seen"]][:, FACE_OVAL, 0], axis=1) for t in raw.values()])
+    widths = np.concatenate(
+        [np.ptp(t["landmarks"][t["seen"]][:, FACE_OVAL, 0], axis=1) for t in raw.values()]
+    )
     if np.median(widths) < settings.min_face_pixels:
         raise FootageError(
-            f"the face is {np.median(widths):.0f} px wide; at least {settings.min_face_pixels} px are needed, 256 are better: "
-            "record closer or in a higher resolution"
+            f"the face is {np.median(widths):.0f} px wide; at least {settings.min_face_pixels} px are needed, "
+            "256 are better: record closer or in a higher resolution"
         )
 
 
@@ -194,12 +211,14 @@ def _require_seconds(takes: Sequence[Take], settings: PrepareSettings) -> None:
     seconds = sum(float((take.left_out == 0).sum()) / float(take.fps) for take in takes)
     if seconds < settings.min_face_seconds:
         raise FootageError(
-            f"only {seconds:.1f} s of the footage can be trained on, at least {settings.min_face_seconds:g} s are needed; "
-            f"left out: {_counts_line(takes)}"
+            f"only {seconds:.1f} s of the footage can be trained on, at least "
+            f"{settings.min_face_seconds:g} s are needed; left out: {_counts_line(takes)}"
         )
 
 
-def _reasons(track: dict[str, Any], tracks: dict[str, dict[str, Any]], settings: PrepareSettings) -> NDArray[np.uint8]:
+def _reasons(
+    track: dict[str, Any], tracks: dict[str, dict[str, Any]], settings: PrepareSettings
+) -> NDArray[np.uint8]:
     """Tell for each frame of a take why it is left out of training (index into REASONS, 0: kept)."""
     centre = _usual_light(track, tracks, settings)
     reasons = np.zeros(len(track["times"]), np.uint8)
@@ -209,15 +228,22 @@ def _reasons(track: dict[str, Any], tracks: dict[str, dict[str, Any]], settings:
         outside = ((points < 0) | (points > [track["width"], track["height"]])).any(-1).mean(1) > 0.02
         colours = np.abs(track["light"] - centre).max(1) > settings.broken_colour_levels
         small = np.ptp(points[:, FACE_OVAL, 0], axis=1) < settings.min_face_pixels
-    for flags, reason in ((small, "face too small"), (outside, "face cut by the border"), (colours, "broken colours")):
+    for flags, reason in (
+        (small, "face too small"),
+        (outside, "face cut by the border"),
+        (colours, "broken colours"),
+    ):
         reasons[track["seen"] & flags] = REASONS.index(reason)
     return reasons
 
 
-def _usual_light(track: dict[str, Any], tracks: dict[str, dict[str, Any]], settings: PrepareSettings) -> NDArray[np.float32]:
+def _usual_light(
+    track: dict[str, Any], tracks: dict[str, dict[str, Any]], settings: PrepareSettings
+) -> NDArray[np.float32]:
     """Return the skin colour that a take's frames are held against: its own median.
 
-    Takes may differ in light. But where there are many takes and fewer than a tenth of all frames look like this one,
+    Takes may differ in light. But where there are many takes and fewer than a tenth of all frames look like
+    this one,
     it is the take that is broken, and all are held against the median of all.
     """
     own: NDArray[np.float32] = np.median(track["light"][track["seen"]], axis=0)
@@ -231,10 +257,18 @@ def _usual_light(track: dict[str, Any], tracks: dict[str, dict[str, Any]], setti
 
 def _take(folder: Path, track: dict[str, Any], poses: Any, left_out: Any, settings: PrepareSettings) -> Take:
     return Take(
-        name=folder.name, folder=folder, width=track["width"], height=track["height"], fps=Fraction(track["fps"]),
-        focal=settings.focal, times=track["times"], landmarks=track["landmarks"], light=track["light"],
-        camera_from_head=poses, left_out=left_out,
-    )  # fmt: skip
+        name=folder.name,
+        folder=folder,
+        width=track["width"],
+        height=track["height"],
+        fps=Fraction(track["fps"]),
+        focal=settings.focal,
+        times=track["times"],
+        landmarks=track["landmarks"],
+        light=track["light"],
+        camera_from_head=poses,
+        left_out=left_out,
+    )
 
 
 def _counts_line(takes: Sequence[Take]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from speech2lip.config import PrepareSettings
 from speech2lip.decomposition.canonical import Canonical, canonical_camera, rest_scores
 from speech2lip.decomposition.depth import learn_depth, mesh_depth
 from speech2lip.decomposition.footage import Take
-from speech2lip.decomposition.landmarks import eye_opening
+from speech2lip.decomposition.landmarks import FACE_OVAL, eye_opening
 from speech2lip.decomposition.masks import eye_distance, fill_polygon, jaw_mask, jaw_outline, lip_patch
 from speech2lip.progress import Progress
 
@@ -25,11 +26,16 @@ Array = NDArray[np.float64]
 
 
 def settle_canonical(
-    takes: Sequence[Take], shape: Array, sharpness: Mapping[str, NDArray[np.float32]], settings: PrepareSettings
+    takes: Sequence[Take],
+    shape: Array,
+    sharpness: Mapping[str, NDArray[np.float32]],
+    settings: PrepareSettings,
 ) -> Canonical:
     """Choose the canonical frame, learn the head's depth there and find what moves with the mouth."""
     take, index = choose_frame(takes, sharpness)
-    k, size = canonical_camera(shape, take.camera_from_head[index], take.k, canvas_pixels=settings.canvas_pixels)
+    k, size = canonical_camera(
+        shape, take.camera_from_head[index], take.k, canvas_pixels=settings.canvas_pixels
+    )
     pose = take.camera_from_head[index]
     scale = k[0, 0] / take.k[0, 0]
     points = _canonical_points(shape, pose, k)
@@ -37,19 +43,36 @@ def settle_canonical(
     frames, transforms, cameras = _sample_frames(takes, pose, scale)
     initial = torch.from_numpy(mesh_depth(points, size))
     k_canonical = torch.from_numpy(k).float()
-    trusted = torch.from_numpy(~fill_polygon(jaw_outline(points[:, :2]), pixel_centres(*size).numpy())).float()
+    trusted = torch.from_numpy(
+        ~fill_polygon(jaw_outline(points[:, :2]), pixel_centres(*size).numpy())
+    ).float()
     with Progress("Learning depth", total=max(settings.depth_steps, 1)) as progress:
         depth, mean = learn_depth(
-            initial, frames, transforms, k_canonical, cameras, weight=trusted, steps=settings.depth_steps,
+            initial,
+            frames,
+            transforms,
+            k_canonical,
+            cameras,
+            weight=trusted,
+            steps=settings.depth_steps,
             report=progress.set,
-        )  # fmt: skip
+        )
     motion = motion_map(frames, transforms, cameras, depth, k_canonical, mean)
     picture = (mean.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
     mask = jaw_mask(points[:, :2], patch, _mouth_motion(motion, points[:, :2], patch.points()))
     return Canonical(
-        take=take.name, frame_index=index, k=k, camera_from_head=pose, size=size, shape=shape, depth=depth.numpy(),
-        picture=picture, motion=motion.numpy(), patch=patch, jaw_mask=mask,
-    )  # fmt: skip
+        take=take.name,
+        frame_index=index,
+        k=k,
+        camera_from_head=pose,
+        size=size,
+        shape=shape,
+        depth=depth.numpy(),
+        picture=picture,
+        motion=motion.numpy(),
+        patch=patch,
+        jaw_mask=mask,
+    )
 
 
 def choose_frame(takes: Sequence[Take], sharpness: Mapping[str, NDArray[np.float32]]) -> tuple[Take, int]:
@@ -72,7 +95,9 @@ def _canonical_points(shape: Array, camera_from_head: Array, k: Array) -> Array:
     return np.concatenate([q[:, :2] / q[:, 2:], p[:, 2:]], axis=1)
 
 
-def _sample_frames(takes: Sequence[Take], canonical_pose: Array, scale: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _sample_frames(
+    takes: Sequence[Take], canonical_pose: Array, scale: float
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Decode frames spread over all takes, shrunk to the canonical scale and cut to one size.
 
     Returns:
@@ -91,26 +116,36 @@ def _sample_frames(takes: Sequence[Take], canonical_pose: Array, scale: float) -
             for frame in take.frames(min(indices), max(indices) + 1):
                 if frame.index in indices:
                     size = (round(take.width * scale), round(take.height * scale))
-                    small = frame.rgb if scale >= 1 else cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA)
+                    small = (
+                        frame.rgb if scale >= 1 else cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA)
+                    )
                     pictures.append(np.asarray(small))
                     transforms.append(take.camera_from_head[frame.index] @ back)
                     cameras.append(np.diag([size[0] / take.width, size[1] / take.height, 1.0]) @ take.k)
             progress.set(len(pictures) / max(len(chosen), 1) * len(wanted))
     height, width = max(p.shape[0] for p in pictures), max(p.shape[1] for p in pictures)
-    padded = [np.pad(p, ((0, height - p.shape[0]), (0, width - p.shape[1]), (0, 0)), mode="edge") for p in pictures]
+    padded = [
+        np.pad(p, ((0, height - p.shape[0]), (0, width - p.shape[1]), (0, 0)), mode="edge") for p in pictures
+    ]
     frames = torch.from_numpy(np.stack(padded)).permute(0, 3, 1, 2).float() / 255
     return frames, torch.from_numpy(np.stack(transforms)).float(), torch.from_numpy(np.stack(cameras)).float()
 
 
 def motion_map(
-    frames: torch.Tensor, observed_from_canonical: torch.Tensor, k_observed: torch.Tensor, depth: torch.Tensor,
-    k_canonical: torch.Tensor, mean: torch.Tensor,
-) -> torch.Tensor:  # fmt: skip
+    frames: torch.Tensor,
+    observed_from_canonical: torch.Tensor,
+    k_observed: torch.Tensor,
+    depth: torch.Tensor,
+    k_canonical: torch.Tensor,
+    mean: torch.Tensor,
+) -> torch.Tensor:
     """Return the mean absolute deviation from the mean canonical picture; [H, W] in grey levels."""
     points = pixel_centres(*depth.shape).reshape(1, -1, 2)
     total = torch.zeros(depth.shape)
     for n in range(len(frames)):
-        where = observed_from_canonical_points(points, depth, observed_from_canonical[n : n + 1], k_canonical, k_observed[n : n + 1])
+        where = observed_from_canonical_points(
+            points, depth, observed_from_canonical[n : n + 1], k_canonical, k_observed[n : n + 1]
+        )
         picture = look_up(frames[n : n + 1], where).reshape(3, *depth.shape)
         gain = picture.mean((1, 2), keepdim=True) / mean.mean((1, 2), keepdim=True)
         total += (picture / gain - mean).abs().mean(0)
@@ -118,12 +153,15 @@ def motion_map(
 
 
 def _mouth_motion(motion: torch.Tensor, points: Array, where: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return how much each place of the patch moves with the lips: 0.5 where it moves twice as much as the still face."""
+    """Return how much each place of the patch moves with the lips: 0.5 where it moves twice as much as the
+    still face.
+    """
     still = float(np.median(_at(motion, points[[6, 197, 151, 9, 117, 346]])))
     unit = eye_distance(points)
     moving = np.clip(_at(motion, where.reshape(-1, 2)) / max(still, 1.0) / 4, 0, 1).reshape(where.shape[:2])
     # Hair, hands and background move too: only what lies on the face around the mouth can be the jaw.
-    inside = fill_polygon(_grown(jaw_outline(points), 0.08 * unit), where)
+    face = fill_polygon(_grown(points[list(FACE_OVAL)], -0.08 * unit), where)
+    inside = fill_polygon(_grown(jaw_outline(points), 0.08 * unit), where) & face
     result: NDArray[np.float32] = (moving * inside).astype(np.float32)
     return result
 
@@ -135,7 +173,7 @@ def _grown(outline: Array, pixels: float) -> Array:
     return grown
 
 
-def _at(picture: torch.Tensor, points: NDArray[np.floating]) -> NDArray[np.float32]:
+def _at(picture: torch.Tensor, points: NDArray[Any]) -> NDArray[np.float32]:
     found = look_up(picture[None, None], torch.from_numpy(np.asarray(points, np.float32))[None])
     values: NDArray[np.float32] = found[0, 0].numpy()
     return values

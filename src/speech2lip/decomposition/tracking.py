@@ -29,16 +29,23 @@ def check_take(path: Path) -> None:
     """Raise the one line that tells why a video cannot be a take: before any work is done."""
     info = probe_video(path)
     if not info.has_sound:
-        raise FootageError(f"{path} has no sound; lips are learned from sound and picture together: record it with sound")
+        raise FootageError(
+            f"{path} has no sound; lips are learned from sound and picture together: record it with sound"
+        )
 
 
 def source_of(path: Path, settings: PrepareSettings) -> dict[str, Any]:
-    """Describe a source file and the settings that its first pass depends on, to tell whether that is up to date."""
+    """Describe a source file and the settings that its first pass depends on, to tell whether that is up
+    to date.
+    """
     stat = path.stat()
     return {
-        "path": str(path.resolve()), "bytes": stat.st_size, "modified": stat.st_mtime_ns,
-        "small_face_pixels": settings.small_face_pixels, "picture_crf": settings.picture_crf,
-    }  # fmt: skip
+        "path": str(path.resolve()),
+        "bytes": stat.st_size,
+        "modified": stat.st_mtime_ns,
+        "small_face_pixels": settings.small_face_pixels,
+        "picture_crf": settings.picture_crf,
+    }
 
 
 def track_take(
@@ -63,14 +70,25 @@ def track_take(
         if not len(track["times"]):
             raise FootageError(f"{path} holds no picture that can be decoded; record or export it again")
         save_file(track, partial / "track.safetensors")
-        write_json(partial / "take.json", {
-            "width": size[0], "height": size[1], "fps": str(_true_rate(track["times"], info.fps)),
-            "landmarks": LANDMARK_SCHEME, "broken_packets": reader.broken_packets, "source": source_of(path, settings),
-        })  # fmt: skip
+        write_json(
+            partial / "take.json",
+            {
+                "width": size[0],
+                "height": size[1],
+                "fps": str(_true_rate(track["times"], info.fps)),
+                "landmarks": LANDMARK_SCHEME,
+                "broken_packets": reader.broken_packets,
+                "source": source_of(path, settings),
+            },
+        )
 
 
 def _track_frames(
-    reader: VideoReader, picture_path: Path, fps: Fraction, settings: PrepareSettings, report: Callable[[int], None] | None
+    reader: VideoReader,
+    picture_path: Path,
+    fps: Fraction,
+    settings: PrepareSettings,
+    report: Callable[[int], None] | None,
 ) -> tuple[dict[str, NDArray[Any]], tuple[int, int]]:
     writer: VideoWriter | None = None
     times, landmarks, light, sharpness = [], [], [], []
@@ -81,9 +99,13 @@ def _track_frames(
                 if writer is None:
                     size = (frame.rgb.shape[1], frame.rgb.shape[0])
                     writer = VideoWriter(
-                        picture_path, width=size[0], height=size[1], fps=fps, quality_crf=settings.picture_crf,
+                        picture_path,
+                        width=size[0],
+                        height=size[1],
+                        fps=fps,
+                        quality_crf=settings.picture_crf,
                         preset="veryfast",
-                    ).__enter__()  # fmt: skip
+                    ).__enter__()
                 writer.write(frame.rgb, time=frame.time)
                 points = detector.detect(frame.rgb)
                 times.append(frame.time)
@@ -123,7 +145,9 @@ def face_light(rgb: Picture, points: NDArray[np.float32] | None) -> NDArray[np.f
     height, width = rgb.shape[:2]
     samples = []
     for x, y in places:
-        square = rgb[max(0, y - reach) : min(height, y + reach + 1), max(0, x - reach) : min(width, x + reach + 1)]
+        square = rgb[
+            max(0, y - reach) : min(height, y + reach + 1), max(0, x - reach) : min(width, x + reach + 1)
+        ]
         if square.size:
             samples.append(square.reshape(-1, 3).mean(0))
     return np.mean(samples, axis=0).astype(np.float32) if samples else np.full(3, np.nan, np.float32)

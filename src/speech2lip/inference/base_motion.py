@@ -14,7 +14,9 @@ _CHUNKS_KEPT = 3
 
 
 def there_and_back(count: int, start: int = 0) -> Iterator[int]:
-    """Yield frame indices without end: from `start` to the last, back to the first, and again; the ends are shown once."""
+    """Yield frame indices without end: from `start` to the last, back to the first, and again; the ends
+    are shown once.
+    """
     if count == 1:
         while True:
             yield 0

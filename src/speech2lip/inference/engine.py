@@ -1,4 +1,6 @@
-"""The one engine under offline speaking, live speech and evaluation: speech codes and base frames in, composed frames out."""
+"""The one engine under offline speaking, live speech and evaluation: speech codes and base frames in,
+composed frames out.
+"""
 
 from __future__ import annotations
 
@@ -29,14 +31,17 @@ class Engine:
         self.paster = Paster(avatar.canonical, device=self.compute.device)
         self.offsets = window_offsets(self.model.settings).to(self.compute.device)
         rows, columns = avatar.canonical.patch.size
-        self.uv = ((self.paster.patch_points - self.paster.box_start) / self.paster.box_size).reshape(1, rows, columns, 2)
+        self.uv = ((self.paster.patch_points - self.paster.box_start) / self.paster.box_size).reshape(
+            1, rows, columns, 2
+        )
         self.reference = self.model.lip_field.mean.detach()
         self.precision = precision if precision != "auto" else faster_precision(self._probe, self.compute)
 
     def _probe(self) -> None:
         device = self.compute.device
         spoken = Spoken(
-            torch.zeros(1, self.model.settings.code_size, device=device), torch.zeros(1, self.model.settings.shape_size, device=device)
+            torch.zeros(1, self.model.settings.code_size, device=device),
+            torch.zeros(1, self.model.settings.shape_size, device=device),
         )
         with torch.inference_mode():
             self.model.draw(spoken, torch.zeros(1, 6, device=device), self.uv)
@@ -50,7 +55,9 @@ class Engine:
 
     @torch.inference_mode()
     def draw(self, spoken: Spoken, places: Sequence[Place]) -> Tensor:
-        """Draw the lip patches of moments for the head poses of frames; [B, 3, h, w] about [0, 1], in canonical light."""
+        """Draw the lip patches of moments for the head poses of frames; [B, 3, h, w] about [0, 1], in
+        canonical light.
+        """
         transforms = torch.stack([self.paster.observed_from_canonical(p.camera_from_head) for p in places])
         pose = torch.from_numpy(pose_numbers(transforms.double().cpu().numpy())).to(self.compute.device)
         with self.compute.autocast(self.precision):
@@ -58,9 +65,13 @@ class Engine:
 
     @torch.inference_mode()
     def compose(self, frame: Picture, patch: Tensor, place: Place, *, blend: bool = True) -> Picture:
-        """Put a lip patch [3, h, w] into a frame [H, W, 3]; what lies outside the jaw region stays bit for bit."""
+        """Put a lip patch [3, h, w] into a frame [H, W, 3]; what lies outside the jaw region stays bit for
+        bit.
+        """
         x0, y0, x1, y1 = self.paster.region(place, (frame.shape[0], frame.shape[1]))
-        crop = torch.from_numpy(frame[y0:y1, x0:x1]).to(self.compute.device).permute(2, 0, 1)[None].float() / 255
+        crop = (
+            torch.from_numpy(frame[y0:y1, x0:x1]).to(self.compute.device).permute(2, 0, 1)[None].float() / 255
+        )
         uv = self.paster.patch_uv(place, (x0, y0, x1, y1))[None]
         mask = self.paster.carry_mask(uv)
         pasted = crop + (self.paster.carry(patch[None], uv, place.light[None]) - crop) * mask
@@ -77,13 +88,22 @@ class Engine:
         small = shrink(torch.cat([pasted, mask, reference], dim=1))
         with self.compute.autocast(self.precision):
             residual = self.model.blend_net(small[:, :3], small[:, 3:4], small[:, 4:])
-        enlarged = functional.interpolate(residual.float(), size=mask.shape[-2:], mode="bilinear", align_corners=False)
+        enlarged = functional.interpolate(
+            residual.float(), size=mask.shape[-2:], mode="bilinear", align_corners=False
+        )
         return enlarged * (mask > 0)
 
     def speak_frames(
-        self, frames: Sequence[Picture], places: Sequence[Place], spoken: Spoken, *, blend: bool = True,
+        self,
+        frames: Sequence[Picture],
+        places: Sequence[Place],
+        spoken: Spoken,
+        *,
+        blend: bool = True,
         patch_of: Callable[[Tensor], Tensor] = lambda patch: patch,
-    ) -> list[Picture]:  # fmt: skip
-        """Draw and compose a batch of frames; `patch_of` may change the patches (evaluation's reference rows)."""
+    ) -> list[Picture]:
+        """Draw and compose a batch of frames; `patch_of` may change the patches (evaluation's reference
+        rows).
+        """
         patches = patch_of(self.draw(spoken, places))
         return [self.compose(f, p, w, blend=blend) for f, p, w in zip(frames, patches, places, strict=True)]

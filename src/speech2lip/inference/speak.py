@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 import speech2lip
-from speech2lip.avatar import Avatar, read_avatar
+from speech2lip.avatar import read_avatar
 from speech2lip.config import SpeakSettings
 from speech2lip.conventions import MEL_RATE, SAMPLE_RATE
 from speech2lip.inference.base_motion import BaseFrames, there_and_back
@@ -58,7 +58,9 @@ def speak(
     overwrite: bool = False,
     say: Callable[[str], None] = print,
 ) -> Spoke:
-    """Let an avatar speak a sound file; the video has the sound's length to the frame, and memory does not grow with it.
+    """Let an avatar speak a sound file; the video has the sound's length to the frame.
+
+    Memory does not grow with the length.
 
     Args:
         sound: any sound (or video) file.
@@ -77,13 +79,22 @@ def speak(
     reader = SoundReader(sound)
     began = time.monotonic()
     writer = VideoWriter(
-        output, width=base.width, height=base.height, fps=base.fps, sample_rate=reader.sample_rate, channels=reader.channels,
-        quality_crf=settings.crf, metadata=_mark(avatar), overwrite=overwrite,
-    )  # fmt: skip
+        output,
+        width=base.width,
+        height=base.height,
+        fps=base.fps,
+        sample_rate=reader.sample_rate,
+        channels=reader.channels,
+        quality_crf=settings.crf,
+        metadata=_mark(avatar),
+        overwrite=overwrite,
+    )
     order = there_and_back(len(base.times), round(settings.start * float(base.fps)))
     frames = 0
     with writer, Progress("Speaking", total=reader.seconds or 1.0, unit="s") as progress:
-        stretches = speech_stretches(reader, base.fps, engine.model.settings.past_seconds, engine.model.settings.ahead_seconds)
+        stretches = speech_stretches(
+            reader, base.fps, engine.model.settings.past_seconds, engine.model.settings.ahead_seconds
+        )
         pictures = BaseFrames(base)
         for stretch in stretches:
             spoken = engine.listen(log_mel(torch.from_numpy(stretch.wave)), stretch.moments)
@@ -113,7 +124,9 @@ class Stretch:
     """[S, C] the sound to write with these frames, at its own rate."""
 
 
-def speech_stretches(sound: SoundReader, fps: Fraction, past_seconds: float, ahead_seconds: float) -> Iterator[Stretch]:
+def speech_stretches(
+    sound: SoundReader, fps: Fraction, past_seconds: float, ahead_seconds: float
+) -> Iterator[Stretch]:
     """Cut a sound into stretches of a few frames, with bounded memory.
 
     The last frame is the one that shows the last sample; its sound is filled up with silence.
@@ -138,7 +151,8 @@ def speech_stretches(sound: SoundReader, fps: Fraction, past_seconds: float, ahe
             heard.push(np.zeros((max(0, needed - heard.end), 1), np.float32))
         if stop <= first:
             return
-        # On the mel frames' own raster, so that every stretch sees the same spectrum as the whole sound would.
+        # On the mel frames' own raster, so that every stretch sees the same spectrum as the whole sound
+        # would.
         begin = math.floor(first * SAMPLE_RATE / fps) // _HOP * _HOP
         wave = heard.cut(begin, math.ceil(stop * SAMPLE_RATE / fps) + past + ahead)[:, 0]
         moments = [float((index / fps) + Fraction(past - begin, SAMPLE_RATE)) for index in range(first, stop)]
@@ -179,8 +193,14 @@ def _keep(blocks: SoundReader, buffer: _Buffer) -> Iterator[Samples]:
 def _mark(avatar: Path) -> dict[str, str]:
     """Say in the file's metadata that its lips are synthetic and what made them."""
     version = speech2lip.__version__
-    about = {"synthetic": "lip movements", "software": "speech2lip", "version": version, "avatar": avatar.name}
+    about = {
+        "synthetic": "lip movements",
+        "software": "speech2lip",
+        "version": version,
+        "avatar": avatar.name,
+    }
     return {
-        "comment": f"The lip movements in this video are synthetic, made by speech2lip {version}. {json.dumps(about)}",
+        "comment": f"The lip movements in this video are synthetic, made by speech2lip {version}. "
+        f"{json.dumps(about)}",
         "description": "AI-generated: synthetic lip movements",
     }

@@ -1,8 +1,8 @@
 """The speech-driven implicit lip model: the colour of any canonical point at a moment of speech.
 
-c = f(x, a): a coarse feature grid is drawn from the speech code; a point reads it between the cells, moves its look-up into the
-person's own learned texture by the flow found there, and a small network turns both into a colour. Being a function of a continuous
-position, it draws a patch at any resolution.
+c = f(x, a): a coarse feature grid is drawn from the speech code; a point reads it between the cells, moves its
+look-up into the person's own learned texture by the flow found there, and a small network turns both into a
+colour. Being a function of a continuous position, it draws a patch at any resolution.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ POSE_SIZE = 6
 
 
 class ModulatedConv(nn.Module):
-    """A 3 x 3 convolution whose output is scaled and shifted by a condition (feature-wise linear modulation)."""
+    """A 3 x 3 convolution whose output is scaled and shifted by a condition (feature-wise linear
+    modulation).
+    """
 
     def __init__(self, channels_in: int, channels_out: int, condition: int) -> None:
         super().__init__()
@@ -43,26 +45,33 @@ class LipField(nn.Module):
         width, condition = settings.field_width, 96
         self.patch_size = patch_size
         self.condition = nn.Sequential(
-            nn.Linear(settings.code_size + settings.shape_size + POSE_SIZE, condition), nn.SiLU(),
-            nn.Linear(condition, condition), nn.SiLU(),
-        )  # fmt: skip
+            nn.Linear(settings.code_size + settings.shape_size + POSE_SIZE, condition),
+            nn.SiLU(),
+            nn.Linear(condition, condition),
+            nn.SiLU(),
+        )
         self.start = nn.Parameter(torch.randn(1, width, rows, columns) * 0.1)
         self.coarse = nn.ModuleList([ModulatedConv(width, width, condition) for _ in range(3)])
         fine = max(16, 2 * width // 3)
-        self.fine = nn.ModuleList([ModulatedConv(width, fine, condition), ModulatedConv(fine, fine, condition)])
+        self.fine = nn.ModuleList(
+            [ModulatedConv(width, fine, condition), ModulatedConv(fine, fine, condition)]
+        )
         self.flow = nn.Conv2d(fine, 2, 3, padding=1)
         nn.init.zeros_(self.flow.weight)
         nn.init.zeros_(self.flow.bias)  # type: ignore[arg-type]
         texture = 16
         self.texture = nn.Parameter(torch.randn(1, texture, *patch_size) * 0.1)
         self.mean = nn.Parameter(torch.full((1, 3, *patch_size), 0.5))
+        last = nn.Linear(settings.point_width, 3)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
         self.colour = nn.Sequential(
-            nn.Linear(fine + texture, settings.point_width), nn.SiLU(),
-            nn.Linear(settings.point_width, settings.point_width), nn.SiLU(),
-            nn.Linear(settings.point_width, 3),
-        )  # fmt: skip
-        nn.init.zeros_(self.colour[-1].weight)
-        nn.init.zeros_(self.colour[-1].bias)
+            nn.Linear(fine + texture, settings.point_width),
+            nn.SiLU(),
+            nn.Linear(settings.point_width, settings.point_width),
+            nn.SiLU(),
+            last,
+        )
 
     def grid(self, code: Tensor, shape: Tensor, pose: Tensor) -> Tensor:
         """Draw the feature grid: flow (2 channels) and features; [B, 2 + C, 2 rows, 2 columns]."""

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from speech2lip.config import ModelSettings
 
 
-def principal_components(points: NDArray[np.float64], count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def principal_components(
+    points: NDArray[np.float64], count: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Find mean and whitened principal components of outlines.
 
     Args:

@@ -21,15 +21,20 @@ SILENT_MEL = (math.log10(_FLOOR) + 3.0) / 1.5
 
 @functools.lru_cache(maxsize=4)
 def mel_filters(bands: int = MEL_BANDS, fft: int = _FFT, rate: int = SAMPLE_RATE) -> Tensor:
-    """Return triangular filters, evenly spaced on the mel scale 2595 log10(1 + f / 700); [bands, fft / 2 + 1]."""
+    """Return triangular filters, evenly spaced on the mel scale 2595 log10(1 + f / 700); [bands, fft / 2 +
+    1].
+    """
     top = 2595 * math.log10(1 + rate / 2 / 700)
     edges = 700 * (10 ** (torch.linspace(0, top, bands + 2, dtype=torch.float64) / 2595) - 1)
     frequency = torch.arange(fft // 2 + 1, dtype=torch.float64) * rate / fft
     up = (frequency - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
     down = (edges[2:, None] - frequency) / (edges[2:] - edges[1:-1])[:, None]
     filters = torch.minimum(up, down).clamp_min(0)
-    # The lowest bands are narrower than a bin of the transform: an area of 1 keeps them comparable, not empty.
-    filters = filters + (filters.sum(1, keepdim=True) == 0) * (frequency - edges[1:-1, None]).abs().lt(rate / fft / 2 + 1e-9)
+    # The lowest bands are narrower than a bin of the transform: an area of 1 keeps them comparable, not
+    # empty.
+    filters = filters + (filters.sum(1, keepdim=True) == 0) * (frequency - edges[1:-1, None]).abs().lt(
+        rate / fft / 2 + 1e-9
+    )
     return (filters / filters.sum(1, keepdim=True).clamp_min(1e-9)).float()
 
 
@@ -84,10 +89,13 @@ class SpeechEncoder(nn.Module):
         super().__init__()
         width = settings.encoder_width
         self.layers = nn.Sequential(
-            nn.Conv1d(MEL_BANDS, width, 5, stride=2, padding=2), nn.GELU(),
-            nn.Conv1d(width, width, 3, stride=2, padding=1), nn.GELU(),
-            nn.Conv1d(width, width, 3, stride=2, padding=1), nn.GELU(),
-        )  # fmt: skip
+            nn.Conv1d(MEL_BANDS, width, 5, stride=2, padding=2),
+            nn.GELU(),
+            nn.Conv1d(width, width, 3, stride=2, padding=1),
+            nn.GELU(),
+            nn.Conv1d(width, width, 3, stride=2, padding=1),
+            nn.GELU(),
+        )
         frames = len(window_offsets(settings))
         for _ in range(3):
             frames = (frames + 1) // 2

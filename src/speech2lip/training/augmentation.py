@@ -27,7 +27,9 @@ def vary_speech(windows: Tensor, *, generator: torch.Generator) -> Tensor:
 
     varied = _shift_bands(windows, (draw(batch) - 0.5) * 8)
     level = (draw(batch, 1, 1) - 0.5) * 1.2
-    tilt = (draw(batch, 1, 1) - 0.5) * 0.8 * torch.linspace(-1, 1, bands, device=windows.device)[None, :, None]
+    tilt = (
+        (draw(batch, 1, 1) - 0.5) * 0.8 * torch.linspace(-1, 1, bands, device=windows.device)[None, :, None]
+    )
     varied = varied + level + tilt
     floor = SILENT_MEL + draw(batch, 1, 1) * 1.8 * (draw(batch, 1, 1) < 0.6)
     hiss = floor + 0.15 * (draw(batch, bands, frames) - 0.5)
@@ -43,7 +45,9 @@ _NATURAL = 1.5 * math.log(10)
 
 
 def _shift_bands(windows: Tensor, shift: Tensor) -> Tensor:
-    """Move the spectrum up or down by a fraction of bands, as another vocal tract would; [B, M, W], [B] -> [B, M, W]."""
+    """Move the spectrum up or down by a fraction of bands, as another vocal tract would; [B, M, W], [B] ->
+    [B, M, W].
+    """
     bands = windows.shape[1]
     position = (torch.arange(bands, device=windows.device)[None] - shift[:, None]).clamp(0, bands - 1)
     low = position.floor().long().clamp(max=bands - 2)

@@ -1,4 +1,6 @@
-"""The state of training in one file that appears whole or not at all, so that training can be put down and taken up."""
+"""The state of training in one file that appears whole or not at all, so that training can be put down and
+taken up.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ class Progressed:
     """Averages of the losses, now and then."""
 
 
-def save_state(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, state: Progressed, key: str) -> None:
+def save_state(
+    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, state: Progressed, key: str
+) -> None:
     """Write the state. `key` names what is trained on what; another key cannot take it up."""
     tensors = {f"model.{name}": value.detach().contiguous() for name, value in model.state_dict().items()}
     for index, moments in optimiser.state_dict()["state"].items():

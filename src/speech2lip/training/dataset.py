@@ -106,7 +106,9 @@ class _Collector:
         self.paster = Paster(footage.canonical)
         self.usual = usual_light(footage.takes)
         self.crop_every = max(1, -(-wanted // MAX_CROPS))
-        self.rows: dict[str, list[Tensor]] = {name: [] for name in ("patches", "outlines", "times", "poses", "light")}
+        self.rows: dict[str, list[Tensor]] = {
+            name: [] for name in ("patches", "outlines", "times", "poses", "light")
+        }
         self.crops: list[tuple[int, Tensor, Tensor]] = []
         self.mel: list[Tensor] = []
         self.clock = 0
@@ -119,12 +121,17 @@ class _Collector:
         transform = paster.observed_from_canonical(place.camera_from_head)[None]
         points = paster.patch_points.reshape(1, -1, 2)
         where = observed_from_canonical_points(points, paster.depth, transform, paster.k, place.k)
-        patch = look_up(picture[None], where).reshape(3, *paster.patch_points.shape[:2]) / place.light[:, None, None]
+        patch = (
+            look_up(picture[None], where).reshape(3, *paster.patch_points.shape[:2])
+            / place.light[:, None, None]
+        )
         landmarks = torch.from_numpy(take.landmarks[index, list(SHAPE_POINTS), :2])[None]
         lips = canonical_from_observed_points(landmarks, paster.depth, transform, paster.k, place.k)[0]
         self.rows["patches"].append((patch.clamp(0, 1) * 255).round().byte())
         self.rows["outlines"].append(((lips - paster.box_start) / paster.box_size).reshape(-1))
-        self.rows["times"].append(torch.tensor(take.times[index] + self.clock / MEL_RATE, dtype=torch.float64))
+        self.rows["times"].append(
+            torch.tensor(take.times[index] + self.clock / MEL_RATE, dtype=torch.float64)
+        )
         self.rows["poses"].append(torch.from_numpy(pose_numbers(transform.double().numpy())[0]))
         self.rows["light"].append(place.light)
         if (len(self.ends)) % self.crop_every == 0:
@@ -147,10 +154,13 @@ class _Collector:
         ends = torch.tensor(self.ends)
         index, picture, uv = zip(*self.crops, strict=True)
         return TrainingSet(
-            **rows, mel=torch.cat(self.mel, dim=1), followed=torch.nonzero(~ends)[:, 0],
+            **rows,
+            mel=torch.cat(self.mel, dim=1),
+            followed=torch.nonzero(~ends)[:, 0],
             motion=motion_weight(rows["patches"], self.paster.mask[0, 0]),
-            crops=Crops(torch.tensor(index), torch.stack(picture), torch.stack(uv)), seconds=seconds,
-        )  # fmt: skip
+            crops=Crops(torch.tensor(index), torch.stack(picture), torch.stack(uv)),
+            seconds=seconds,
+        )
 
 
 def shrink(crop: Tensor) -> Tensor:
@@ -159,7 +169,9 @@ def shrink(crop: Tensor) -> Tensor:
 
 
 def motion_weight(patches: Tensor, mask: Tensor) -> Tensor:
-    """Return each place's mean absolute deviation over time, floored and scaled to a mean of 1 in the jaw region; [h, w]."""
+    """Return each place's mean absolute deviation over time, floored and scaled to a mean of 1 in the jaw
+    region; [h, w].
+    """
     some = patches[:: max(1, len(patches) // 500)].float()
     deviation = (some - some.mean(0)).abs().mean((0, 1))
     inside = mask > 0.05

@@ -1,4 +1,6 @@
-"""The training loop: batch, named losses, weighted sum, step; every so often it saves what it needs to go on."""
+"""The training loop: batch, named losses, weighted sum, step; every so often it saves what it needs to go
+on.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,17 @@ from pathlib import Path
 
 import torch
 
-from speech2lip.config import TrainSettings
 from speech2lip.compute import Compute, faster_precision
+from speech2lip.config import TrainSettings
 from speech2lip.model import LipModel
 from speech2lip.progress import Progress
-from speech2lip.training.checkpoint import Progressed, load_state, restore_model, restore_optimiser, save_state
+from speech2lip.training.checkpoint import (
+    Progressed,
+    load_state,
+    restore_model,
+    restore_optimiser,
+    save_state,
+)
 from speech2lip.training.losses import total
 from speech2lip.training.phases import Phase
 
@@ -52,7 +60,19 @@ def run(
             tensors = {}
         if not state.precision:
             state.precision = _choose_precision(phase, settings, weights, compute)
-        finished = _run_phase(model, phase, optimiser, state, settings, weights, compute, budget_seconds, state_path, key, stop_after)
+        finished = _run_phase(
+            model,
+            phase,
+            optimiser,
+            state,
+            settings,
+            weights,
+            compute,
+            budget_seconds,
+            state_path,
+            key,
+            stop_after,
+        )
         if not finished:
             return state
         state.phase, state.step, state.phase_seconds = state.phase + 1, 0, 0.0
@@ -61,10 +81,18 @@ def run(
 
 
 def _run_phase(
-    model: LipModel, phase: Phase, optimiser: torch.optim.Optimizer, state: Progressed, settings: TrainSettings,
-    weights: dict[str, float], compute: Compute, budget_seconds: float, state_path: Path, key: str,
+    model: LipModel,
+    phase: Phase,
+    optimiser: torch.optim.Optimizer,
+    state: Progressed,
+    settings: TrainSettings,
+    weights: dict[str, float],
+    compute: Compute,
+    budget_seconds: float,
+    state_path: Path,
+    key: str,
     stop_after: Callable[[Progressed], bool],
-) -> bool:  # fmt: skip
+) -> bool:
     model.train()
     saved_at = begun = time.monotonic()
     base_seconds, base_all = state.phase_seconds, state.seconds
@@ -104,7 +132,9 @@ def _run_phase(
 
 
 def learning_rate_share(done: float) -> float:
-    """Return the learning rate over its peak when a share of the phase is done: a short rise, then half a cosine to zero."""
+    """Return the learning rate over its peak when a share of the phase is done: a short rise, then half a
+    cosine to zero.
+    """
     if done < _WARM_UP:
         return max(done / _WARM_UP, 0.02)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (done - _WARM_UP) / (1 - _WARM_UP)))) + 1e-3
@@ -114,12 +144,15 @@ def _note(averages: dict[str, float], losses: dict[str, torch.Tensor], state: Pr
     for name, value in losses.items():
         averages[name] = 0.8 * averages.get(name, float(value.detach())) + 0.2 * float(value.detach())
     if state.step % 100 == 0:
-        state.history.append({"phase": float(state.phase), "step": float(state.step), "seconds": round(state.seconds, 1)} | {
-            name: round(value, 6) for name, value in averages.items()
-        })  # fmt: skip
+        state.history.append(
+            {"phase": float(state.phase), "step": float(state.step), "seconds": round(state.seconds, 1)}
+            | {name: round(value, 6) for name, value in averages.items()}
+        )
 
 
-def _choose_precision(phase: Phase, settings: TrainSettings, weights: dict[str, float], compute: Compute) -> str:
+def _choose_precision(
+    phase: Phase, settings: TrainSettings, weights: dict[str, float], compute: Compute
+) -> str:
     if settings.precision != "auto":
         return settings.precision
 

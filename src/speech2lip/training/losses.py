@@ -33,7 +33,8 @@ def shape_losses(shape: Tensor, truth: Tensor, spread: Tensor) -> dict[str, Tens
 
     Args:
         shape, truth: [2 B, K]: frames in the first half, their successors in the second.
-        spread: [K] how far each component moves the outline; components count with its square root, a middle way between all alike
+        spread: [K] how far each component moves the outline; components count with its square root, a middle
+            way between all alike
             and only the opening.
 
     Returns:

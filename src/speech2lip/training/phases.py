@@ -1,4 +1,6 @@
-"""What is trained in which order: first the lips in canonical space, then the Blend-Net in the observed frames."""
+"""What is trained in which order: first the lips in canonical space, then the Blend-Net in the observed
+frames.
+"""
 
 from __future__ import annotations
 
@@ -63,9 +65,13 @@ class _Batches:
         return mel_windows(self.data.mel, self.data.times[index], self.offsets)
 
     def lip_losses(self, random: torch.Generator) -> dict[str, Tensor]:
-        """Lip shape for pairs of consecutive frames, and for some of them the colour of random squares of the patch."""
+        """Lip shape for pairs of consecutive frames, and for some of them the colour of random squares of
+        the patch.
+        """
         data, settings = self.data, self.settings
-        chosen = torch.randint(len(data.followed), (settings.shape_batch // 2,), generator=random).to(self.device)
+        chosen = torch.randint(len(data.followed), (settings.shape_batch // 2,), generator=random).to(
+            self.device
+        )
         first = data.followed[chosen]
         index = torch.cat([first, first + 1])
         spoken = self.model.listen(self._varied_pairs(first, random))
@@ -79,7 +85,9 @@ class _Batches:
         return colour_losses(drawn, target, weight) | shape_losses(spoken.shape, truth, self.spread)
 
     def _varied_pairs(self, first: Tensor, random: torch.Generator) -> Tensor:
-        """Cut the windows of frames and of their successors, some of them varied, both of a pair alike; [2 B, M, W]."""
+        """Cut the windows of frames and of their successors, some of them varied, both of a pair alike; [2
+        B, M, W].
+        """
         pairs = torch.cat([self.windows_at(first), self.windows_at(first + 1)], dim=2)
         varied = vary_speech(pairs, generator=random)
         change = torch.rand(len(first), 1, 1, generator=random) < self.settings.voice_changes
@@ -88,7 +96,8 @@ class _Batches:
     def _mixed_shape(self, heard: Tensor, truth: Tensor, random: torch.Generator) -> Tensor:
         """Give the lip field the true lip shape, a little disturbed, for half of the frames.
 
-        Sound does not tell everything about the lips. With the heard shape alone the field would average over what sound leaves open
+        Sound does not tell everything about the lips. With the heard shape alone the field would average over
+        what sound leaves open
         and blur; with the true one it learns to draw each shape sharply.
         """
         noise = 0.1 * torch.randn(truth.shape, generator=random).to(truth.device)
@@ -96,7 +105,9 @@ class _Batches:
         return torch.where(use_truth, truth + noise, heard.float())
 
     def _squares(self, index: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Choose a square of positions on each frame's patch, more often where it moves, off the pixel grid by a fraction."""
+        """Choose a square of positions on each frame's patch, more often where it moves, off the pixel
+        grid by a fraction.
+        """
         corner = torch.multinomial(self.chances, len(index), replacement=True, generator=random)
         offset = torch.stack([corner % self.corners[1], corner // self.corners[1]], dim=-1).float()
         offset = offset + (torch.rand(len(index), 2, generator=random) - 0.5) * 0.5
@@ -109,7 +120,9 @@ class _Batches:
     def blend_losses(self, random: torch.Generator) -> dict[str, Tensor]:
         """Colour of the mended crop, with holes punched into half of them."""
         data, crops = self.data, self.data.crops
-        chosen = torch.randint(len(crops.index), (self.settings.batch // 2,), generator=random).to(self.device)
+        chosen = torch.randint(len(crops.index), (self.settings.batch // 2,), generator=random).to(
+            self.device
+        )
         index = crops.index[chosen]
         with torch.no_grad():
             spoken = self.model.listen(self.windows_at(index))
@@ -119,7 +132,9 @@ class _Batches:
             truth = crops.picture[chosen].float() / 255
             mask = self.paster.carry_mask(where)
             pasted = truth + (self.paster.carry(lips, where, data.light[index]) - truth) * mask
-            reference = self.paster.carry(self.model.lip_field.mean.expand(len(index), -1, -1, -1), where, data.light[index])
+            reference = self.paster.carry(
+                self.model.lip_field.mean.expand(len(index), -1, -1, -1), where, data.light[index]
+            )
             pasted = punch_holes(pasted, mask, generator=random)
         mended = pasted + self.model.blend_net(pasted, mask, reference).float()
         return colour_losses(mended, truth, mask / mask.mean().clamp_min(1e-3))

@@ -23,7 +23,8 @@ Ranges = dict[str, tuple[int, int]]
 def held_out_ranges(takes: Sequence[Take], hold_out: float | None) -> Ranges:
     """Choose the held-out frames.
 
-    With ten takes or more every tenth in sorted order, beginning with the fourth; otherwise the last 10 % of the footage. A share
+    With ten takes or more every tenth in sorted order, beginning with the fourth; otherwise the last 10 % of
+    the footage. A share
     holds out the last part of the footage of that size.
 
     Args:
@@ -50,7 +51,9 @@ def held_out_ranges(takes: Sequence[Take], hold_out: float | None) -> Ranges:
 
 
 def trainable(take: Take, ranges: Ranges) -> NDArray[np.bool_]:
-    """Tell which frames of a take may be trained on: not left out, not held out, not next to what is held out; [T]."""
+    """Tell which frames of a take may be trained on: not left out, not held out, not next to what is held
+    out; [T].
+    """
     allowed = take.left_out == 0
     if take.name in ranges:
         start, stop = ranges[take.name]

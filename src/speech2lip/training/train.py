@@ -66,17 +66,30 @@ def train(
     compute = choose_device(settings.device)
     ranges = held_out_ranges(prepared.takes, settings.hold_out)
     data = build_training_set(prepared, ranges, settings.model)
-    say(f"{len(data.times)} frames ({data.seconds:.0f} s) to train on, {_held_seconds(prepared, ranges):.0f} s held out")
+    say(
+        f"{len(data.times)} frames ({data.seconds:.0f} s) to train on, "
+        f"{_held_seconds(prepared, ranges):.0f} s held out"
+    )
     model = new_model(data, prepared, settings)
     part = avatar.with_name(f".{avatar.name}.training")
     with output_errors(part):
         part.mkdir(exist_ok=True)
     reading = time.monotonic() - began
-    plan = phases(model.to(compute.device), data.to(compute.device), Paster(prepared.canonical, device=compute.device), settings)
+    plan = phases(
+        model.to(compute.device),
+        data.to(compute.device),
+        Paster(prepared.canonical, device=compute.device),
+        settings,
+    )
     state = run(
-        model, plan, settings, compute=compute, budget_seconds=max(60 * settings.minutes - reading, 1.0),
-        state_path=part / "state.safetensors", key=_key(prepared, settings),
-    )  # fmt: skip
+        model,
+        plan,
+        settings,
+        compute=compute,
+        budget_seconds=max(60 * settings.minutes - reading, 1.0),
+        state_path=part / "state.safetensors",
+        key=_key(prepared, settings),
+    )
     about = _about(prepared, settings, ranges, data, state, device_name(compute))
     with new_folder_atomically(avatar, overwrite=overwrite) as folder:
         _write_avatar(folder, model.cpu(), prepared, about, settings, ranges)
@@ -90,7 +103,9 @@ def _prepared(
 ) -> Footage:
     if not takes:
         if footage is None:
-            raise SettingsError("nothing to train on; name videos of the person, or a prepared folder with --footage")
+            raise SettingsError(
+                "nothing to train on; name videos of the person, or a prepared folder with --footage"
+            )
         return read_footage(footage)
     from speech2lip.decomposition.prepare import prepare
 
@@ -98,14 +113,20 @@ def _prepared(
 
 
 def new_model(data: TrainingSet, footage: Footage, settings: TrainSettings) -> LipModel:
-    """Make the networks and give them what needs no training: the lip shape's components and the mean patch."""
+    """Make the networks and give them what needs no training: the lip shape's components and the mean
+    patch.
+    """
     torch.manual_seed(settings.seed)
     model = LipModel(settings.model, footage.canonical.patch.size)
-    mean, components = principal_components(data.outlines.numpy().astype(np.float64), settings.model.shape_size)
+    mean, components = principal_components(
+        data.outlines.numpy().astype(np.float64), settings.model.shape_size
+    )
     model.lip_shape.mean.copy_(torch.from_numpy(mean))
     model.lip_shape.components.copy_(torch.from_numpy(components))
     with torch.no_grad():
-        model.lip_field.mean.copy_(torch.stack([p.float() for p in data.patches[:: max(1, len(data.patches) // 500)]]).mean(0) / 255)
+        model.lip_field.mean.copy_(
+            torch.stack([p.float() for p in data.patches[:: max(1, len(data.patches) // 500)]]).mean(0) / 255
+        )
     return model
 
 
@@ -120,34 +141,60 @@ def _key(footage: Footage, settings: TrainSettings) -> str:
 
 
 def _held_seconds(footage: Footage, ranges: Ranges) -> float:
-    return sum((ranges[t.name][1] - ranges[t.name][0]) / float(t.fps) for t in footage.takes if t.name in ranges)
+    return sum(
+        (ranges[t.name][1] - ranges[t.name][0]) / float(t.fps) for t in footage.takes if t.name in ranges
+    )
 
 
 def _about(
-    footage: Footage, settings: TrainSettings, ranges: Ranges, data: TrainingSet, state: Progressed, device: str
+    footage: Footage,
+    settings: TrainSettings,
+    ranges: Ranges,
+    data: TrainingSet,
+    state: Progressed,
+    device: str,
 ) -> dict[str, Any]:
     return {
-        "format": FORMAT, "version": speech2lip.__version__, "model": to_plain(settings.model), "settings": to_plain(settings),
-        "canonical": canonical_plain(footage.canonical), "focal": footage.settings.focal,
+        "format": FORMAT,
+        "version": speech2lip.__version__,
+        "model": to_plain(settings.model),
+        "settings": to_plain(settings),
+        "canonical": canonical_plain(footage.canonical),
+        "focal": footage.settings.focal,
         "usual_light": usual_light(footage.takes).tolist(),
-        "footage": footage.folder.name, "takes": [take.name for take in footage.takes],
+        "footage": footage.folder.name,
+        "takes": [take.name for take in footage.takes],
         "held_out": {name: list(span) for name, span in ranges.items()},
-        "seconds_footage": round(data.seconds, 2), "seconds_trained": round(state.seconds, 1), "precision": state.precision,
-        "device": device, "history": state.history, "bases": [],
-    }  # fmt: skip
+        "seconds_footage": round(data.seconds, 2),
+        "seconds_trained": round(state.seconds, 1),
+        "precision": state.precision,
+        "device": device,
+        "history": state.history,
+        "bases": [],
+    }
 
 
 def _write_avatar(
-    folder: Path, model: LipModel, footage: Footage, about: dict[str, Any], settings: TrainSettings, ranges: Ranges
+    folder: Path,
+    model: LipModel,
+    footage: Footage,
+    about: dict[str, Any],
+    settings: TrainSettings,
+    ranges: Ranges,
 ) -> None:
-    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / "weights.safetensors")
+    save_file(
+        {name: value.contiguous() for name, value in model.state_dict().items()},
+        folder / "weights.safetensors",
+    )
     save_arrays(canonical_tensors(footage.canonical), folder / "canonical.safetensors")
     about["bases"] = _write_bases(folder / "base", footage, settings.base_seconds)
     write_json(folder / "avatar.json", about)
 
 
 def _write_bases(folder: Path, footage: Footage, seconds: float) -> list[str]:
-    """Write the longest unbroken runs of good frames, one a take, until they last long enough; the longest first."""
+    """Write the longest unbroken runs of good frames, one a take, until they last long enough; the longest
+    first.
+    """
     runs = []
     for take in footage.takes:
         spans = unbroken_runs(take.left_out == 0)
@@ -170,11 +217,17 @@ def _write_base(folder: Path, take: Take, start: int, stop: int, usual: Any) -> 
     if (start, stop) == (0, len(take.times)):
         shutil.copyfile(take.picture_path, folder / "picture.mp4")
     else:
-        with VideoWriter(folder / "picture.mp4", width=take.width, height=take.height, fps=take.fps, quality_crf=14) as writer:
+        with VideoWriter(
+            folder / "picture.mp4", width=take.width, height=take.height, fps=take.fps, quality_crf=14
+        ) as writer:
             for frame in take.frames(start, stop):
                 writer.write(frame.rgb, time=frame.time - take.times[start])
     write_json(folder / "take.json", {"width": take.width, "height": take.height, "fps": str(take.fps)})
-    save_arrays({
-        "times": take.times[start:stop] - take.times[start], "camera_from_head": take.camera_from_head[start:stop],
-        "light": light_gain(take.light[start:stop], usual),
-    }, folder / "track.safetensors")  # fmt: skip
+    save_arrays(
+        {
+            "times": take.times[start:stop] - take.times[start],
+            "camera_from_head": take.camera_from_head[start:stop],
+            "light": light_gain(take.light[start:stop], usual),
+        },
+        folder / "track.safetensors",
+    )
