@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
@@ -39,6 +42,20 @@ RIGID = (10, 67, 69, 104, 108, 109, 151, 297, 299, 333, 337, 338, 9, 8, 168, 6, 
 """Points that speech does not move: no lids, brows, lips or jaw."""
 
 
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Hold back what mediapipe's C++ part prints about itself on start; Python's own errors are not affected."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 class LandmarkDetector:
     """Finds 478 landmarks of one face in successive frames of a take.
 
@@ -56,10 +73,15 @@ class LandmarkDetector:
             ) from error
         self._enlarge_below = enlarge_below
         self._factor = 1.0
-        self._mesh: Any = mediapipe.solutions.face_mesh.FaceMesh(
-            static_image_mode=False, max_num_faces=1, refine_landmarks=True,
-            min_detection_confidence=0.5, min_tracking_confidence=0.5,
-        )  # fmt: skip
+        self._first = True
+        with _quiet_stderr():
+            self._mesh: Any = mediapipe.solutions.face_mesh.FaceMesh(
+                static_image_mode=False,
+                max_num_faces=1,
+                refine_landmarks=True,
+                min_detection_confidence=0.5,
+                min_tracking_confidence=0.5,
+            )
 
     def __enter__(self) -> LandmarkDetector:
         return self
@@ -104,7 +126,9 @@ class LandmarkDetector:
             rgb_large = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_CUBIC), np.uint8)
         else:
             rgb_large = rgb
-        faces = self._mesh.process(rgb_large).multi_face_landmarks
+        with _quiet_stderr() if self._first else contextlib.nullcontext():
+            faces = self._mesh.process(rgb_large).multi_face_landmarks
+        self._first = False
         if not faces:
             return None
         points = np.array([(p.x, p.y, p.z) for p in faces[0].landmark], np.float32)

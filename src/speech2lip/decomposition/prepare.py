@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -95,6 +96,8 @@ def _claim_folder(footage: Path) -> None:
         raise OutputError(f"{footage} holds something else; name a new or a footage folder")
     with output_errors(footage):
         (footage / "takes").mkdir(parents=True, exist_ok=True)
+        for stale in (footage / "takes").glob(".*.part"):  # left by a run that was killed
+            shutil.rmtree(stale)
 
 
 def _is_up_to_date(folder: Path, path: Path, settings: PrepareSettings) -> bool:

@@ -40,18 +40,21 @@ def run(
     state_path: Path,
     key: str,
     stop_after: Callable[[Progressed], bool] = lambda _: False,
+    say: Callable[[str], None] = print,
 ) -> Progressed:
     """Train all phases, going on from `state_path` where it holds a state of the same key.
 
     Args:
         budget_seconds: time for all phases where `settings.steps` is None.
-        stop_after: asked after each step; True saves and returns, for tests and for a user who wants to stop.
+        stop_after: asked after each step; True saves and returns.
+        say: told where training goes on from.
     """
     weights = dataclasses.asdict(settings.losses)
     saved = load_state(state_path, key)
     state, tensors = saved if saved else (Progressed(), {})
     if saved:
         restore_model(model, tensors)
+        say(f"going on after {state.seconds:.0f} s of training")
     while state.phase < len(plan):
         phase = plan[state.phase]
         optimiser = torch.optim.Adam(phase.parameters, lr=settings.learning_rate, betas=(0.9, 0.98))

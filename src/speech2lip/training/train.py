@@ -89,6 +89,7 @@ def train(
         budget_seconds=max(60 * settings.minutes - reading, 1.0),
         state_path=part / "state.safetensors",
         key=_key(prepared, settings),
+        say=say,
     )
     about = _about(prepared, settings, ranges, data, state, device_name(compute))
     with new_folder_atomically(avatar, overwrite=overwrite) as folder:

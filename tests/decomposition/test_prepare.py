@@ -1,0 +1,102 @@
+"""Preparation, from videos made on the fly."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from speech2lip.decomposition.prepare import prepare
+from speech2lip.errors import FootageError, OutputError
+from speech2lip.media.video import VideoWriter, read_frames
+from speech2lip.presenter import present, read_truth
+
+pytest.importorskip("mediapipe", reason="preparing footage needs mediapipe")
+
+
+def _video(path: Path, *, seconds: float = 1.0, sound: bool = True, side: int = 64) -> Path:
+    random = np.random.default_rng(0)
+    with VideoWriter(
+        path, width=side, height=side, fps=Fraction(25), sample_rate=16_000 if sound else None
+    ) as writer:
+        for _ in range(round(seconds * 25)):
+            writer.write(random.integers(0, 255, (side, side, 3), np.uint8))
+            if sound:
+                writer.write_sound(random.normal(0, 0.1, 640).astype(np.float32))
+    return path
+
+
+def test_bad_videos_are_told_before_any_work(tmp_path: Path) -> None:
+    good, out = _video(tmp_path / "good.mp4"), tmp_path / "a.footage"
+    (tmp_path / "text.mp4").write_text("not a video")
+    silent = _video(tmp_path / "silent.mp4", sound=False)
+    for bad, told in (
+        (tmp_path / "none.mp4", "none.mp4"),
+        (tmp_path / "text.mp4", "text.mp4"),
+        (silent, "no sound"),
+    ):
+        with pytest.raises(FootageError, match=told) as error:
+            prepare([good, bad], footage=out)
+        assert "\n" not in str(error.value)
+    assert not out.exists()
+    with pytest.raises(FootageError, match="no take"):
+        prepare([], footage=out)
+
+
+def test_without_a_face_it_says_so_and_keeps_what_was_read(tmp_path: Path) -> None:
+    out = tmp_path / "a.footage"
+    with pytest.raises(FootageError, match=r"seen for 0\.0 s"):
+        prepare([_video(tmp_path / "noise.mp4")], footage=out, say=lambda _: None)
+    assert (out / "takes" / "noise" / "track.safetensors").is_file()
+    assert not (out / "footage.json").exists()
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "letter.txt").write_text("dear")
+    good = _video(tmp_path / "good.mp4")
+    with pytest.raises(OutputError, match="something else"):
+        prepare([good], footage=tmp_path / "papers")
+    with pytest.raises(OutputError, match="is a file"):
+        prepare([good], footage=good)
+
+
+@pytest.fixture(scope="module")
+def presenter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("presenter")
+    present(folder / "takes", takes=1, size=256)
+    return folder
+
+
+@pytest.mark.slow
+def test_the_presenter_is_held_still(presenter: Path) -> None:
+    takes = sorted((presenter / "takes").glob("*.mp4"))
+    told: list[str] = []
+    footage = prepare(takes, footage=presenter / "p.footage", say=told.append)
+    take, truth = footage.takes[0], read_truth(takes[0])
+    assert len(take.times) == len(truth.times) == len(list(read_frames(takes[0])))
+    assert (take.left_out == 0).mean() > 0.98
+    # The head's own axes are free: the fitted poses may differ from the true ones by one fixed turn.
+    found, true = take.camera_from_head[:, :3, :3], truth.camera_from_head[:, :3, :3]
+    between = np.einsum("tji,tjk->tik", found, true)
+    mean = np.linalg.svd(between.mean(0))
+    fixed_turn = mean[0] @ mean[2]
+    error = np.einsum("tij,jk,tlk->til", found, fixed_turn, true)
+    degrees = np.degrees(np.arccos(np.clip((np.trace(error, axis1=1, axis2=2) - 1) / 2, -1, 1)))
+    assert np.median(degrees) < 1.0
+    assert np.corrcoef(take.opening, truth.lip_opening)[0, 1] > 0.95
+    before = (footage.folder / "footage.json").stat().st_mtime_ns
+    prepare(takes, footage=presenter / "p.footage", say=told.append)
+    assert (footage.folder / "footage.json").stat().st_mtime_ns == before
+    assert "up to date" in told[-1]
+
+
+@pytest.mark.slow
+def test_too_small_a_face_says_how_large_it_should_be(tmp_path: Path) -> None:
+    present(tmp_path / "takes", takes=1, size=96)
+    with pytest.raises(FootageError, match=r"px wide; at least 64 px"):
+        prepare(
+            sorted((tmp_path / "takes").glob("*.mp4")), footage=tmp_path / "s.footage", say=lambda _: None
+        )
