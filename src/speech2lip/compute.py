@@ -6,10 +6,13 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
 from speech2lip.errors import SettingsError
+
+M = TypeVar("M", bound=torch.nn.Module)
 
 _PROBES = 3
 
@@ -25,6 +28,10 @@ class Compute:
         if precision != "bf16":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def place(self, model: M) -> M:
+        """Move networks to the device, with the channels of pictures last: almost twice as fast on processors."""
+        return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def wait(self) -> None:
         """Wait until the device has done all that it was given."""

@@ -90,7 +90,7 @@ class TrainSettings:
     """Share of the footage that is never trained on; None: every tenth take, or the last 10 % if there are
     fewer than ten; 0: nothing.
     """
-    batch: int = 16
+    batch: int = 24
     """Frames drawn in a step."""
     shape_batch: int = 64
     """Frames in a step whose lip shape is read from speech: many more, as they cost next to nothing."""
@@ -138,8 +138,14 @@ class SpeakSettings:
 class EvaluateSettings:
     """How an avatar is judged."""
 
-    enlarge_below: int = 220
-    """Faces narrower than this are enlarged before landmarks are looked for."""
+    silent_frames: int = 100
+    """Held-out frames, about, that are driven with each kind of silence; 0 leaves that out."""
+    pairings: int = 8
+    """Pairs of takes of which one is shown under the other's sound, to look for leaks; 0 leaves that out."""
+    pairing_frames: int = 75
+    """Frames of a pairing, at most."""
+    measure_cost: bool = True
+    """Whether speed and memory of speaking are measured, in a process of its own."""
     device: str = "auto"
     """`auto`, `cpu` or `cuda`."""
     precision: str = "auto"

@@ -1,8 +1,8 @@
 """GAMEM, the geometry-aware mutual explicit mapping between canonical and observed space.
 
 Both directions rest on one equation (Speech2Lip, section 3.3): D_o p_o = K_o T_o T_c^-1 D_c K_c^-1 p_c,
-with p homogeneous pixels. Everything is differentiable in depth, transform and camera; pixel centres are those
-of `conventions`.
+with p homogeneous pixels. Everything is differentiable in depth, transform and camera; pixel centres are
+those of `conventions`.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ RIGID = (10, 67, 69, 104, 108, 109, 151, 297, 299, 333, 337, 338, 9, 8, 168, 6, 
 
 @contextlib.contextmanager
 def _quiet_stderr() -> Iterator[None]:
-    """Hold back what mediapipe's C++ part prints about itself on start; Python's own errors are not affected."""
+    """Hold back what mediapipe's C++ part prints about itself on start."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:

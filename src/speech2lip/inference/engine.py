@@ -27,7 +27,7 @@ class Engine:
 
     def __init__(self, avatar: Avatar, *, device: str = "auto", precision: str = "auto") -> None:
         self.compute = choose_device(device)
-        self.model = avatar.model.to(self.compute.device).eval()
+        self.model = self.compute.place(avatar.model).eval()
         self.paster = Paster(avatar.canonical, device=self.compute.device)
         self.offsets = window_offsets(self.model.settings).to(self.compute.device)
         rows, columns = avatar.canonical.patch.size

@@ -1,7 +1,7 @@
 """The speech-driven implicit lip model: the colour of any canonical point at a moment of speech.
 
-c = f(x, a): a coarse feature grid is drawn from the speech code; a point reads it between the cells, moves its
-look-up into the person's own learned texture by the flow found there, and a small network turns both into a
+c = f(x, a): a coarse feature grid is drawn from the speech code; a point reads it between the cells, moves
+its look-up into the person's own learned texture by the flow found there, and a small network turns both into a
 colour. Being a function of a continuous position, it draws a patch at any resolution.
 """
 

@@ -61,7 +61,7 @@ def run(
         if tensors:
             restore_optimiser(optimiser, tensors)
             tensors = {}
-        if not state.precision:
+        if state.step == 0:
             state.precision = _choose_precision(phase, settings, weights, compute)
         finished = _run_phase(
             model,

@@ -76,7 +76,7 @@ def train(
         part.mkdir(exist_ok=True)
     reading = time.monotonic() - began
     plan = phases(
-        model.to(compute.device),
+        compute.place(model),
         data.to(compute.device),
         Paster(prepared.canonical, device=compute.device),
         settings,

@@ -1,0 +1,74 @@
+"""Side-by-side pictures of held-out frames: truth, ours and their difference (grey: none), as one PNG.
+
+python -m benchmarks.sheet demo/presenter.avatar demo/presenter.footage docs/images/presenter.png --rows 2
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from speech2lip.avatar import read_avatar
+from speech2lip.decomposition.footage import read_footage
+from speech2lip.evaluation.evaluate import unseen_spans
+from speech2lip.inference.engine import Engine
+from speech2lip.synthesis.speech import log_mel
+from speech2lip.training.dataset import place_of
+
+Picture = NDArray[np.uint8]
+
+
+def sheet(avatar: Path, footage: Path, *, frames: int, rows: int, side: int, margin: float) -> Picture:
+    """Return columns of held-out frames, evenly spread over the first held-out take that is long enough."""
+    person, prepared = read_avatar(avatar), read_footage(footage)
+    take, start, stop = unseen_spans(person, prepared)[0]
+    engine = Engine(person)
+    mel = log_mel(torch.from_numpy(take.wave()))
+    usual = np.array(person.about["usual_light"], np.float32)
+    wanted = set(np.linspace(start + 2, stop - 3, frames).astype(int).tolist())
+    columns = []
+    for frame in take.frames(start, stop):
+        if frame.index not in wanted or take.left_out[frame.index]:
+            continue
+        place = place_of(take, frame.index, usual)
+        made = engine.speak_frames([frame.rgb], [place], engine.listen(mel, [take.times[frame.index]]))[0]
+        x0, y0, x1, y1 = engine.paster.region(place, frame.rgb.shape[:2], margin=margin)
+        truth, ours = frame.rgb[y0:y1, x0:x1], made[y0:y1, x0:x1]
+        difference = np.clip(128 + 2 * (ours.astype(int) - truth), 0, 255).astype(np.uint8)
+        size = (side, round(side * truth.shape[0] / truth.shape[1]))
+        columns.append([np.asarray(cv2.resize(p, size)) for p in (truth, ours, difference)[:rows]])
+    height = min(column[0].shape[0] for column in columns)
+    return np.hstack([np.vstack([picture[:height] for picture in column]) for column in columns])
+
+
+def main() -> None:
+    """Write the picture that the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("avatar", type=Path)
+    parser.add_argument("footage", type=Path)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--rows", type=int, default=3, help="2: truth and ours; 3: their difference as well")
+    parser.add_argument("--side", type=int, default=160)
+    parser.add_argument(
+        "--margin", type=float, default=0.35, help="surroundings shown, as a share of the region"
+    )
+    given = parser.parse_args()
+    picture = sheet(
+        given.avatar,
+        given.footage,
+        frames=given.frames,
+        rows=given.rows,
+        side=given.side,
+        margin=given.margin,
+    )
+    cv2.imwrite(str(given.output), picture[..., ::-1])
+
+
+if __name__ == "__main__":
+    main()
