@@ -146,3 +146,22 @@ def test_bf16_draws_what_fp32_draws(avatar: Path) -> None:
     error = ((drawn[0] - drawn[1]) ** 2).mean()
     assert drawn[0].std() > 0.05
     assert -10 * torch.log10(error) > 35
+
+
+def test_memory_does_not_grow_with_the_sound(tmp_path: Path) -> None:
+    import tracemalloc
+
+    path = tmp_path / "long.wav"
+    with soundfile.SoundFile(path, "w", 16_000, 1) as file:
+        for second in range(600):
+            file.write(np.random.default_rng(second).normal(0, 0.1, 16_000).astype(np.float32))
+    peaks, frames = [], 0
+    tracemalloc.start()
+    for stretch in speech_stretches(SoundReader(path), Fraction(25), 0.4, 0.2):
+        frames += len(stretch.moments)
+        if frames % 2000 < 8:
+            peaks.append(tracemalloc.get_traced_memory()[1])
+            tracemalloc.reset_peak()
+    tracemalloc.stop()
+    assert frames == 15_000
+    assert max(peaks[2:]) < 1.2 * peaks[1] < 20e6

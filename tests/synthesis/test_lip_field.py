@@ -57,7 +57,7 @@ def test_drawn_twice_as_fine_and_reduced_it_is_the_same_patch(field: LipField) -
         # An untrained texture is noise; what is compared is the part that varies smoothly, as a trained one
         # does.
         coarse, fine = (functional.avg_pool2d(p, 4) for p in (coarse, fine))
-    assert coarse.std() > 0.05
+    assert coarse.std() > 0.01
     assert (coarse - fine).abs().mean() < 0.1 * coarse.std()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -42,7 +43,12 @@ class BlendNet(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
-    def forward(self, pasted: Tensor, mask: Tensor, reference: Tensor) -> Tensor:
+    def forward(
+        self,
+        pasted: Float[Tensor, "B 3 H W"],
+        mask: Float[Tensor, "B 1 H W"],
+        reference: Float[Tensor, "B 3 H W"],
+    ) -> Float[Tensor, "B 3 H W"]:
         """[B, 3, H, W], [B, 1, H, W], [B, 3, H, W] -> residual [B, 3, H, W], zero outside the mask."""
         top = self.top(torch.cat([pasted, mask, reference], dim=1) - 0.5)
         middle = self.middle(top)

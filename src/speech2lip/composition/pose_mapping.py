@@ -8,6 +8,7 @@ those of `conventions`.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -22,8 +23,12 @@ def pixel_centres(
 
 
 def map_points(
-    points: Tensor, depth: Tensor, to_from_from: Tensor, k_from: Tensor, k_to: Tensor
-) -> tuple[Tensor, Tensor]:
+    points: Float[Tensor, "B N 2"],
+    depth: Float[Tensor, "B N"],
+    to_from_from: Float[Tensor, "B 4 4"],
+    k_from: Float[Tensor, "*#B 3 3"],
+    k_to: Float[Tensor, "*#B 3 3"],
+) -> tuple[Float[Tensor, "B N 2"], Float[Tensor, "B N"]]:
     """Carry pixels with known depth from one camera into another.
 
     Args:
@@ -44,7 +49,9 @@ def map_points(
     return torch.stack([u, v], -1), z
 
 
-def look_up(picture: Tensor, points: Tensor, *, padding: str = "border") -> Tensor:
+def look_up(
+    picture: Float[Tensor, "B C H W"], points: Float[Tensor, "B *N 2"], *, padding: str = "border"
+) -> Float[Tensor, "B C *N"]:
     """Sample a picture at pixels, bilinearly (a backward warp).
 
     Args:

@@ -205,8 +205,8 @@ def _require_face(raw: dict[str, dict[str, Any]], settings: PrepareSettings) -> 
     )
     if np.median(widths) < settings.min_face_pixels:
         raise FootageError(
-            f"the face is {np.median(widths):.0f} px wide; at least {settings.min_face_pixels} px are needed, "
-            "256 are better: record closer or in a higher resolution"
+            f"the face is {np.median(widths):.0f} px wide; at least {settings.min_face_pixels} px are "
+            "needed, 256 are better: record closer or in a higher resolution"
         )
 
 

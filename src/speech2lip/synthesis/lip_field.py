@@ -1,13 +1,14 @@
 """The speech-driven implicit lip model: the colour of any canonical point at a moment of speech.
 
 c = f(x, a): a coarse feature grid is drawn from the speech code; a point reads it between the cells, moves
-its look-up into the person's own learned texture by the flow found there, and a small network turns both into a
-colour. Being a function of a continuous position, it draws a patch at any resolution.
+its look-up into the person's own learned texture by the flow found there, and a small network turns both into
+a colour. Being a function of a continuous position, it draws a patch at any resolution.
 """
 
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -30,7 +31,9 @@ class ModulatedConv(nn.Module):
         nn.init.normal_(self.modulation.weight, std=0.05)
         nn.init.zeros_(self.modulation.bias)
 
-    def forward(self, grid: Tensor, condition: Tensor) -> Tensor:
+    def forward(
+        self, grid: Float[Tensor, "B C H W"], condition: Float[Tensor, "B D"]
+    ) -> Float[Tensor, "B c H W"]:
         """[B, C, H, W], [B, D] -> [B, C', H, W]."""
         scale, shift = self.modulation(condition)[..., None, None].chunk(2, dim=1)
         return functional.silu(self.conv(grid) * (1 + scale) + shift)
@@ -73,7 +76,9 @@ class LipField(nn.Module):
             last,
         )
 
-    def grid(self, code: Tensor, shape: Tensor, pose: Tensor) -> Tensor:
+    def grid(
+        self, code: Float[Tensor, "B D"], shape: Float[Tensor, "B K"], pose: Float[Tensor, "B 6"]
+    ) -> Float[Tensor, "B C H W"]:
         """Draw the feature grid: flow (2 channels) and features; [B, 2 + C, 2 rows, 2 columns]."""
         condition = self.condition(torch.cat([code, shape, pose], dim=1))
         grid = self.start.expand(len(code), -1, -1, -1)
@@ -84,7 +89,7 @@ class LipField(nn.Module):
             grid = layer(grid, condition)
         return torch.cat([self.flow(grid), grid], dim=1)
 
-    def read(self, grid: Tensor, uv: Tensor) -> Tensor:
+    def read(self, grid: Float[Tensor, "B C H W"], uv: Float[Tensor, "B *N 2"]) -> Float[Tensor, "B 3 *N"]:
         """Read the colours of points.
 
         Args:
@@ -104,6 +109,12 @@ class LipField(nn.Module):
         both = torch.cat([features, texture[:, :-3]], dim=1).movedim(1, -1)
         return texture[:, -3:] + self.colour(both).movedim(-1, 1)
 
-    def forward(self, code: Tensor, shape: Tensor, pose: Tensor, uv: Tensor) -> Tensor:
+    def forward(
+        self,
+        code: Float[Tensor, "B D"],
+        shape: Float[Tensor, "B K"],
+        pose: Float[Tensor, "B 6"],
+        uv: Float[Tensor, "B *N 2"],
+    ) -> Float[Tensor, "B 3 *N"]:
         """[B, D], [B, K], [B, 6], [B, ..., 2] -> [B, 3, ...]."""
         return self.read(self.grid(code, shape, pose), uv)

@@ -6,6 +6,7 @@ import functools
 import math
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from speech2lip.config import ModelSettings
@@ -38,7 +39,7 @@ def mel_filters(bands: int = MEL_BANDS, fft: int = _FFT, rate: int = SAMPLE_RATE
     return (filters / filters.sum(1, keepdim=True).clamp_min(1e-9)).float()
 
 
-def log_mel(wave: Tensor) -> Tensor:
+def log_mel(wave: Float[Tensor, "S"]) -> Float[Tensor, "M F"]:
     """Return the normalised log-mel spectrum; frame f is centred on second f / 100.
 
     Args:
@@ -60,7 +61,9 @@ def window_offsets(settings: ModelSettings) -> Tensor:
     return torch.arange(-past, ahead)
 
 
-def mel_windows(mel: Tensor, times: Tensor, offsets: Tensor) -> Tensor:
+def mel_windows(
+    mel: Float[Tensor, "M F"], times: Float[Tensor, "T"], offsets: Int[Tensor, "W"]
+) -> Float[Tensor, "T M W"]:
     """Cut the windows around moments, between mel frames by linear interpolation.
 
     Args:
@@ -101,7 +104,7 @@ class SpeechEncoder(nn.Module):
             frames = (frames + 1) // 2
         self.out = nn.Sequential(nn.Flatten(), nn.Dropout(0.2), nn.Linear(width * frames, settings.code_size))
 
-    def forward(self, windows: Tensor) -> Tensor:
+    def forward(self, windows: Float[Tensor, "B M W"]) -> Float[Tensor, "B D"]:
         """[B, M, W] -> [B, D]."""
         code: Tensor = self.out(self.layers(windows))
         return code
