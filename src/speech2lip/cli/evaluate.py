@@ -19,8 +19,14 @@ class Arguments:
     """The avatar."""
     footage: Path
     """The footage that it was trained on."""
+    paper: Path | None = None
+    """An avatar of the same footage that was trained as the paper does it: one more row."""
+    transcripts: Path | None = None
+    """Folder with the words of the takes, TAKE.txt; None: beside the source videos."""
     json: Path | None = None
     """A file for the figures too."""
+    report: Path | None = None
+    """An .html page with the table, players and plots."""
     settings: Annotated[EvaluateSettings, tyro.conf.arg(name="")] = field(default_factory=EvaluateSettings)
     """How."""
 
@@ -30,5 +36,11 @@ def run(arguments: Arguments) -> None:
     from speech2lip import evaluate
 
     evaluate(
-        avatar=arguments.avatar, footage=arguments.footage, json=arguments.json, settings=arguments.settings
+        avatar=arguments.avatar,
+        footage=arguments.footage,
+        paper=arguments.paper,
+        transcripts=arguments.transcripts,
+        json=arguments.json,
+        report=arguments.report,
+        settings=arguments.settings,
     )

@@ -2,190 +2,201 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from speech2lip.avatar import Avatar, read_avatar
 from speech2lip.compute import device_name
-from speech2lip.config import EvaluateSettings
-from speech2lip.decomposition.footage import Footage, Take, read_footage
-from speech2lip.decomposition.head_pose import project
-from speech2lip.decomposition.landmarks import MOUTH_CORNERS, LandmarkDetector
-from speech2lip.errors import FootageError
-from speech2lip.evaluation.mouth_box import Box, mouth_box
+from speech2lip.config import EvaluateSettings, SpeakSettings
+from speech2lip.decomposition.footage import Footage, read_footage
+from speech2lip.decomposition.landmarks import LandmarkDetector
+from speech2lip.evaluation import driven
+from speech2lip.evaluation.closure import OpeningScale
+from speech2lip.evaluation.cost import gflop_per_frame, known_costs, speaking_costs
+from speech2lip.evaluation.held_out import Span, unseen_spans
+from speech2lip.evaluation.judging import Judge
+from speech2lip.evaluation.phones import MISSING
+from speech2lip.evaluation.rows import Maker, Spoken, makers, usual_light_of
 from speech2lip.evaluation.table import Result
 from speech2lip.evaluation.tally import Tally
+from speech2lip.evaluation.watching import Watcher
 from speech2lip.inference.engine import Engine
 from speech2lip.progress import Progress
 from speech2lip.storage import check_output
-from speech2lip.synthesis.speech import log_mel
-from speech2lip.training.dataset import place_of
 
-_BATCH = 8
-
-Picture = NDArray[np.uint8]
+SPEAKING_ROWS = ("ours", "paper")
+"""Rows whose lips follow the sound: only for them the leak is worth its time."""
 
 
 def evaluate(
     *,
     avatar: Path,
     footage: Path,
+    paper: Path | None = None,
+    transcripts: Path | None = None,
     json: Path | None = None,
+    report: Path | None = None,
     settings: EvaluateSettings | None = None,
     overwrite: bool = True,
     say: Callable[[str], None] = print,
 ) -> Result:
     """Measure an avatar on the held-out frames of its footage and print the table.
 
-    Rows: `real_video` (the footage against itself: what the landmark detector's own jitter costs), `static_lips` (the mean lip
-    patch in every frame: what any system must beat) and `ours`.
+    Rows: `real_video` (the footage against itself: what the landmark detector's own jitter costs),
+    `static_lips` (the mean lip patch in every frame: what any system must beat), `nearest` (lips of the
+    training frame that sounds most alike), `ours`, and `paper` where such an avatar is given.
+    docs/metrics.md tells what each figure means.
 
     Args:
         avatar: an avatar folder; it knows what it has never seen.
         footage: the footage that it was trained on.
+        paper: an avatar of the same footage and hold-out that was trained as the paper does it.
+        transcripts: a folder with the words of the takes, `TAKE.txt`; by default beside the source videos.
         json: where to write the figures.
+        report: where to write a page (.html) with the table, players and plots.
 
     Raises:
         AvatarError, FootageError, OutputError: as their messages say.
     """
     settings = settings or EvaluateSettings()
-    if json is not None:
-        check_output(json, overwrite=overwrite)
+    for path in filter(None, (json, report)):
+        check_output(path, overwrite=overwrite)
     person, prepared = read_avatar(avatar), read_footage(footage)
     spans = unseen_spans(person, prepared)
     engine = Engine(person, device=settings.device, precision=settings.precision)
-    rows = {name: Tally() for name in ("real_video", "static_lips", "ours")}
-    frames = sum(stop - start for _, start, stop in spans)
-    done = 0
-    with Progress("Evaluating", total=frames, unit="frames") as progress:
-        for take, start, stop in spans:
-            with _TakeJudge(take, prepared, rows, settings) as judge:
-                for batch in _batches(take, start, stop):
-                    judge.add(batch, _made(engine, batch, take, person, judge.mel))
-                    done += len(batch)
-                    progress.set(done)
-    result = Result(
-        footage=prepared.folder.name, device=device_name(engine.compute), commit=_commit(),
-        seconds_trained=person.about["seconds_trained"], rows={name: tally.row() for name, tally in rows.items()},
-        cost={"train_seconds": person.about["seconds_trained"], "weights_mb": _weights_mb(avatar)},
-    )  # fmt: skip
-    say(_heading(person, prepared, len(spans), frames) + "\n" + result.markdown())
+    others = _others(paper, spans, prepared, settings)
+    rows = makers(person, prepared, engine, others)
+    scale = OpeningScale.measure(np.concatenate([take.opening for take in prepared.takes]))
+    tallies = {name: Tally(scale) for name in rows}
+    with contextlib.ExitStack() as stack:
+        page = None
+        if report is not None:
+            from speech2lip.evaluation.report import Report
+
+            page = stack.enter_context(Report(report, person))
+        judge = Judge(prepared, engine.paster, rows, tallies, transcripts=transcripts)
+        sources = _judge_all(judge, spans, page)
+        figures, details = _drive_all(rows, tallies, spans, person, prepared, settings)
+        details |= {
+            "phones": sources or MISSING,
+            "unseen_takes": len(spans),
+            "opening_threshold": scale.threshold,
+        }
+        costs, trouble = _costs(person, prepared, engine, spans, settings)
+        if trouble:
+            say(trouble)
+        result = Result(
+            footage=prepared.folder.name, device=device_name(engine.compute), commit=commit(),
+            seconds_trained=person.about["seconds_trained"],
+            rows={name: tally.row() | figures.get(name, {}) for name, tally in tallies.items()},
+            cost=costs, details=details,
+        )  # fmt: skip
+        say(heading(person, prepared, spans, engine) + "\n" + result.markdown() + "\n" + result.cost_line())
+        if page is not None:
+            page.finish(result, heading(person, prepared, spans, engine))
     if json is not None:
         result.save(json)
     return result
 
 
-def unseen_spans(avatar: Avatar, footage: Footage) -> list[tuple[Take, int, int]]:
-    """List takes of the footage with start and stop of the frames that the avatar has never seen.
+def _others(
+    paper: Path | None, spans: Sequence[Span], footage: Footage, settings: EvaluateSettings
+) -> dict[str, Maker]:
+    """Return the maker of the row `paper`; its avatar must not have seen what is judged."""
+    if paper is None:
+        return {}
+    other = read_avatar(paper)
+    unseen = {(span.take.name, span.start, span.stop) for span in unseen_spans(other, footage)}
+    if not {(span.take.name, span.start, span.stop) for span in spans} <= unseen:
+        from speech2lip.errors import AvatarError
 
-    Raises:
-        FootageError: there are none, or the footage is not the avatar's.
-    """
-    takes = {take.name: take for take in footage.takes}
-    held: dict[str, list[int]] = avatar.about["held_out"]
-    unknown = [take.name for take in footage.takes if take.name not in avatar.about["takes"]]
-    spans = [(takes[name], start, stop) for name, (start, stop) in held.items() if name in takes]
-    spans += [(takes[name], 0, len(takes[name].times)) for name in unknown]
-    if not spans:
-        raise FootageError(
-            f"{avatar.folder} has seen every frame of {footage.folder}; train without --hold-out 0, or prepare other takes"
+        raise AvatarError(
+            f"{paper} has seen frames that are judged here; train it with the same footage and hold-out"
         )
-    return spans
+    engine = Engine(other, device=settings.device, precision=settings.precision)
+    return {"paper": Spoken(engine, usual_light_of(other))}
 
 
-def _batches(take: Take, start: int, stop: int) -> Iterator[list[tuple[int, Picture]]]:
-    batch: list[tuple[int, Picture]] = []
-    for frame in take.frames(start, stop):
-        if take.left_out[frame.index] == 0:
-            batch.append((frame.index, frame.rgb))
-        if len(batch) == _BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def _judge_all(judge: Judge, spans: Sequence[Span], watcher: Watcher | None) -> list[str]:
+    """Judge all frames under their own sound; return how the phones of the takes are known."""
+    sources: set[str] = set()
+    done = 0
+    with Progress("Evaluating", total=sum(len(span.kept) for span in spans), unit="frames") as progress:
+        for span in spans:
+            for count in judge.follow(span, watcher):
+                done += count
+                progress.set(done)
+            if judge.heard is not None and judge.heard.source is not None:
+                sources.add(judge.heard.source)
+    return sorted(sources)
 
 
-def _made(
-    engine: Engine, batch: Sequence[tuple[int, Picture]], take: Take, avatar: Avatar, mel: torch.Tensor
-) -> dict[str, list[Picture]]:
-    """Make the frames of every row."""
-    usual = np.array(avatar.about["usual_light"], np.float32)
-    pictures = [rgb for _, rgb in batch]
-    places = [place_of(take, index, usual) for index, _ in batch]
-    spoken = engine.listen(mel, take.times[[index for index, _ in batch]])
-    still = engine.reference.expand(len(batch), -1, -1, -1)
-    return {
-        "real_video": pictures,
-        "static_lips": engine.speak_frames(pictures, places, spoken, patch_of=lambda _: still),
-        "ours": engine.speak_frames(pictures, places, spoken),
-    }
+def _drive_all(
+    rows: dict[str, Maker],
+    tallies: dict[str, Tally],
+    spans: Sequence[Span],
+    avatar: Avatar,
+    footage: Footage,
+    settings: EvaluateSettings,
+) -> tuple[dict[str, dict[str, float | None]], dict[str, object]]:
+    """Drive the rows with silence and with other takes' sound; return figures by row, and details."""
+
+    def detect() -> LandmarkDetector:
+        return LandmarkDetector(enlarge_below=footage.settings.small_face_pixels)
+
+    made = {name: maker for name, maker in rows.items() if name != "real_video"}
+    speaking = {name: maker for name, maker in made.items() if name in SPEAKING_ROWS}
+    if settings.silent_frames:
+        driven.drive_with_silence(made, tallies, spans, frames=settings.silent_frames, detect=detect)
+    whole = [Span(take, 0, len(take.times)) for take in footage.takes]
+    sounds, trained_on = driven.other_sounds(spans, whole)
+    pairs = []
+    if settings.pairings and sounds:
+        pairs = driven.pair_up(spans, sounds, pairings=settings.pairings, frames=settings.pairing_frames)
+    figures: dict[str, dict[str, float | None]] = {}
+    by_row: dict[str, dict[str, object]] = {name: tally.details() for name, tally in tallies.items()}
+    for name, maker in speaking.items():
+        figures[name], more = driven.leak_figures(
+            driven.drive_with_others(maker, pairs, footage.takes, detect=detect)
+        )
+        by_row[name] |= more
+    return figures, {"rows": by_row, "other_sounds_trained_on": trained_on}
 
 
-class _TakeJudge:
-    """Follows the lips of every row through one take and tallies its figures."""
-
-    def __init__(
-        self, take: Take, footage: Footage, rows: dict[str, Tally], settings: EvaluateSettings
-    ) -> None:
-        self.take, self.shape, self.rows = take, footage.canonical.shape, rows
-        self.mel = log_mel(torch.from_numpy(take.wave()))
-        self.detectors = {name: LandmarkDetector(enlarge_below=settings.enlarge_below) for name in rows}
-
-    def __enter__(self) -> _TakeJudge:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for name, detector in self.detectors.items():
-            detector.close()
-            self.rows[name].end_take()
-
-    def add(self, batch: Sequence[tuple[int, Picture]], made: dict[str, list[Picture]]) -> None:
-        for place, (index, real) in enumerate(batch):
-            box = self.box(index, real)
-            for name, tally in self.rows.items():
-                picture = made[name][place]
-                tally.add(
-                    picture, real, box, self.detectors[name].detect(picture), self.take.landmarks[index]
-                )
-
-    def box(self, index: int, picture: Picture) -> Box:
-        """Return the mouth box of a frame; it depends on head pose alone."""
-        corners = self.shape[list(MOUTH_CORNERS)]
-        pose = self.take.camera_from_head[index]
-        centre = project(pose[None], self.take.k, corners.mean(0, keepdims=True))[0, 0]
-        distance = (pose[:3, :3] @ corners.mean(0) + pose[:3, 3])[2]
-        width = float(np.linalg.norm(corners[1] - corners[0]) * self.take.k[0, 0] / distance)
-        return mouth_box(centre, width, frame_height=picture.shape[0], frame_width=picture.shape[1])
+def _costs(
+    avatar: Avatar, footage: Footage, engine: Engine, spans: Sequence[Span], settings: EvaluateSettings
+) -> tuple[dict[str, float | None], str | None]:
+    costs = known_costs(avatar, footage) | {"gflop_per_frame": gflop_per_frame(avatar, engine)}
+    if not settings.measure_cost:
+        return costs, None
+    longest = max(spans, key=lambda span: len(span.times)).take
+    speaking = SpeakSettings(device=settings.device, precision=engine.precision)
+    measured, trouble = speaking_costs(avatar.folder, longest.folder / "sound.flac", speaking)
+    return costs | measured, trouble
 
 
-def _heading(avatar: Avatar, footage: Footage, spans: int, frames: int) -> str:
+def heading(avatar: Avatar, footage: Footage, spans: Sequence[Span], engine: Engine) -> str:
+    """Say what was judged, in one line."""
+    about = avatar.about
+    frames = sum(len(span.kept) for span in spans)
     return (
-        f"{footage.folder.name}: {frames} held-out frames of {spans} takes; trained {avatar.about['seconds_trained']:.0f} s "
-        f"on {avatar.about['seconds_footage']:.0f} s of footage ({avatar.about['device']}, {avatar.about['precision']})\n"
+        f"{footage.folder.name}: {frames} held-out frames of {len(spans)} takes; "
+        f"trained {about['seconds_trained']:.0f} s on {about['seconds_footage']:.0f} s of footage "
+        f"({about['device']}, {about['precision']}); "
+        f"drawn on {device_name(engine.compute)} in {engine.precision}\n"
     )
 
 
-def _weights_mb(avatar: Path) -> float:
-    return (avatar / "weights.safetensors").stat().st_size / 1e6
-
-
-def _commit() -> str | None:
+def commit() -> str | None:
     """Return the commit of the code where it runs from a checkout, marked when files were changed since."""
+    words = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    here = Path(__file__).parent
     try:
-        here = Path(__file__).parent
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--exclude=*"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=10,
-        )
+        found = subprocess.run(words, cwd=here, capture_output=True, text=True, check=True, timeout=10)
     except (OSError, subprocess.SubprocessError):
         return None
     return found.stdout.strip() or None

@@ -91,12 +91,39 @@ def ssim(a: Picture, b: Picture) -> float:
     assert min(a.shape[:2]) >= SSIM_WINDOW, (
         f"SSIM wants at least {SSIM_WINDOW} pixels a side, not {a.shape[:2]}"
     )
-    return float(
-        structural_similarity(  # type: ignore[no-untyped-call]
-            luma(a), luma(b), win_size=SSIM_WINDOW, gaussian_weights=True, sigma=SSIM_SIGMA,
-            use_sample_covariance=False, data_range=255, K1=SSIM_K1, K2=SSIM_K2,
-        )
+    rows, columns = (side - SSIM_WINDOW + 1 for side in a.shape[:2])
+    box = changed_box(a, b)
+    if box is None:
+        return 1.0
+    # Windows that hold no difference have similarity 1: only those around the changed box need work.
+    reach = SSIM_WINDOW - 1
+    x0, y0 = (max(0, low - reach) for low in box[:2])
+    x1, y1 = (min(side, high + reach) for side, high in zip(a.shape[1::-1], box[2:], strict=True))
+    x0, y0 = min(x0, max(0, x1 - SSIM_WINDOW)), min(y0, max(0, y1 - SSIM_WINDOW))
+    x1, y1 = max(x1, x0 + SSIM_WINDOW), max(y1, y0 + SSIM_WINDOW)
+    inside = _ssim_map(a[y0:y1, x0:x1], b[y0:y1, x0:x1])
+    return float((inside.sum() + rows * columns - inside.size) / (rows * columns))
+
+
+def _ssim_map(a: Picture, b: Picture) -> NDArray[np.float64]:
+    """Return the similarity of every window that lies wholly inside."""
+    _, whole = structural_similarity(  # type: ignore[no-untyped-call]
+        luma(a), luma(b), win_size=SSIM_WINDOW, gaussian_weights=True, sigma=SSIM_SIGMA, full=True,
+        use_sample_covariance=False, data_range=255, K1=SSIM_K1, K2=SSIM_K2,
     )  # fmt: skip
+    rim = SSIM_WINDOW // 2
+    return np.asarray(whole[rim : whole.shape[0] - rim, rim : whole.shape[1] - rim], np.float64)
+
+
+def changed_box(a: Picture, b: Picture) -> tuple[int, int, int, int] | None:
+    """Return the smallest box (x0, y0, x1, y1) outside of which two pictures are equal; None if all is."""
+    changed = a != b
+    if changed.ndim == 3:
+        changed = changed.any(axis=2)
+    columns, rows = np.flatnonzero(changed.any(axis=0)), np.flatnonzero(changed.any(axis=1))
+    if not columns.size:
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def gradient_energy(image: Picture) -> float:

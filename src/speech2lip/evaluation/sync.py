@@ -115,6 +115,11 @@ def pooled_offset(curves: Sequence[SyncCurve]) -> SyncOffset:
     return SyncOffset(1000 * offset, float(mean[best]), float(mean[best] - np.median(mean)))
 
 
+def trusted_peak(seconds: float) -> float:
+    """Return the correlation below which a peak may be chance: 0.4 up to 8 s, 0.2 from a minute on."""
+    return float(np.interp(np.log(max(seconds, 1e-6)), np.log([8.0, 60.0]), [0.4, 0.2]))
+
+
 def speech_energy(wave: NDArray[np.float32]) -> Array:
     """Return the log energy between 600 and 2000 Hz in dB below the loud parts, 100 a second; [S / 160]."""
     band = sosfiltfilt(butter(4, BAND, "bandpass", fs=SAMPLE_RATE, output="sos"), wave.astype(np.float64))

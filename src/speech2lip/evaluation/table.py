@@ -54,6 +54,8 @@ class Result:
     """Row name (see ROWS) to metric to value; None, NaN and infinity all mean "not applicable"."""
     cost: Row = field(default_factory=dict)
     """See COST."""
+    details: Mapping[str, object] = field(default_factory=dict)
+    """Whatever else is worth keeping: intervals, counts, how things are known; plain JSON values."""
 
     def as_json(self) -> dict[str, object]:
         """Return the contents of the JSON file: each row has every metric, null where not applicable."""
@@ -65,6 +67,7 @@ class Result:
             "commit": self.commit,
             "rows": {name: _complete(row, METRICS, name) for name, row in self.rows.items()},
             "cost": _complete(self.cost, COST, "cost"),
+            "details": dict(self.details),
         }
 
     def save(self, path: Path) -> None:
@@ -86,6 +89,11 @@ class Result:
         ]
         return format_table(self.rows, known)
 
+    def cost_line(self) -> str:
+        """Return the costs that are known, in one line."""
+        known = [(name, self.cost.get(name)) for name in COST if _number(self.cost.get(name)) is not None]
+        return ", ".join(f"{name} {cell(value, COST[name])}" for name, value in known)
+
 
 def format_table(
     rows: Mapping[str, Row], columns: Sequence[str], *, decimals: Mapping[str, int] = DECIMALS
@@ -99,7 +107,7 @@ def format_table(
     """
     lines = [["", *columns]]
     for name, row in rows.items():
-        lines.append([name, *(_cell(row.get(column), decimals.get(column, 2)) for column in columns)])
+        lines.append([name, *(cell(row.get(column), decimals.get(column, 2)) for column in columns)])
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns) + 1)]
     widths = [max(3, width) for width in widths]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
@@ -113,7 +121,8 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "| " + " | ".join([cells[0].ljust(widths[0]), *figures]) + " |"
 
 
-def _cell(value: float | None, decimals: int) -> str:
+def cell(value: float | None, decimals: int) -> str:
+    """Return a figure as tables show it."""
     number = _number(value)
     if number is None:
         return NOT_APPLICABLE

@@ -1,0 +1,104 @@
+"""What speaking costs: speed, memory and time to the first frame, in a process of its own; arithmetic."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from speech2lip.avatar import Avatar, read_avatar
+from speech2lip.config import SpeakSettings
+from speech2lip.decomposition.footage import Footage
+from speech2lip.inference.engine import Engine
+from speech2lip.storage import read_json
+from speech2lip.synthesis.speech import log_mel
+
+Costs = dict[str, float | None]
+
+_PATIENCE = 600.0
+
+
+def known_costs(avatar: Avatar, footage: Footage) -> Costs:
+    """Return what files tell: time of training, size of the weights, speed of preparation if it was kept."""
+    speed = read_json(footage.folder / "footage.json").get("prepare_fps")
+    return {
+        "train_seconds": avatar.about["seconds_trained"],
+        "weights_mb": (avatar.folder / "weights.safetensors").stat().st_size / 1e6,
+        "prepare_fps": float(speed) if isinstance(speed, int | float) else None,
+    }
+
+
+def gflop_per_frame(avatar: Avatar, engine: Engine) -> float:
+    """Return the billions of multiplications and additions of one frame's networks, as torch counts them.
+
+    Cannot see: look-ups (`grid_sample`), solving the mapping, decoding and encoding.
+    """
+    base = avatar.bases[0]
+    frame = next(iter(base.frames(0, 1)))
+    place = base.place(0, engine.compute.device)
+    # The counter follows gradients of whatever could have one.
+    engine.model.requires_grad_(False)
+    with FlopCounterMode(display=False) as counter:
+        spoken = engine.listen(log_mel(torch.zeros(16_000)), [0.5])
+        engine.speak_frames([frame.rgb], [place], spoken)
+    return float(counter.get_total_flops()) / 1e9
+
+
+def speaking_costs(avatar: Path, sound: Path, settings: SpeakSettings) -> tuple[Costs, str | None]:
+    """Let a fresh process speak; return `speak_fps`, `first_frame_ms`, `peak_mb`, and what went wrong.
+
+    Speed is end to end: reading, drawing, composing, encoding. The time to the first frame is from the
+    loading of the avatar on (not of Python's modules). Memory is the process's peak, modules and all.
+    """
+    words = [sys.executable, "-m", __name__, str(avatar), str(sound), settings.device, settings.precision]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=_PATIENCE)
+        return dict(json.loads(done.stdout.splitlines()[-1])), None
+    except subprocess.CalledProcessError as error:
+        return {}, f"speaking failed: {(error.stderr.strip().splitlines() or ['no reason given'])[-1]}"
+    except (OSError, subprocess.TimeoutExpired, json.JSONDecodeError, IndexError) as error:
+        return {}, f"speaking could not be measured: {' '.join(str(error).split())}"
+
+
+def _speak_here(avatar: Path, sound: Path, settings: SpeakSettings) -> Costs:
+    from speech2lip.inference.speak import speak
+
+    began = time.perf_counter()
+    person = read_avatar(avatar)
+    engine = Engine(person, device=settings.device, precision=settings.precision)
+    base = person.bases[0]
+    frame = next(iter(base.frames(0, 1)))
+    place = base.place(0, engine.compute.device)
+    engine.speak_frames([frame.rgb], [place], engine.listen(log_mel(torch.zeros(16_000)), [0.5]))
+    first = time.perf_counter() - began
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "spoken.mp4"
+        spoke = speak(sound, avatar=avatar, output=output, settings=settings, say=lambda _: None)
+    return {"speak_fps": spoke.frames_per_second, "first_frame_ms": 1000 * first, "peak_mb": _peak_mb()}
+
+
+def _peak_mb() -> float | None:
+    """Return the most memory that this process has held; None where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
+
+
+def _main() -> None:
+    avatar, sound, device, precision = sys.argv[1:]
+    print(
+        json.dumps(_speak_here(Path(avatar), Path(sound), SpeakSettings(device=device, precision=precision)))
+    )
+
+
+if __name__ == "__main__":
+    _main()

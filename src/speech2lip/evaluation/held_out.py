@@ -1,0 +1,75 @@
+"""The frames that an avatar has never seen, in order and with bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speech2lip.avatar import Avatar
+from speech2lip.decomposition.footage import Footage, Take
+from speech2lip.errors import FootageError
+from speech2lip.media.video import Frame
+
+BATCH = 8
+"""Frames drawn at once."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Frames of a take that an avatar has never seen."""
+
+    take: Take
+    start: int
+    stop: int
+    """Not included."""
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """Seconds of the take, of every frame; [T]."""
+        return self.take.times[self.start : self.stop]
+
+    @property
+    def kept(self) -> NDArray[np.intp]:
+        """Indices of the frames that can be judged (face found, colours whole)."""
+        return self.start + np.flatnonzero(self.take.left_out[self.start : self.stop] == 0)
+
+    def batches(self, size: int = BATCH) -> Iterator[list[Frame]]:
+        """Decode the frames that can be judged, a few at a time; a batch never spans a gap."""
+        batch: list[Frame] = []
+        for frame in self.take.frames(self.start, self.stop):
+            if self.take.left_out[frame.index] == 0:
+                batch.append(frame)
+            if batch and (len(batch) == size or self.take.left_out[frame.index] != 0):
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def part(self, start: int, count: int) -> Span:
+        """Return at most `count` frames from the `start`-th on."""
+        first = min(self.start + start, self.stop)
+        return Span(self.take, first, min(first + count, self.stop))
+
+
+def unseen_spans(avatar: Avatar, footage: Footage) -> list[Span]:
+    """List the frames of the footage that the avatar has never seen.
+
+    Raises:
+        FootageError: there are none, or the footage is not the avatar's.
+    """
+    takes = {take.name: take for take in footage.takes}
+    held: dict[str, list[int]] = avatar.about["held_out"]
+    spans = [Span(takes[name], start, stop) for name, (start, stop) in held.items() if name in takes]
+    spans += [
+        Span(take, 0, len(take.times)) for take in footage.takes if take.name not in avatar.about["takes"]
+    ]
+    spans = [span for span in spans if len(span.kept)]
+    if not spans:
+        raise FootageError(
+            f"{avatar.folder} has seen every frame of {footage.folder}; train without --hold-out 0, or "
+            "prepare other takes"
+        )
+    return spans

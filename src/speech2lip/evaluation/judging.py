@@ -1,0 +1,119 @@
+"""Follow every row's lips through one take after the other and tally their figures."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speech2lip.composition.paste import Paster
+from speech2lip.decomposition.footage import Footage, Take
+from speech2lip.decomposition.head_pose import project
+from speech2lip.decomposition.landmarks import MOUTH_CORNERS, LandmarkDetector
+from speech2lip.evaluation.held_out import Span
+from speech2lip.evaluation.listening import Heard, listen_to
+from speech2lip.evaluation.mouth_box import Box, mouth_box
+from speech2lip.evaluation.nearest import moved
+from speech2lip.evaluation.rows import Maker
+from speech2lip.evaluation.tally import Figures, Moment, Tally
+from speech2lip.evaluation.watching import Watcher
+from speech2lip.media.video import Frame
+from speech2lip.training.dataset import place_of
+
+Picture = NDArray[np.uint8]
+
+
+class Judge:
+    """Judges all rows of a table; memory does not grow with the footage's pictures."""
+
+    def __init__(
+        self,
+        footage: Footage,
+        paster: Paster,
+        makers: Mapping[str, Maker],
+        tallies: Mapping[str, Tally],
+        *,
+        transcripts: Path | None = None,
+    ) -> None:
+        self.makers, self.tallies, self.paster = makers, tallies, paster
+        self.heard: Heard | None = None
+        """Sound of the take that is or was followed last."""
+        self._shape = footage.canonical.shape
+        self._enlarge_below = footage.settings.small_face_pixels
+        self._transcripts = transcripts
+
+    def follow(self, span: Span, watcher: Watcher | None = None) -> Iterator[int]:
+        """Judge one take; yield how many frames were done."""
+        self.heard = heard = listen_to(span.take, transcripts=self._transcripts)
+        if watcher is not None:
+            watcher.begin_take(span, heard)
+        expected = span.start
+        with contextlib.ExitStack() as stack:
+            detectors = {
+                name: stack.enter_context(LandmarkDetector(enlarge_below=self._enlarge_below))
+                for name in self.makers
+            }
+            for batch in span.batches():
+                self._skip(span.take, range(expected, batch[0].index))
+                moments = span.take.times[[frame.index for frame in batch]]
+                made = {
+                    name: maker.make(span.take, batch, heard.mel, moments)
+                    for name, maker in self.makers.items()
+                }
+                self._add(span, batch, made, detectors, watcher)
+                expected = batch[-1].index + 1
+                yield len(batch)
+        ended = {name: tally.end_take(heard) for name, tally in self.tallies.items()}
+        if watcher is not None:
+            watcher.end_take(ended)
+
+    def _add(
+        self,
+        span: Span,
+        batch: Sequence[Frame],
+        made: Mapping[str, Sequence[Picture]],
+        detectors: Mapping[str, LandmarkDetector],
+        watcher: Watcher | None,
+    ) -> None:
+        for number, frame in enumerate(batch):
+            moment = self.moment(span.take, frame)
+            pictures = {name: row[number] for name, row in made.items()}
+            figures: dict[str, Figures] = {
+                name: tally.add(moment, pictures[name], detectors[name].detect(pictures[name]))
+                for name, tally in self.tallies.items()
+            }
+            if watcher is not None:
+                watcher.frame(span, frame.index, moment, pictures, figures)
+
+    def _skip(self, take: Take, indices: range) -> None:
+        for index in indices:
+            for tally in self.tallies.values():
+                tally.skip(float(take.times[index]))
+
+    def moment(self, take: Take, frame: Frame) -> Moment:
+        """Gather what is known of a frame: mouth box, landmarks, what is replaced."""
+        height, width = frame.rgb.shape[:2]
+        # Light has no part in where things lie.
+        place = moved(place_of(take, frame.index, take.light[frame.index]), self.paster)
+        region = self.paster.region(place, (height, width))
+        mask = self.paster.carry_mask(self.paster.patch_uv(place, region)[None])[0, 0]
+        return Moment(
+            time=float(take.times[frame.index]),
+            real=frame.rgb,
+            box=self._box(take, frame),
+            points=take.landmarks[frame.index],
+            region=region,
+            mask=mask.cpu().numpy(),
+        )
+
+    def _box(self, take: Take, frame: Frame) -> Box:
+        """Return the mouth box of a frame; it depends on head pose alone."""
+        corners = self._shape[list(MOUTH_CORNERS)]
+        pose = take.camera_from_head[frame.index]
+        centre = project(pose[None], take.k, corners.mean(0, keepdims=True))[0, 0]
+        distance = (pose[:3, :3] @ corners.mean(0) + pose[:3, 3])[2]
+        width = float(np.linalg.norm(corners[1] - corners[0]) * take.k[0, 0] / distance)
+        return mouth_box(centre, width, frame_height=frame.rgb.shape[0], frame_width=frame.rgb.shape[1])

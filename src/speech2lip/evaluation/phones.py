@@ -1,0 +1,141 @@
+"""What is said when: phones from exact truth, from words, or by ear; and where nobody speaks."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speech2lip.conventions import SAMPLE_RATE
+from speech2lip.decomposition.footage import Take
+from speech2lip.storage import read_json
+
+Intervals = NDArray[np.float64]
+Wave = NDArray[np.float32]
+
+TRUTH, ALIGNED, HEARD = "exact truth", "aligned words", "phone decoding"
+MISSING = (
+    'phones are not known: pip install "pocketsphinx>=5,<6", and put the words of each take beside it as .txt'
+)
+
+QUIET_DB = 20.0
+"""A pause is this far below the loud parts ..."""
+PAUSE_SECONDS = 0.5
+"""... for at least this long: shorter ones hold hisses and stops."""
+_MOMENT = SAMPLE_RATE // 50
+_RATE = 100
+"""Phone decoder's frames a second."""
+
+
+@dataclass(frozen=True)
+class Phones:
+    """Phones of a take with start and end in seconds."""
+
+    rows: tuple[tuple[str, float, float], ...]
+    source: str
+    """How they are known: exact truth, aligned words or phone decoding."""
+
+
+def phones_of(take: Take, wave: Wave, *, transcripts: Path | None = None) -> Phones | None:
+    """Find out what is said when in a take; None where nothing can tell.
+
+    In this order: the presenter's exact truth beside the source video; forced alignment of the words in
+    `TAKE.txt` (in `transcripts`, or beside the source video); phone decoding, which mishears many a stop
+    consonant. The last two are for English and need pocketsphinx.
+    """
+    from speech2lip.presenter.truth import truth_path
+
+    source = Path(read_json(take.folder / "take.json").get("source", {}).get("path", take.name))
+    if truth_path(source).is_file():
+        return Phones(_from_truth(source), TRUTH)
+    words = (transcripts or source.parent) / f"{take.name}.txt"
+    text = words.read_text(encoding="utf-8") if words.is_file() else None
+    try:
+        import pocketsphinx  # noqa: F401
+    except ImportError:
+        return None
+    aligned = _align(wave, text) if text else None
+    return Phones(aligned, ALIGNED) if aligned else Phones(_decode(wave), HEARD)
+
+
+def pauses(wave: Wave, phones: Phones | None = None) -> Intervals:
+    """Return the stretches of at least half a second in which nobody speaks; [N, 2] seconds.
+
+    From exact truth where there is one, else where the sound stays 20 dB below its loud parts.
+    """
+    if phones is not None and phones.source == TRUTH:
+        rows = [(a, b) for name, a, b in phones.rows if name == "pau" and b - a >= PAUSE_SECONDS]
+        return np.array(rows, np.float64).reshape(-1, 2)
+    count = len(wave) // _MOMENT
+    power = (wave[: count * _MOMENT].reshape(count, _MOMENT).astype(np.float64) ** 2).mean(axis=1)
+    smooth = np.convolve(power, np.ones(5) / 5, mode="same")
+    if not smooth.size or smooth.max() <= 0:
+        return np.zeros((0, 2))
+    quiet = smooth < np.quantile(smooth, 0.95) * 10 ** (-QUIET_DB / 10)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], quiet, [False]]).astype(np.int8)))
+    found = edges.reshape(-1, 2) * (_MOMENT / SAMPLE_RATE)
+    return np.asarray(found[found[:, 1] - found[:, 0] >= PAUSE_SECONDS], np.float64)
+
+
+def _from_truth(source: Path) -> tuple[tuple[str, float, float], ...]:
+    """Return the runs of equal phones; their ends are known to half a frame."""
+    from speech2lip.presenter.truth import read_truth
+
+    truth = read_truth(source)
+    step = float(np.median(np.diff(truth.times))) if len(truth.times) > 1 else 0.04
+    starts = [0, *(np.flatnonzero(truth.phone[1:] != truth.phone[:-1]) + 1).tolist(), len(truth.phone)]
+    return tuple(
+        (str(truth.phone[a]), float(truth.times[a]), float(truth.times[b - 1]) + step)
+        for a, b in itertools.pairwise(starts)
+    )
+
+
+def _align(wave: Wave, text: str) -> tuple[tuple[str, float, float], ...] | None:
+    """Align words that are known; None where a word is not in the dictionary or the sound does not fit."""
+    import pocketsphinx
+
+    decoder = pocketsphinx.Decoder(lm=None, cmn="batch", loglevel="FATAL")
+    try:
+        decoder.set_align_text(" ".join(text.lower().split()))
+        _listen(decoder, wave)
+    except RuntimeError:
+        return None
+    words = [(s.word, s.start_frame, s.end_frame + 1) for s in decoder.seg() or ()]
+    try:
+        decoder.set_alignment()
+        _listen(decoder, wave)
+        rows = [(p.name, p.start, p.start + p.duration) for word in decoder.get_alignment() for p in word]
+    except RuntimeError:
+        # The second pass loses its way in some words with two pronunciations: spread their phones evenly.
+        rows = [row for word in words for row in _spread(decoder, *word)]
+    return tuple((name, start / _RATE, stop / _RATE) for name, start, stop in rows) or None
+
+
+def _spread(decoder: Any, word: str, start: int, stop: int) -> list[tuple[str, float, float]]:
+    phones = (decoder.lookup_word(word) or "SIL").split()
+    step = (stop - start) / len(phones)
+    return [(name, start + i * step, start + (i + 1) * step) for i, name in enumerate(phones)]
+
+
+def _decode(wave: Wave) -> tuple[tuple[str, float, float], ...]:
+    import pocketsphinx
+
+    model = Path(pocketsphinx.get_model_path()) / "en-us" / "en-us-phone.lm.bin"
+    decoder = pocketsphinx.Decoder(
+        lm=None, allphone=str(model), lw=2.0, beam=1e-20, pbeam=1e-20, loglevel="FATAL"
+    )
+    _listen(decoder, wave)
+    return tuple((s.word, s.start_frame / _RATE, (s.end_frame + 1) / _RATE) for s in decoder.seg() or ())
+
+
+def _listen(decoder: Any, wave: Wave) -> None:
+    """Hand over the sound by the half minute; the decoder wants 16-bit samples."""
+    decoder.start_utt()
+    for start in range(0, len(wave), 30 * SAMPLE_RATE):
+        block = np.clip(wave[start : start + 30 * SAMPLE_RATE] * 32767, -32768, 32767).astype(np.int16)
+        decoder.process_raw(block.tobytes(), full_utt=len(wave) <= 30 * SAMPLE_RATE)
+    decoder.end_utt()

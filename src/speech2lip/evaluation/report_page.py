@@ -1,0 +1,169 @@
+"""The report as HTML."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from speech2lip.evaluation.plots import training_plots
+from speech2lip.evaluation.report_pictures import GAIN, data_uri
+from speech2lip.evaluation.table import COST, METRICS, Result, cell
+
+if TYPE_CHECKING:
+    from speech2lip.evaluation.report import Report, TakeView
+
+ROW_NAMES: Mapping[str, str] = {
+    "real_video": "real video", "static_lips": "static lips", "nearest": "nearest sound", "ours": "ours",
+    "paper": "paper",
+}  # fmt: skip
+
+MEANING: Mapping[str, str] = {
+    "mouth_psnr": "likeness in the mouth box, dB &#8593;",
+    "mouth_ssim": "likeness of structure in the mouth box, 0 to 1 &#8593;",
+    "mouth_cpbd": "sharpness of the mouth box without truth; near the real video's",
+    "sharpness_ratio": "detail over the real frame's; 1 is right",
+    "frame_psnr": "likeness of the whole frame, dB &#8593;",
+    "frame_ssim": "likeness of structure of the whole frame &#8593;",
+    "lpips": "perceptual distance &#8595;",
+    "lmd_px": "distance of the 20 mouth points, pixels &#8595;",
+    "lmd_percent": "the same in per cent of the distance between the eyes &#8595;",
+    "opening_r": "correlation of the lip opening with the truth &#8593;",
+    "opening_ccc": "the same, wrong size and offset counted too &#8593;",
+    "opening_std_ratio": "how far the mouth opens over how far it should; 1 is right",
+    "width_r": "correlation of the mouth's width with the truth &#8593;",
+    "closure_reached": "share of /p b m/ at which the lips meet; near the real video's",
+    "silent_open_percent": "frames with an open mouth while nobody speaks, % &#8595;",
+    "leak_r": "correlation with the mouth that was covered, under other sound; 0 is right",
+    "cross_r": "correlation with the person who is heard, under other sound &#8593;",
+    "sync_offset_ms": "how late the sound is; near the real video's",
+    "sync_confidence": "how clearly sound and lips fit &#8593;",
+    "jitter_ratio": "trembling of the mouth over the real one's; 1 is right",
+    "flicker_ratio": "changes of light in the mouth box over the real ones; 1 is right",
+    "seam_ratio": "edge of what was pasted over the real frame there; 1 is right",
+    "frames": "frames judged",
+}
+
+COST_MEANING: Mapping[str, str] = {
+    "prepare_fps": "frames prepared a second", "train_seconds": "seconds of training",
+    "speak_fps": "frames spoken a second, end to end", "first_frame_ms": "to the first frame, milliseconds",
+    "peak_mb": "most memory while speaking, MB", "gflop_per_frame": "arithmetic of a frame, GFLOP",
+    "weights_mb": "size of the weights, MB",
+}  # fmt: skip
+
+STYLE = """
+:root{color-scheme:light dark;--ink:#1c1f24;--soft:#667;--line:#ccd;--back:#fff;--wave:#d5deea;--ours:#c2410c;
+--truth:#1c5cab;--pause:#f1e9c9}
+@media(prefers-color-scheme:dark){:root{--ink:#e7e9ee;--soft:#9aa3b2;--line:#39404d;--back:#15181d;--wave:#2c3847;
+--ours:#fb923c;--truth:#7db4f5;--pause:#3a351f}}
+body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--back);max-width:1000px;
+margin:2rem auto;padding:0 1rem}
+h1{font-size:1.5rem;margin-bottom:.2rem}h2{font-size:1.15rem;margin-top:2.2rem}p,.soft{color:var(--soft)}
+table{border-collapse:collapse;font-variant-numeric:tabular-nums}
+th,td{padding:.18rem .7rem;border-bottom:1px solid var(--line);text-align:right}
+th:first-child,td:first-child,td:last-child{text-align:left}td:last-child{color:var(--soft);font-size:.85rem}
+td.ours{font-weight:600}code{font-size:.85rem}
+video{width:100%;display:block;background:#000;border-radius:6px 6px 0 0}
+.take{margin:1.2rem 0 2rem}.labels{display:grid;grid-template-columns:repeat(3,1fr);text-align:center;
+color:var(--soft);font-size:.85rem}
+svg{width:100%;height:auto}svg text{font-size:11px;fill:var(--soft)}
+svg .wave{fill:var(--wave)}svg .pause{fill:var(--pause);opacity:.7}svg .closure{fill:var(--ink)}
+svg .line{fill:none;stroke-width:1.8;stroke:var(--ours)}svg .line.truth{stroke:var(--truth)}
+svg .playhead{stroke:var(--ink);stroke-width:1}
+svg circle{fill:var(--ours)}svg .phase1 .line{stroke:var(--truth)}svg .phase1 circle{fill:var(--truth)}
+.key b{font-weight:600}.key .t{color:var(--truth)}.key .o{color:var(--ours)}
+.sheet{width:100%;display:block}.grid{display:grid;grid-template-columns:repeat(4,1fr);gap:.8rem}
+.grid img{width:100%;display:block}.grid figure{margin:0}figcaption{font-size:.8rem;color:var(--soft)}
+.curves{display:grid;grid-template-columns:repeat(3,1fr);gap:1rem}
+"""
+
+SCRIPT = """
+for (const take of document.querySelectorAll('.take')) {
+  const video = take.querySelector('video'), head = take.querySelector('.playhead');
+  const show = () => { const x = 960 * video.currentTime / (video.duration || 1);
+    head.setAttribute('x1', x); head.setAttribute('x2', x);
+    if (!video.paused) requestAnimationFrame(show); };
+  video.addEventListener('play', show); video.addEventListener('timeupdate', show);
+}
+"""
+
+
+def write_page(report: Report, result: Result, heading: str) -> str:
+    """Return the whole page."""
+    title = f"{report.avatar.folder.name} on {result.footage}"
+    about = f"{heading.strip()}. Code: {result.commit or 'unknown'}."
+    history = report.avatar.about.get("history") or []
+    parts = [
+        f"<h1>{html.escape(title)}</h1><p>{html.escape(about)}</p>",
+        "<h2>Figures</h2>", figures_table(result), "<h2>Cost</h2>", cost_table(result),
+        "<h2>Held-out takes</h2>",
+        f"<p>Each player: truth | ours | difference ({GAIN} times, around grey). Below: lip opening "
+        '<span class="key"><b class="t">truth</b> and <b class="o">ours</b></span> over the waveform; '
+        "shaded: nobody speaks; marks at the bottom: /p b m/. Mouths: truth above, ours below.</p>",
+        *(take_part(take) for take in report.takes),
+        f"<p>{report.left_out} more takes were judged but are not shown.</p>" if report.left_out else "",
+        "<h2>Worst frames of each metric</h2><p>Truth left, ours right.</p>", worst_part(report),
+        "<h2>Training</h2>",
+        f'<div class="curves">{training_plots(history)}</div>' if history else "<p>No history was kept.</p>",
+        f"<h2>Details</h2><pre><code>{html.escape(details_text(result))}</code></pre>",
+    ]  # fmt: skip
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>"
+        f"{''.join(parts)}<script>{SCRIPT}</script></body></html>\n"
+    )
+
+
+def figures_table(result: Result) -> str:
+    """Return the table, one metric a line: that fits a page and has room for what it means."""
+    lines = ["".join(f"<th>{html.escape(ROW_NAMES.get(row, row))}</th>" for row in result.rows)]
+    for name, decimals in METRICS.items():
+        values = [(row, cell(figures.get(name), decimals)) for row, figures in result.rows.items()]
+        cells = "".join(f'<td class="{html.escape(row)}">{value}</td>' for row, value in values)
+        lines.append(f"<td><code>{name}</code></td>{cells}<td>{MEANING[name]}</td>")
+    head, *body = lines
+    rows = "".join(f"<tr>{line}</tr>" for line in body)
+    return f'<table id="figures"><tr><th></th>{head}<th></th></tr>{rows}</table>'
+
+
+def cost_table(result: Result) -> str:
+    """Return the table of costs."""
+    rows = "".join(
+        f"<tr><td><code>{name}</code></td><td>{cell(result.cost.get(name), decimals)}</td>"
+        f"<td>{COST_MEANING[name]}</td></tr>"
+        for name, decimals in COST.items()
+    )
+    return f'<table id="cost">{rows}</table>'
+
+
+def take_part(take: TakeView) -> str:
+    """Return player, plot and mouths of a take."""
+    sheet = f'<img class="sheet" alt="mouths, truth above ours" src="{take.sheet}">' if take.sheet else ""
+    return (
+        f'<section class="take"><b>{html.escape(take.name)}</b> '
+        f'<span class="soft">{take.frames} frames</span>'
+        f'<video controls preload="metadata" playsinline src="{take.video}"></video>'
+        f'<div class="labels"><span>truth</span><span>ours</span><span>difference</span></div>'
+        f"{take.plot}{sheet}</section>"
+    )
+
+
+def worst_part(report: Report) -> str:
+    """Return the worst frames of every metric."""
+    parts = []
+    for name, frames in report.worst.found.items():
+        figures = "".join(
+            f'<figure><img alt="" src="{data_uri(frame.picture, "image/jpeg")}"><figcaption>'
+            f"{html.escape(frame.take)}, frame {frame.index}: {frame.value:.3g}</figcaption></figure>"
+            for frame in frames
+        )
+        parts.append(f'<h3><code>{name}</code></h3><div class="grid worst">{figures}</div>')
+    return "".join(parts)
+
+
+def details_text(result: Result) -> str:
+    """Return the details as JSON for people."""
+    import json
+
+    return json.dumps(result.details, indent=1, sort_keys=True, allow_nan=False)
