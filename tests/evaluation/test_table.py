@@ -34,7 +34,16 @@ def result() -> Result:
 def test_the_contract(result: Result, tmp_path: Path) -> None:
     result.save(tmp_path / "metrics.json")
     read = json.loads((tmp_path / "metrics.json").read_text())
-    assert list(read) == ["format", "footage", "seconds_trained", "device", "commit", "rows", "cost", "details"]
+    assert list(read) == [
+        "format",
+        "footage",
+        "seconds_trained",
+        "device",
+        "commit",
+        "rows",
+        "cost",
+        "details",
+    ]
     assert read["format"] == 1
     assert list(read["rows"]) == ["real_video", "ours"]
     assert list(read["rows"]["ours"]) == METRIC_KEYS.split()

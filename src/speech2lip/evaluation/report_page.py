@@ -83,6 +83,7 @@ for (const take of document.querySelectorAll('.take')) {
   const show = () => { const x = 960 * video.currentTime / (video.duration || 1);
     head.setAttribute('x1', x); head.setAttribute('x2', x);
     if (!video.paused) requestAnimationFrame(show); };
+  video.addEventListener('loadedmetadata', () => { take.dataset.seconds = video.duration; });
   video.addEventListener('play', show); video.addEventListener('timeupdate', show);
 }
 """

@@ -1,0 +1,98 @@
+"""The whole evaluation on made footage, with a stand-in for the landmark detector."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from speech2lip.config import EvaluateSettings
+from speech2lip.errors import AvatarError, FootageError, OutputError
+from speech2lip.evaluation import evaluate as evaluation
+from speech2lip.evaluation import judging
+from speech2lip.evaluation.evaluate import evaluate
+from speech2lip.evaluation.table import METRICS
+from tests.evaluation.made_footage import FakeDetector, write_avatar, write_footage
+
+SETTINGS = EvaluateSettings(silent_frames=10, pairings=2, measure_cost=False, device="cpu", precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_footage(tmp_path_factory.mktemp("footage") / "made.footage")
+
+
+@pytest.fixture
+def avatar(tmp_path: Path) -> Path:
+    return write_avatar(tmp_path / "made.avatar", held_out={"b": [0, 40], "c": [20, 40]})
+
+
+@pytest.fixture(autouse=True)
+def fake_detector(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (judging, evaluation):
+        monkeypatch.setattr(module, "LandmarkDetector", FakeDetector)
+
+
+def test_all_rows_and_the_page(tmp_path: Path, footage: Path, avatar: Path) -> None:
+    told: list[str] = []
+    result = evaluate(
+        avatar=avatar, footage=footage, paper=avatar, json=tmp_path / "m.json", report=tmp_path / "r.html",
+        settings=SETTINGS, say=told.append,
+    )  # fmt: skip
+    rows = json.loads((tmp_path / "m.json").read_text())["rows"]
+    assert list(rows) == ["real_video", "static_lips", "nearest", "ours", "paper"]
+    assert all(list(row) == list(METRICS) and row["frames"] == 59 for row in rows.values())  # one is left out
+    assert rows["real_video"]["mouth_psnr"] is None and rows["real_video"]["seam_ratio"] == 1
+    assert rows["ours"] == rows["paper"]  # one and the same avatar
+    assert rows["nearest"]["mouth_psnr"] > rows["ours"]["mouth_psnr"]  # an untrained one
+    assert rows["ours"]["leak_r"] is not None and rows["static_lips"]["leak_r"] is None
+    assert result.details["rows"]["ours"]["pairings"] == 2
+    assert result.cost["prepare_fps"] == 50.0 and result.cost["gflop_per_frame"] > 0
+    assert "59 held-out frames of 2 takes" in told[-1] and "| nearest" in told[-1]
+    check_page((tmp_path / "r.html").read_text())
+    check_in_browser(tmp_path / "r.html")
+
+
+def check_page(page: str) -> None:
+    assert "http:" not in page and "https:" not in page  # needs no network
+    assert page.count("<video") == page.count("data:video/mp4;base64,") == 2
+    assert page.count('<svg class="opening"') == 2 and page.count('class="line truth"') == 2
+    assert page.count('<svg class="training"') == 1
+    assert page.count("<td><code>") == len(METRICS) + 7
+    assert page.count("<figure>") >= 6 * 2
+
+
+def check_in_browser(page: Path) -> None:
+    """Open the page where there is a browser: players must have a length, plots a place."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("the page was not opened: no chromium on this machine")
+    words = [
+        browser,
+        "--headless",
+        "--disable-gpu",
+        "--no-sandbox",
+        "--virtual-time-budget=8000",
+        "--dump-dom",
+    ]
+    words += [f"--user-data-dir={page.parent / 'browser'}", page.as_uri()]
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=False, timeout=120, env=dict(os.environ)
+    )
+    assert done.stdout.count('data-seconds="1.6"') == 1, done.stdout[:400] + done.stderr[-400:]
+    assert done.stdout.count('data-seconds="0.8"') == 1
+
+
+def test_nothing_is_written_when_it_cannot_be(tmp_path: Path, footage: Path, avatar: Path) -> None:
+    with pytest.raises(OutputError):
+        evaluate(avatar=avatar, footage=footage, json=tmp_path / "none" / "m.json", settings=SETTINGS)
+    seen = write_avatar(tmp_path / "seen.avatar", held_out={})
+    with pytest.raises(FootageError, match="has seen every frame"):
+        evaluate(avatar=seen, footage=footage, settings=SETTINGS)
+    with pytest.raises(AvatarError, match="has seen frames"):
+        other = write_avatar(tmp_path / "other.avatar", held_out={"a": [0, 40]})
+        evaluate(avatar=avatar, footage=footage, paper=other, settings=SETTINGS)
