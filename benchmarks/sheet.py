@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from speech2lip.avatar import read_avatar
 from speech2lip.decomposition.footage import read_footage
-from speech2lip.evaluation.evaluate import unseen_spans
+from speech2lip.evaluation.held_out import unseen_spans
 from speech2lip.inference.engine import Engine
 from speech2lip.synthesis.speech import log_mel
 from speech2lip.training.dataset import place_of
@@ -26,7 +26,8 @@ Picture = NDArray[np.uint8]
 def sheet(avatar: Path, footage: Path, *, frames: int, rows: int, side: int, margin: float) -> Picture:
     """Return columns of held-out frames, evenly spread over the first held-out take that is long enough."""
     person, prepared = read_avatar(avatar), read_footage(footage)
-    take, start, stop = unseen_spans(person, prepared)[0]
+    span = unseen_spans(person, prepared)[0]
+    take, start, stop = span.take, span.start, span.stop
     engine = Engine(person)
     mel = log_mel(torch.from_numpy(take.wave()))
     usual = np.array(person.about["usual_light"], np.float32)

@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "make an avatar from footage, or straight from videos",
     "speak": "let an avatar speak a sound file",
     "evaluate": "measure an avatar on footage that it has not seen",
+    "bench": "train and measure everybody there is footage of",
     "demo": "the whole journey on a made presenter",
     "present": "write videos of the made presenter, with the truth about them",
     "doctor": "tell what this machine has and what is missing",

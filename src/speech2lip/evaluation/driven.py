@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from speech2lip.conventions import LANDMARK_COUNT
 from speech2lip.decomposition.footage import Take
 from speech2lip.decomposition.landmarks import LandmarkDetector
 from speech2lip.evaluation.agreement import bootstrap_interval, partial_correlation, pearson
@@ -39,14 +40,21 @@ def driven_openings(
     Args:
         moments: seconds in `mel`, one for each frame of the span.
     """
-    openings = np.full(span.stop - span.start, np.nan)
+    return lip_opening(driven_landmarks(maker, span, mel, moments, detector)).astype(np.float64)
+
+
+def driven_landmarks(
+    maker: Maker, span: Span, mel: Tensor, moments: Series, detector: LandmarkDetector
+) -> NDArray[np.float32]:
+    """Return the landmarks of a span's frames under the sound of moments [T]; [T, 478, 3], NaN unknown."""
+    landmarks = np.full((span.stop - span.start, LANDMARK_COUNT, 3), np.nan, np.float32)
     for batch in span.batches():
         places = np.array([frame.index - span.start for frame in batch])
         for place, picture in zip(places, maker.make(span.take, batch, mel, moments[places]), strict=True):
             points = detector.detect(picture)
             if points is not None:
-                openings[place] = float(lip_opening(points[None])[0])
-    return openings
+                landmarks[place] = points
+    return landmarks
 
 
 def drive_with_silence(

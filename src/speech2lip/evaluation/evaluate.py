@@ -17,6 +17,7 @@ from speech2lip.decomposition.landmarks import LandmarkDetector
 from speech2lip.evaluation import driven
 from speech2lip.evaluation.closure import OpeningScale
 from speech2lip.evaluation.cost import gflop_per_frame, known_costs, speaking_costs
+from speech2lip.evaluation.exact import against_truth
 from speech2lip.evaluation.held_out import Span, unseen_spans
 from speech2lip.evaluation.judging import Judge
 from speech2lip.evaluation.phones import MISSING
@@ -86,6 +87,8 @@ def evaluate(
             "unseen_takes": len(spans),
             "opening_threshold": scale.threshold,
         }
+        exact = against_truth({name: tally.takes for name, tally in tallies.items()}, spans)
+        details |= {"against_exact_truth": exact} if exact else {}
         costs, trouble = _costs(person, prepared, engine, spans, settings)
         if trouble:
             say(trouble)

@@ -1,0 +1,1 @@
+"""Programs that measure; figures are in results/."""

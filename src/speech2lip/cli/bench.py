@@ -1,0 +1,48 @@
+"""`speech2lip bench`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from speech2lip.config import EvaluateSettings
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Train and judge an avatar of everybody there is footage of, and write the tables."""
+
+    what: Annotated[Literal["quality"], tyro.conf.Positional] = "quality"
+    """What is measured."""
+    data: Path | None = None
+    """Folder of footage, each person a folder in it; None: the one named by SPEECH2LIP_DATA."""
+    minutes: float = 60.0
+    """For all training together."""
+    only: tuple[str, ...] = ()
+    """Names of the people to measure; all without."""
+    work: Path = Path("runs/bench")
+    """Footage and avatars are kept here, and used again."""
+    results: Path = Path("benchmarks/results")
+    """One JSON file for each table."""
+    page: Path = Path("docs/quality.md")
+    """The page that is made of all result files."""
+    settings: Annotated[EvaluateSettings, tyro.conf.arg(name="")] = field(default_factory=EvaluateSettings)
+    """How."""
+
+
+def run(arguments: Arguments) -> None:
+    """Run the benchmark."""
+    from speech2lip.evaluation.bench import bench_quality
+
+    bench_quality(
+        data=arguments.data,
+        minutes=arguments.minutes,
+        only=arguments.only,
+        work=arguments.work,
+        results=arguments.results,
+        page=arguments.page,
+        settings=arguments.settings,
+    )

@@ -1,0 +1,273 @@
+"""The benchmark of quality: prepare, train and judge everybody there is footage of, and write the tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from speech2lip.avatar import read_avatar
+from speech2lip.compute import device_name
+from speech2lip.config import EvaluateSettings, TrainSettings
+from speech2lip.decomposition.footage import read_footage
+from speech2lip.decomposition.landmarks import LandmarkDetector
+from speech2lip.errors import SettingsError, Speech2LipError
+from speech2lip.evaluation.closure import OpeningScale
+from speech2lip.evaluation.cost import machine
+from speech2lip.evaluation.cross import drive_with_stranger, strangers
+from speech2lip.evaluation.evaluate import commit, evaluate
+from speech2lip.evaluation.held_out import unseen_spans
+from speech2lip.evaluation.quality_page import quality_page
+from speech2lip.evaluation.rows import Spoken, usual_light_of
+from speech2lip.evaluation.subjects import PRESENTER, Subject, foreign_sounds, grid_words, subjects
+from speech2lip.evaluation.table import Result
+from speech2lip.inference.engine import Engine
+from speech2lip.storage import output_errors, read_json, write_atomically, write_json
+
+Say = Callable[[str], None]
+
+LEAST_MINUTES = 0.5
+"""Training below this tells nothing; the subject waits for another day."""
+FOREIGN_SECONDS = 12.0
+"""Of each foreign sound, at most."""
+_PRESENTER_SIZE = 320
+_SPLITS = {
+    "I": "takes 4, 14, 24 ... in sorted order are held out",
+    "II": "the last 10 % is held out (every tenth take where there are ten)",
+    "own": "every tenth take, or the last 10 %, is held out",
+    "P": "whole takes are held out: sentences and head movement that training never saw",
+}
+
+
+def bench_quality(
+    *,
+    data: Path | None = None,
+    minutes: float = 60.0,
+    only: Sequence[str] = (),
+    work: Path = Path("runs/bench"),
+    results: Path = Path("benchmarks/results"),
+    page: Path = Path("docs/quality.md"),
+    settings: EvaluateSettings | None = None,
+    say: Say = print,
+) -> Path:
+    """Train and judge an avatar of everybody there is footage of, as far as the time allows.
+
+    What is in the work folder already (footage, avatars) is kept and judged as it is. Where footage or
+    time is missing the tables say so; nothing fails.
+
+    Args:
+        data: folder of footage, each person a folder in it; None: the one named by SPEECH2LIP_DATA, if any.
+        minutes: for all training together; shared out by how much each person would get without a limit.
+        only: names of the people to measure; all without.
+        work: footage and avatars are kept here.
+        results: one JSON file for each table.
+        page: the Markdown page that is made of all result files.
+
+    Returns:
+        The page.
+
+    Raises:
+        SettingsError: the folder of footage does not exist, or a name in `only` is unknown.
+    """
+    data = data or (Path(os.environ["SPEECH2LIP_DATA"]) if os.environ.get("SPEECH2LIP_DATA") else None)
+    if data is not None and not data.is_dir():
+        raise SettingsError(f"there is no folder of footage {data}; name one with --data or SPEECH2LIP_DATA")
+    everybody = subjects(data)
+    unknown = sorted(set(only) - {subject.name for subject in everybody})
+    if unknown:
+        names = ", ".join(subject.name for subject in everybody)
+        raise SettingsError(f"nobody is called {unknown[0]!r}; there are {names}")
+    with output_errors(work):
+        for folder in (work, results, page.absolute().parent):
+            folder.mkdir(parents=True, exist_ok=True)
+    chosen = [subject for subject in everybody if not only or subject.name in only]
+    shares = share_time(chosen, minutes)
+    bench = _Bench(data, work, results, settings or EvaluateSettings(), say)
+    for subject in chosen:
+        bench.run(subject, shares.get(subject.name, 0.0))
+        with write_atomically(page) as partial:
+            partial.write_text(quality_page(results), encoding="utf-8")
+    say(f"{page}: the tables; {results}: the figures")
+    return page
+
+
+def share_time(chosen: Sequence[Subject], minutes: float) -> dict[str, float]:
+    """Share minutes of training out; people at the end of the list go without when there is too little."""
+    able = [subject for subject in chosen if not subject.missing]
+    while able:
+        scale = min(1.0, minutes / sum(subject.minutes for subject in able))
+        if min(subject.minutes for subject in able) * scale >= LEAST_MINUTES or len(able) == 1:
+            return {subject.name: subject.minutes * scale for subject in able}
+        able.pop()
+    return {}
+
+
+class _Bench:
+    """Runs subjects one after the other; what goes wrong with one is told in its row."""
+
+    def __init__(
+        self, data: Path | None, work: Path, results: Path, settings: EvaluateSettings, say: Say
+    ) -> None:
+        self.data, self.work, self.results, self.settings, self.say = data, work, results, settings, say
+
+    def run(self, subject: Subject, minutes: float) -> None:
+        """Measure one person, or write why not."""
+        missing = subject.missing or ("" if minutes else "no time left for it (--minutes)")
+        if not missing:
+            self.say(f"{subject.name}: {minutes:.1f} minutes of training")
+            try:
+                (self._presenter if subject.name == PRESENTER else self._person)(subject, minutes)
+            except Speech2LipError as error:
+                missing = " ".join(str(error).split())
+        path = self._path(subject.benchmark, subject.name)
+        if not missing:
+            return
+        self.say(f"{subject.name}: not measured: {missing}")
+        if not any(self.results.glob(f"{path.stem}*.json")):
+            details = {"benchmark": subject.benchmark, "missing": missing}
+            Result(footage=subject.name, device="none", details=details).save(path)
+
+    def _person(self, subject: Subject, minutes: float) -> None:
+        footage, avatar = (self.work / f"{subject.name}.{kind}" for kind in ("footage", "avatar"))
+        self._prepare(subject.takes, footage)
+        self._train(footage, avatar, minutes)
+        self._judge(subject.benchmark, subject.name, avatar, footage)
+        self._strangers(subject.name, avatar, footage)
+
+    def _presenter(self, subject: Subject, minutes: float) -> None:
+        takes = {
+            "train": self._film("train", "a", 0),
+            "unseen_a": self._film("unseen", "a", 7),
+            "unseen_b": self._film("unseen", "b", 8),
+        }
+        footage, avatar = self.work / "presenter.footage", self.work / "presenter.avatar"
+        self._prepare([path for paths in takes.values() for path in paths], footage)
+        names = {kind: [path.stem for path in paths] for kind, paths in takes.items()}
+        seen = view(footage, self.work / "presenter-train.footage", names["train"])
+        self._train(seen, avatar, minutes, hold_out=0.0)
+        for kind, note in (("unseen_a", "unseen sentences, the same voice"), ("unseen_b", "another voice")):
+            shown = view(footage, self.work / f"presenter-{kind}.footage", names["train"] + names[kind])
+            self._judge(subject.benchmark, f"presenter_{kind}", avatar, shown, note=note)
+        self._path(subject.benchmark, subject.name).unlink(missing_ok=True)
+
+    def _film(self, split: str, voice: str, seed: int) -> list[Path]:
+        from speech2lip.presenter import present
+
+        folder = self.work / "takes" / f"{split}_{voice}"
+        if not folder.exists():
+            partial = folder.with_name(f".{folder.name}.part")
+            shutil.rmtree(partial, ignore_errors=True)
+            workers = min(4, os.cpu_count() or 1)
+            present(partial, size=_PRESENTER_SIZE, voice=voice, split=split, seed=seed, workers=workers)
+            partial.rename(folder)
+        return sorted(folder.glob("*.mp4"))
+
+    def _prepare(self, takes: Sequence[Path], footage: Path) -> None:
+        from speech2lip.decomposition.prepare import prepare
+
+        fresh = not footage.exists()
+        began = time.monotonic()
+        prepared = prepare(takes, footage=footage, say=self.say)
+        plain = read_json(footage / "footage.json")
+        if fresh and "prepare_fps" not in plain:
+            frames = sum(len(take.times) for take in prepared.takes)
+            write_json(footage / "footage.json", plain | {"prepare_fps": frames / (time.monotonic() - began)})
+
+    def _train(self, footage: Path, avatar: Path, minutes: float, *, hold_out: float | None = None) -> None:
+        from speech2lip.training.train import train
+
+        if avatar.exists():
+            self.say(f"{avatar} is there already; remove it to train it anew")
+            return
+        settings = TrainSettings(
+            minutes=minutes, hold_out=hold_out, device=self.settings.device, precision=self.settings.precision
+        )
+        train(avatar=avatar, footage=footage, settings=settings, say=self.say)
+
+    def _judge(self, benchmark: str, name: str, avatar: Path, footage: Path, *, note: str = "") -> None:
+        report = self.work / f"{name}.html"
+        words = self._transcripts(footage)
+        result = evaluate(
+            avatar=avatar,
+            footage=footage,
+            transcripts=words,
+            report=report,
+            settings=self.settings,
+            say=self.say,
+        )
+        self._save(benchmark, name, result, avatar, note=note, split=_SPLITS[benchmark])
+
+    def _transcripts(self, footage: Path) -> Path | None:
+        """Write the words of GRID sentences, which their names tell; None where the names tell nothing."""
+        known = {take.name: grid_words(take.name) for take in read_footage(footage).takes}
+        if not all(known.values()):
+            return None
+        folder = self.work / f"{footage.stem}.words"
+        folder.mkdir(exist_ok=True)
+        for name, words in known.items():
+            (folder / f"{name}.txt").write_text(f"{words}\n", encoding="utf-8")
+        return folder
+
+    def _strangers(self, name: str, avatar: Path, footage: Path) -> None:
+        """Benchmark III: other voices, other languages, a synthetic voice."""
+        person, prepared = read_avatar(avatar), read_footage(footage)
+        engine = Engine(person, device=self.settings.device, precision=self.settings.precision)
+        maker = Spoken(engine, usual_light_of(person))
+        scale = OpeningScale.measure(np.concatenate([take.opening for take in prepared.takes]))
+        spans = unseen_spans(person, prepared)
+
+        def detect() -> LandmarkDetector:
+            return LandmarkDetector(enlarge_below=prepared.settings.small_face_pixels)
+
+        rows = {
+            sound.name: drive_with_stranger(
+                maker, spans, sound, seconds=FOREIGN_SECONDS, scale=scale, detect=detect
+            )
+            for sound in strangers(foreign_sounds(self.data))
+        }
+        result = Result(
+            footage=name,
+            device=device_name(engine.compute),
+            commit=commit(),
+            seconds_trained=person.about["seconds_trained"],
+            rows=rows,
+        )
+        self._save(
+            "III", name, result, avatar, note="no picture truth", split="held-out frames, others' sound"
+        )
+
+    def _save(
+        self, benchmark: str, name: str, result: Result, avatar: Path, *, note: str, split: str
+    ) -> None:
+        seconds = read_avatar(avatar).about["seconds_footage"]
+        more: dict[str, Any] = {"benchmark": benchmark, "split": split, "machine": machine()}
+        more |= {"seconds_footage": seconds} | ({"note": note} if note else {})
+        details = {**result.details, **more}
+        dataclasses.replace(result, footage=name, details=details).save(self._path(benchmark, name))
+
+    def _path(self, benchmark: str, name: str) -> Path:
+        return self.results / f"{benchmark}_{name}.json"
+
+
+def view(footage: Path, folder: Path, names: Sequence[str]) -> Path:
+    """Make a footage folder that holds some takes of another one, in the same canonical space.
+
+    The files are hard links, so it takes no room.
+    """
+    plain = read_json(footage / "footage.json")
+    wanted = plain | {"takes": [name for name in plain["takes"] if name in names]}
+    if folder.exists() and read_json(folder / "footage.json") == wanted:
+        return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "takes").mkdir(parents=True)
+    os.link(footage / "canonical.safetensors", folder / "canonical.safetensors")
+    for name in wanted["takes"]:
+        shutil.copytree(footage / "takes" / name, folder / "takes" / name, copy_function=os.link)
+    write_json(folder / "footage.json", wanted)
+    return folder

@@ -1,0 +1,147 @@
+"""docs/quality.md: the tables of all benchmarks, made from the result files and nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from speech2lip.evaluation.table import COST, METRICS, NOT_APPLICABLE, cell, format_table
+from speech2lip.storage import read_json
+
+TITLES = {
+    "I": "I. Self-driven, the long footage",
+    "P": "P. The presenter: exact truth, unseen sentences, another voice, unseen head movement",
+    "II": "II. Self-driven, larger faces (short footage)",
+    "III": "III. Cross-driven: strangers' sound",
+    "own": "Own footage",
+}
+SUMMARY = (
+    "mouth_psnr", "opening_r", "lmd_percent", "sharpness_ratio", "closure_reached", "silent_open_percent",
+    "leak_r", "sync_confidence",
+)  # fmt: skip
+"""Columns of the first table."""
+
+Result = Mapping[str, Any]
+
+
+def quality_page(results: Path) -> str:
+    """Return the page; the same files give the same text."""
+    found = [read_json(path) for path in sorted(results.glob("*.json"))]
+    parts = [
+        "# Quality\n",
+        "Made by `speech2lip bench quality` from `benchmarks/results/*.json`; [metrics.md](metrics.md) says",
+        "what the figures mean. Compare rows of one table, not tables: people, pictures and machines differ.\n",
+    ]
+    measured = [one for one in found if one.get("rows")]
+    if measured:
+        parts += ["## In short\n", _summary(measured)]
+    for benchmark, title in TITLES.items():
+        here = [one for one in found if one["details"].get("benchmark") == benchmark]
+        if here:
+            parts.append(f"## {title}\n")
+            parts += [_section(one) for one in here]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _summary(measured: Sequence[Result]) -> str:
+    rows = {
+        f"{one['footage']}: {name}": row
+        for one in measured
+        if one["details"]["benchmark"] != "III"
+        for name, row in one["rows"].items()
+        if name in ("static_lips", "nearest", "ours", "paper")
+    }
+    return format_table(rows, SUMMARY)
+
+
+def _section(one: Result) -> str:
+    details = one["details"]
+    if not one.get("rows"):
+        return f"### {one['footage']}\n\nNot measured: {details['missing']}.\n"
+    lines = [f"### {one['footage']}\n", _about(one), "", _turned(one["rows"])]
+    sure = _sureness(details.get("rows", {}))
+    if sure:
+        lines += [sure, ""]
+    if details.get("against_exact_truth"):
+        lines += [_exact(details["against_exact_truth"]), ""]
+    cost = {name: value for name, value in one.get("cost", {}).items() if value is not None}
+    if cost:
+        lines += [
+            "Cost: "
+            + ", ".join(f"{name} {cell(cost[name], COST[name])}" for name in COST if name in cost)
+            + ".",
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def _about(one: Result) -> str:
+    details = one["details"]
+    parts = [
+        details.get("note"),
+        f"split: {details['split']}" if details.get("split") else None,
+        f"{one['seconds_trained']:.0f} s of training" if one.get("seconds_trained") is not None else None,
+        f"{details['seconds_footage']:.0f} s of footage trained on"
+        if details.get("seconds_footage")
+        else None,
+        details.get("machine"),
+        one.get("device"),
+        f"code {one['commit']}" if one.get("commit") else None,
+        _phones(details.get("phones")),
+    ]
+    return "; ".join(part for part in parts if part) + "."
+
+
+def _phones(known: object) -> str | None:
+    if isinstance(known, list) and known:
+        return f"phones by {' and '.join(map(str, known))}"
+    return str(known) if known else None
+
+
+def _turned(rows: Mapping[str, Mapping[str, float | None]]) -> str:
+    """Return the table with a line a metric: five columns fit a page, twenty do not."""
+    lines = [["", *rows]]
+    for name, decimals in METRICS.items():
+        values = [cell(row.get(name), decimals) for row in rows.values()]
+        if any(value != NOT_APPLICABLE for value in values):
+            lines.append([name, *values])
+    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(lines[0]))]
+    lines.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
+    return (
+        "\n".join(
+            "| " + " | ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) + " |"
+            for line in lines
+        )
+        + "\n"
+    )
+
+
+def _sureness(rows: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """Return the 95 % intervals that were kept."""
+    parts = []
+    for name, row in rows.items():
+        for key in ("opening_r", "leak_r", "cross_r"):
+            interval = row.get(f"{key}_interval")
+            if name in ("ours", "paper") and interval:
+                parts.append(f"{name} {key} {interval[0]:.2f} to {interval[1]:.2f}")
+        if name in ("ours", "paper") and row.get("leak_r_plain") is not None:
+            parts.append(
+                f"{name} plain leak correlation {row['leak_r_plain']:.2f} ({row['pairings']} pairings)"
+            )
+    return "95 % intervals: " + ", ".join(parts) + "." if parts else None
+
+
+def _exact(exact: Mapping[str, Mapping[str, float]]) -> str:
+    parts = [
+        f"{name} r {row['opening_r']:.3f}, spread {row['opening_std_ratio']:.2f}, "
+        f"bias {row['opening_bias']:+.4f}"
+        for name, row in exact.items()
+        if all(math.isfinite(value) for value in row.values())
+    ]
+    return (
+        "Openings against exact truth (the real video's line is the detector alone): "
+        + "; ".join(parts)
+        + "."
+    )
