@@ -73,7 +73,7 @@ class LandmarkDetector:
             ) from error
         self._enlarge_below = enlarge_below
         self._factor = 1.0
-        self._first = True
+        self._quiet_calls = 5  # it also prints when its later parts are first needed
         with _quiet_stderr():
             self._mesh: Any = mediapipe.solutions.face_mesh.FaceMesh(
                 static_image_mode=False,
@@ -126,9 +126,9 @@ class LandmarkDetector:
             rgb_large = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_CUBIC), np.uint8)
         else:
             rgb_large = rgb
-        with _quiet_stderr() if self._first else contextlib.nullcontext():
+        with _quiet_stderr() if self._quiet_calls > 0 else contextlib.nullcontext():
             faces = self._mesh.process(rgb_large).multi_face_landmarks
-        self._first = False
+        self._quiet_calls -= 1
         if not faces:
             return None
         points = np.array([(p.x, p.y, p.z) for p in faces[0].landmark], np.float32)
