@@ -10,7 +10,17 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from speech2lip.evaluation.picture import cpbd, gradient_energy, luma, mean_psnr, psnr, sharpness_ratio, ssim
+from speech2lip.evaluation.picture import (
+    _ssim_map,
+    changed_box,
+    cpbd,
+    gradient_energy,
+    luma,
+    mean_psnr,
+    psnr,
+    sharpness_ratio,
+    ssim,
+)
 
 Picture = NDArray[np.uint8]
 
@@ -114,3 +124,15 @@ def test_cpbd_turns_at_the_just_noticeable_width(width: int, contrast: int, shar
 
 def test_cpbd_without_an_edge_is_zero() -> None:
     assert cpbd(np.full((64, 64, 3), 90, np.uint8)) == 0
+
+
+def test_similarity_looks_only_where_something_changed() -> None:
+    random = np.random.default_rng(0)
+    a = random.integers(0, 255, (70, 90, 3)).astype(np.uint8)
+    assert changed_box(a, a) is None and ssim(a, a) == 1
+    for box in ((40, 30, 60, 45), (0, 0, 3, 2), (88, 66, 90, 70), (20, 0, 21, 70), (0, 0, 90, 70)):
+        b = a.copy()
+        x0, y0, x1, y1 = box
+        b[y0:y1, x0:x1] = 255 - b[y0:y1, x0:x1]
+        assert changed_box(a, b) == box
+        assert ssim(a, b) == pytest.approx(float(_ssim_map(a, b).mean()), abs=1e-12)

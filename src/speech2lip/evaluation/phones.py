@@ -74,14 +74,12 @@ def pauses(wave: Wave, phones: Phones | None = None) -> Intervals:
         rows = [(a, b) for name, a, b in phones.rows if name == "pau" and b - a >= PAUSE_SECONDS]
         return np.array(rows, np.float64).reshape(-1, 2)
     count = len(wave) // _MOMENT
+    if count * _MOMENT < PAUSE_SECONDS * SAMPLE_RATE or not np.any(wave):
+        return np.zeros((0, 2))
     # Rumble below the voice is as loud as weak speech in many a room.
-    heard = (
-        sosfiltfilt(butter(2, VOICE_HZ, "highpass", fs=SAMPLE_RATE, output="sos"), wave) if count else wave
-    )
+    heard = sosfiltfilt(butter(2, VOICE_HZ, "highpass", fs=SAMPLE_RATE, output="sos"), wave)
     power = (heard[: count * _MOMENT].reshape(count, _MOMENT).astype(np.float64) ** 2).mean(axis=1)
     smooth = np.convolve(power, np.ones(5) / 5, mode="same")
-    if not smooth.size or smooth.max() <= 0:
-        return np.zeros((0, 2))
     quiet = smooth < np.quantile(smooth, 0.95) * 10 ** (-QUIET_DB / 10)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], quiet, [False]]).astype(np.int8)))
     found = edges.reshape(-1, 2) * (_MOMENT / SAMPLE_RATE)

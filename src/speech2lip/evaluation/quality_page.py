@@ -31,8 +31,9 @@ def quality_page(results: Path) -> str:
     found = [read_json(path) for path in sorted(results.glob("*.json"))]
     parts = [
         "# Quality\n",
-        "Made by `speech2lip bench quality` from `benchmarks/results/*.json`; [metrics.md](metrics.md) says",
-        "what the figures mean. Compare rows of one table, not tables: people, pictures and machines differ.\n",
+        "Made by `speech2lip bench quality` from `benchmarks/results/*.json`; [metrics.md](metrics.md) says "
+        "what the figures mean. Compare rows of one table, not tables: people, pictures and machines "
+        "differ.\n",
     ]
     measured = [one for one in found if one.get("rows")]
     if measured:

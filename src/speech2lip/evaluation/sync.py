@@ -116,8 +116,8 @@ def pooled_offset(curves: Sequence[SyncCurve]) -> SyncOffset:
 
 
 def trusted_peak(seconds: float) -> float:
-    """Return the correlation below which a peak may be chance: 0.4 up to 8 s, 0.2 from a minute on."""
-    return float(np.interp(np.log(max(seconds, 1e-6)), np.log([8.0, 60.0]), [0.4, 0.2]))
+    """Return the correlation below which a peak may be chance, by the length of the speech."""
+    return float(np.interp(np.log(max(seconds, 1e-6)), np.log([3.0, 8.0, 60.0]), [0.6, 0.4, 0.2]))
 
 
 def speech_energy(wave: NDArray[np.float32]) -> Array:
