@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .checkup import doctor
     from .decomposition.prepare import prepare
+    from .evaluation.bench import bench
     from .evaluation.evaluate import evaluate
     from .inference.speak import speak
     from .journey import demo
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "bench": "evaluation.bench",
     "demo": "journey",
     "doctor": "checkup",
     "evaluate": "evaluation.evaluate",
@@ -27,7 +29,7 @@ _PUBLIC = {
 }
 """Public name -> module that holds it, imported on first use: `import speech2lip` stays instant."""
 
-__all__ = ["__version__", "demo", "doctor", "evaluate", "prepare", "present", "speak", "train"]
+__all__ = ["__version__", "bench", "demo", "doctor", "evaluate", "prepare", "present", "speak", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -9,8 +9,7 @@ import pytest
 
 from speech2lip.decomposition.footage import read_footage
 from speech2lip.errors import SettingsError
-from speech2lip.evaluation import bench
-from speech2lip.evaluation.bench import bench_quality, share_time, view
+from speech2lip.evaluation.bench import _Bench, bench, share_time, view
 from speech2lip.evaluation.quality_page import quality_page
 from speech2lip.evaluation.subjects import Subject, foreign_sounds, grid_words, subjects
 from speech2lip.evaluation.table import Result
@@ -75,9 +74,9 @@ def test_a_view_shares_files(tmp_path: Path) -> None:
 
 def test_nobody_there_is_told_not_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "data").mkdir()
-    monkeypatch.setattr(bench._Bench, "_presenter", lambda *_: None)
+    monkeypatch.setattr(_Bench, "_presenter", lambda *_: None)
     told: list[str] = []
-    page = bench_quality(
+    page = bench(
         data=tmp_path / "data",
         work=tmp_path / "w",
         results=tmp_path / "r",
@@ -88,9 +87,11 @@ def test_nobody_there_is_told_not_raised(tmp_path: Path, monkeypatch: pytest.Mon
     assert text.count("Not measured: no footage") == 6
     assert json.loads((tmp_path / "r" / "I_grid_s1.json").read_text())["rows"] == {}
     with pytest.raises(SettingsError, match="nobody is called 'ana'"):
-        bench_quality(data=tmp_path / "data", only=["ana"], work=tmp_path / "w")
+        bench(data=tmp_path / "data", only=["ana"], work=tmp_path / "w")
+    with pytest.raises(SettingsError, match="no benchmark of 'speed'"):
+        bench("speed")
     with pytest.raises(SettingsError, match="no folder of footage"):
-        bench_quality(data=tmp_path / "none")
+        bench(data=tmp_path / "none")
 
 
 def test_the_page_is_made_of_the_files_alone(tmp_path: Path) -> None:

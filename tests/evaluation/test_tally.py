@@ -135,3 +135,14 @@ def test_nothing_judged_is_an_empty_row() -> None:
     from speech2lip.evaluation.tally import Tally
 
     assert Tally(OpeningScale.measure(REAL)).row() == {"frames": 0}
+
+
+def test_an_hour_holds_no_more_landmarks_than_a_minute() -> None:
+    from speech2lip.evaluation import tally as module
+    from speech2lip.evaluation.closure import OpeningScale
+
+    tally = module.Tally(OpeningScale.measure(REAL))
+    for i in range(3 * module._BLOCK + 7):
+        tally.skip(i / 25)
+        assert len(tally._points) <= module._BLOCK
+    assert len(tally._times) == 3 * module._BLOCK + 7

@@ -35,9 +35,10 @@ class Arguments:
 
 def run(arguments: Arguments) -> None:
     """Run the benchmark."""
-    from speech2lip.evaluation.bench import bench_quality
+    from speech2lip import bench
 
-    bench_quality(
+    bench(
+        arguments.what,
         data=arguments.data,
         minutes=arguments.minutes,
         only=arguments.only,

@@ -45,7 +45,8 @@ _SPLITS = {
 }
 
 
-def bench_quality(
+def bench(
+    what: str = "quality",
     *,
     data: Path | None = None,
     minutes: float = 60.0,
@@ -62,6 +63,7 @@ def bench_quality(
     time is missing the tables say so; nothing fails.
 
     Args:
+        what: `quality` is all there is.
         data: folder of footage, each person a folder in it; None: the one named by SPEECH2LIP_DATA, if any.
         minutes: for all training together; shared out by how much each person would get without a limit.
         only: names of the people to measure; all without.
@@ -73,8 +75,10 @@ def bench_quality(
         The page.
 
     Raises:
-        SettingsError: the folder of footage does not exist, or a name in `only` is unknown.
+        SettingsError: no such benchmark, no such folder of footage, or nobody of a name in `only`.
     """
+    if what != "quality":
+        raise SettingsError(f"there is no benchmark of {what!r}; there is one of quality")
     data = data or (Path(os.environ["SPEECH2LIP_DATA"]) if os.environ.get("SPEECH2LIP_DATA") else None)
     if data is not None and not data.is_dir():
         raise SettingsError(f"there is no folder of footage {data}; name one with --data or SPEECH2LIP_DATA")
@@ -88,9 +92,9 @@ def bench_quality(
             folder.mkdir(parents=True, exist_ok=True)
     chosen = [subject for subject in everybody if not only or subject.name in only]
     shares = share_time(chosen, minutes)
-    bench = _Bench(data, work, results, settings or EvaluateSettings(), say)
+    runs = _Bench(data, work, results, settings or EvaluateSettings(), say)
     for subject in chosen:
-        bench.run(subject, shares.get(subject.name, 0.0))
+        runs.run(subject, shares.get(subject.name, 0.0))
         with write_atomically(page) as partial:
             partial.write_text(quality_page(results), encoding="utf-8")
     say(f"{page}: the tables; {results}: the figures")
