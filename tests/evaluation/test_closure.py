@@ -59,6 +59,12 @@ def test_static_open_lips_fail(openings: NDArray[np.float64]) -> None:
     assert silent_motion(static, TIMES, SILENCE) == pytest.approx(0)
 
 
+def test_lips_that_are_always_shut_close_nothing(openings: NDArray[np.float64]) -> None:
+    shut = closures(np.zeros_like(openings), TIMES, PHONES, scale=SCALE)
+    assert shut.reached == 0
+    assert shut.depth == 1
+
+
 def test_late_closures_are_missed(openings: NDArray[np.float64]) -> None:
     assert closures(np.roll(openings, 1), TIMES, PHONES, scale=SCALE).reached == 1
     assert closures(np.roll(openings, 5), TIMES, PHONES, scale=SCALE).reached == 0

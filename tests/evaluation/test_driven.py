@@ -11,6 +11,7 @@ from speech2lip.evaluation.driven import (
     leak_figures,
     other_sounds,
     pair_up,
+    pieces,
     silent_parts,
     usual_opening,
 )
@@ -82,7 +83,16 @@ def test_pairs_never_meet_themselves() -> None:
     assert len(pairs) == 12
     assert all(a.take.name != b.take.name and len(a.times) == len(b.times) == 30 for a, b in pairs)
     assert len({(a.take.name, b.take.name) for a, b in pairs}) == 12
-    assert len(pair_up(spans, spans, pairings=3, frames=30)) == 3
+    few = pair_up(spans, spans, pairings=3, frames=30)
+    assert len({a.take.name for a, _ in few}) == 3
+
+
+def test_long_takes_are_paired_piece_by_piece() -> None:
+    parts = pieces(_spans(1, 200), 75)
+    assert [(part.start, part.stop) for part in parts] == [(0, 75), (75, 150), (150, 200)]
+    pairs = pair_up(parts, parts, pairings=100, frames=75)
+    assert len(pairs) == 6 and all(a.start != b.start for a, b in pairs)
+    assert len(pieces(_spans(1, 80), 75)) == 1  # five frames tell nothing
 
 
 def test_one_held_out_take_hears_the_rest() -> None:

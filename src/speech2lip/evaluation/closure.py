@@ -20,6 +20,8 @@ WIDE_QUANTILE = 0.95
 OPEN_SHARE = 0.15
 CLOSURE_TOLERANCE = 0.04
 """Seconds by which a closure may fall before or after its phone: one frame at 25 frames a second."""
+CLOSURE_REACH = 0.3
+"""Seconds before and after a phone within which the lips must also be open somewhere."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Closures:
     count: int
     """Phones with at least one frame in reach."""
     reached: float
-    """Share of them at which the opening falls below the threshold, 0 to 1; NaN without phones."""
+    """Share of them at which the lips meet and beside which they part, 0 to 1; NaN without phones."""
     depth: float
     """Mean over them of (wide - smallest opening) / (wide - closed): 1 fully closed, 0 wide open."""
 
@@ -76,8 +78,9 @@ def phone_intervals(
 def closures(openings: Series, times: Series, intervals: Intervals, *, scale: OpeningScale) -> Closures:
     """Return how many of the asked-for closures the lips reach, and how deep.
 
-    A closure may come one frame early or late. Cannot see: lips that are always closed (they reach all: read
-    it beside `std_ratio`); a wrong time inside the tolerance. Real video does not reach 1 either, as a
+    A closure is reached where the opening falls below the threshold, one frame early or late allowed, and is
+    above it somewhere within 0.3 s before or after: lips that are always shut close nothing. Cannot see: a
+    wrong time inside the tolerance. Real video does not reach 1 either, as a
     closure may be shorter than a frame: compare rows.
 
     Args:
@@ -87,17 +90,21 @@ def closures(openings: Series, times: Series, intervals: Intervals, *, scale: Op
         scale: the person's own.
     """
     assert openings.shape == times.shape, f"{openings.shape} openings at {times.shape} times"
-    deepest = []
+    deepest, parted = [], []
     for start, end in intervals:
         near = (times >= start - CLOSURE_TOLERANCE) & (times <= end + CLOSURE_TOLERANCE)
         near &= np.isfinite(openings)
+        around = (times >= start - CLOSURE_REACH) & (times <= end + CLOSURE_REACH) & np.isfinite(openings)
         if near.any():
             deepest.append(float(openings[near].min()))
+            parted.append(float(openings[around].max()) > scale.threshold)
     if not deepest:
         return Closures(0, math.nan, math.nan)
     found = np.array(deepest)
     depths = (scale.wide - found) / max(scale.wide - scale.closed, 1e-6)
-    return Closures(len(found), float((found <= scale.threshold).mean()), float(depths.mean()))
+    return Closures(
+        len(found), float(((found <= scale.threshold) & np.array(parted)).mean()), float(depths.mean())
+    )
 
 
 def silent_open_percent(

@@ -14,7 +14,13 @@ from torch import Tensor
 from speech2lip.conventions import LANDMARK_COUNT
 from speech2lip.decomposition.footage import Take
 from speech2lip.decomposition.landmarks import LandmarkDetector
-from speech2lip.evaluation.agreement import bootstrap_interval, partial_correlation, pearson
+from speech2lip.evaluation.agreement import (
+    bootstrap_interval,
+    effective_count,
+    fisher_interval,
+    partial_correlation,
+    pearson,
+)
 from speech2lip.evaluation.held_out import Span
 from speech2lip.evaluation.listening import digital_silence, room_noise
 from speech2lip.evaluation.phones import Wave
@@ -127,16 +133,29 @@ def pair_up(
         sounds: what is heard; may be the same.
         frames: most frames of one pairing.
     """
-    pairs = []
-    for shift in range(1, max(2, len(sounds) + 1)):
+    pairs: list[tuple[Span, Span]] = []
+    for shift in sorted(range(len(sounds)), key=lambda step: abs(step - len(sounds) // 2)):
+        here = []
         for number, span in enumerate(spans):
             sound = sounds[(number + shift) % len(sounds)]
             count = min(len(span.times), len(sound.times), frames)
             if count >= LEAST_PAIRED and not _overlap(span, sound):
-                pairs.append((span.part(0, count), sound.part(0, count)))
-            if len(pairs) == pairings:
-                return pairs
+                here.append((span.part(0, count), sound.part(0, count)))
+        wanted = min(len(here), pairings - len(pairs))
+        pairs += [here[i * len(here) // wanted] for i in range(wanted)]
+        if len(pairs) == pairings:
+            break
     return pairs
+
+
+def pieces(spans: Sequence[Span], frames: int) -> list[Span]:
+    """Cut spans into parts of a few frames, so that long takes make as many pairs as many takes do."""
+    return [
+        Span(span.take, start, min(start + frames, span.stop))
+        for span in spans
+        for start in range(span.start, span.stop, frames)
+        if min(start + frames, span.stop) - start >= LEAST_PAIRED
+    ]
 
 
 def drive_with_others(
@@ -175,10 +194,10 @@ def leak_figures(pairings: Sequence[Pairing]) -> tuple[dict[str, float | None], 
     leak, given, plain, cross = (np.array([getattr(one, name)() for one in pairings]) for name in names)
     return {"leak_r": float(leak.mean()), "cross_r": float(cross.mean())}, {
         "pairings": len(pairings),
-        "leak_r_interval": _interval(leak),
+        "leak_r_interval": _interval(leak, [effective_count(one.made, one.shown) for one in pairings]),
         "leak_r_given_heard": round(float(given.mean()), 4),
         "leak_r_plain": round(float(plain.mean()), 4),
-        "cross_r_interval": _interval(cross),
+        "cross_r_interval": _interval(cross, [effective_count(one.made, one.heard) for one in pairings]),
     }
 
 
@@ -190,12 +209,7 @@ def other_sounds(spans: Sequence[Span], every: Sequence[Span]) -> tuple[Sequence
     """
     if len(spans) > 1:
         return spans, False
-    length = max(len(span.times) for span in spans)
-    parts = [
-        Span(span.take, start, min(start + length, span.stop))
-        for span in every
-        for start in range(span.start, span.stop, max(length, 1))
-    ]
+    parts = pieces(every, max([LEAST_PAIRED, *(len(span.times) for span in spans)]))
     return [part for part in parts if not any(_overlap(part, span) for span in spans)], True
 
 
@@ -209,6 +223,13 @@ def _overlap(a: Span, b: Span) -> bool:
     return a.take.name == b.take.name and a.start < b.stop and b.start < a.stop
 
 
-def _interval(values: Series) -> list[float] | None:
-    low, high = bootstrap_interval(values)
-    return [round(low, 4), round(high, 4)] if math.isfinite(low) else None
+def _interval(values: Series, counts: Sequence[float]) -> list[float]:
+    """Return the 95 % interval of a mean correlation: the wider of Fisher's and of the bootstrap over pairings.
+
+    A few pairings may agree by chance, and neighbouring frames are alike: neither is enough alone.
+    """
+    low, high = fisher_interval(float(values.mean()), count=sum(counts))
+    bootstrap = bootstrap_interval(values)
+    if math.isfinite(bootstrap[0]):
+        low, high = min(low, bootstrap[0]), max(high, bootstrap[1])
+    return [round(low, 4), round(high, 4)]

@@ -156,10 +156,11 @@ def _drive_all(
     if settings.silent_frames:
         driven.drive_with_silence(made, tallies, spans, frames=settings.silent_frames, detect=detect)
     whole = [Span(take, 0, len(take.times)) for take in footage.takes]
-    sounds, trained_on = driven.other_sounds(spans, whole)
+    shown = driven.pieces(spans, max(settings.pairing_frames, driven.LEAST_PAIRED))
+    sounds, trained_on = driven.other_sounds(shown, whole) if shown else ([], False)
     pairs = []
     if settings.pairings and sounds:
-        pairs = driven.pair_up(spans, sounds, pairings=settings.pairings, frames=settings.pairing_frames)
+        pairs = driven.pair_up(shown, sounds, pairings=settings.pairings, frames=settings.pairing_frames)
     figures: dict[str, dict[str, float | None]] = {}
     by_row: dict[str, dict[str, object]] = {name: tally.details() for name, tally in tallies.items()}
     for name, maker in speaking.items():
