@@ -9,7 +9,14 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from speech2lip.evaluation.sync import av_offset, pooled_offset, speech_energy, sync_curve
+from speech2lip.evaluation.sync import (
+    SyncCurve,
+    av_offset,
+    pooled_offset,
+    speech_energy,
+    sync_curve,
+    trusted_offset,
+)
 
 SECONDS = 10
 
@@ -109,3 +116,15 @@ def test_energy_is_in_decibels_and_floored() -> None:
     assert energy[50] == pytest.approx(0, abs=0.2)
     assert energy[150] == pytest.approx(-20, abs=0.2)
     assert speech_energy(np.concatenate([tone, 0 * tone]).astype(np.float32))[300] == -40
+
+
+def test_a_peak_that_may_be_chance_is_not_trusted() -> None:
+    lags = np.arange(-30, 31) / 100
+    hill = np.exp(-(((lags - 0.05) / 0.05) ** 2))
+    assert trusted_offset([SyncCurve(lags, 0.5 * hill, 60.0)]) == pytest.approx(50)
+    assert trusted_offset([SyncCurve(lags, 0.5 * hill, 4.0)]) is None
+    assert trusted_offset([SyncCurve(lags, 0.9 * hill, 4.0)]) == pytest.approx(50)
+    assert trusted_offset([SyncCurve(lags, hill, 1.0)]) is None
+    assert (
+        trusted_offset([SyncCurve(lags, np.exp(lags), 60.0)]) is None
+    )  # the best lies beyond what was looked at

@@ -18,7 +18,14 @@ from speech2lip.evaluation.driven import LEAST_PAIRED, driven_landmarks
 from speech2lip.evaluation.held_out import Span
 from speech2lip.evaluation.phones import TRUTH, Phones, Wave, heard_phones, pauses
 from speech2lip.evaluation.rows import Maker
-from speech2lip.evaluation.sync import RATE, SyncCurve, pooled_offset, speech_energy, sync_curve, trusted_peak
+from speech2lip.evaluation.sync import (
+    RATE,
+    SyncCurve,
+    pooled_offset,
+    speech_energy,
+    sync_curve,
+    trusted_offset,
+)
 from speech2lip.evaluation.tally import Series
 from speech2lip.evaluation.temporal import jitter
 from speech2lip.synthesis.speech import log_mel
@@ -70,7 +77,6 @@ def drive_with_stranger(
     times = np.concatenate([one.times for one in stretches])
     curves = [_curve(one, sound.wave) for one in stretches]
     sync = pooled_offset(curves)
-    sure = sync.correlation >= trusted_peak(sum(curve.weight for curve in curves))
     leaks = [_leak(one, sound.wave) for one in stretches if len(one.times) >= LEAST_PAIRED]
     trembles = np.array([one.jitter for one in stretches])
     row: dict[str, float | None] = {
@@ -79,7 +85,7 @@ def drive_with_stranger(
             made, times, pauses(sound.wave, sound.phones), scale=scale
         ),
         "leak_r": float(np.mean(leaks)) if leaks else None,
-        "sync_offset_ms": sync.milliseconds if sure else None,
+        "sync_offset_ms": trusted_offset(curves),
         "sync_confidence": sync.confidence,
         "jitter_ratio": float(np.nanmean(trembles[:, 0]) / np.nanmean(trembles[:, 1])),
         "frames": len(made),

@@ -224,7 +224,7 @@ def _overlap(a: Span, b: Span) -> bool:
 
 
 def _interval(values: Series, counts: Sequence[float]) -> list[float]:
-    """Return the 95 % interval of a mean correlation: the wider of Fisher's and of the bootstrap over pairings.
+    """Return the 95 % interval of a mean correlation: the wider of Fisher's and the bootstrap's.
 
     A few pairings may agree by chance, and neighbouring frames are alike: neither is enough alone.
     """

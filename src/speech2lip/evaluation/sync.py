@@ -28,6 +28,8 @@ FLOOR_DB = -40.0
 """Energy this far below the loud parts counts as silence."""
 MAX_LAG = 0.3
 """Seconds."""
+LEAST_SECONDS = 2.0
+"""Of speech, below which no offset is trusted."""
 
 
 @dataclass(frozen=True)
@@ -115,9 +117,19 @@ def pooled_offset(curves: Sequence[SyncCurve]) -> SyncOffset:
     return SyncOffset(1000 * offset, float(mean[best]), float(mean[best] - np.median(mean)))
 
 
-def trusted_peak(seconds: float) -> float:
-    """Return the correlation below which a peak may be chance, by the length of the speech."""
-    return float(np.interp(np.log(max(seconds, 1e-6)), np.log([3.0, 8.0, 60.0]), [0.6, 0.4, 0.2]))
+def trusted_offset(curves: Sequence[SyncCurve]) -> float | None:
+    """Return the offset that several takes share, in ms; None where its peak may be chance.
+
+    That is below a correlation of 0.6 for 3 s of speech, 0.4 for 8 s and 0.2 for a minute, always below 2 s,
+    and at the edge of the lags that were looked at.
+    """
+    seconds = sum(curve.weight for curve in curves)
+    found = pooled_offset(curves)
+    if seconds < LEAST_SECONDS or not np.isfinite(found.milliseconds):
+        return None
+    needed = np.interp(np.log(seconds), np.log([3.0, 8.0, 60.0]), [0.6, 0.4, 0.2])
+    edge = 1000 * float(curves[0].lags[-1])
+    return found.milliseconds if found.correlation >= needed and abs(found.milliseconds) < edge else None
 
 
 def speech_energy(wave: NDArray[np.float32]) -> Array:

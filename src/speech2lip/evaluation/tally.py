@@ -16,7 +16,7 @@ from speech2lip.evaluation.listening import Heard
 from speech2lip.evaluation.mouth_box import Box
 from speech2lip.evaluation.picture import PSNR_EQUAL, cpbd, psnr, sharpness_ratio, ssim
 from speech2lip.evaluation.shape import lip_opening, lip_width, lmd_frames
-from speech2lip.evaluation.sync import SyncCurve, pooled_offset, sync_curve, trusted_peak
+from speech2lip.evaluation.sync import SyncCurve, pooled_offset, sync_curve, trusted_offset
 from speech2lip.evaluation.temporal import box_brightness, flicker, jitter, seam_ratio
 
 Picture = NDArray[np.uint8]
@@ -142,7 +142,6 @@ class Tally:
             return {"frames": 0}
         opening, width = self._opening(), np.concatenate(self._widths, axis=1)
         sync, closed = pooled_offset(self._curves), _pool(self._closures)
-        sure = sync.correlation >= trusted_peak(sum(curve.weight for curve in self._curves))
         row: dict[str, float | None] = {
             name: total / count if count else None for name, (total, count) in self._sums.items()
         }
@@ -154,7 +153,7 @@ class Tally:
             "width_r": pearson(*width),
             "closure_reached": closed.reached,
             "silent_open_percent": self.silent_open(),
-            "sync_offset_ms": sync.milliseconds if sure else None,
+            "sync_offset_ms": trusted_offset(self._curves),
             "sync_confidence": sync.confidence,
             "jitter_ratio": _ratio(self._jitter),
             "flicker_ratio": _ratio(self._flicker),
