@@ -94,8 +94,10 @@ class TrainSettings:
     """Frames drawn in a step."""
     shape_batch: int = 64
     """Frames in a step whose lip shape is read from speech: many more, as they cost next to nothing."""
-    voice_changes: float = 0.7
+    voice_changes: float = 0.5
     """Share of the sound that is varied in level, voice, microphone and background while training."""
+    tempo_changes: float = 0.4
+    """Largest change of the sound's tempo around a frame while training, as a share."""
     window: int = 48
     """Side of the square of patch positions that is drawn from each frame in a step."""
     learning_rate: float = 2e-3

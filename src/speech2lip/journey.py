@@ -18,7 +18,7 @@ _MINE = ("takes", "unseen", "presenter.footage", "presenter.avatar", "spoken.mp4
 
 
 def demo(
-    folder: Path = Path("demo"), *, minutes: float = 4.0, takes: int = 12, size: int = 384, say: Say = print
+    folder: Path = Path("demo"), *, minutes: float = 5.5, takes: int = 16, size: int = 384, say: Say = print
 ) -> Path:
     """Film the made presenter, train an avatar of it, let it speak a sentence it has never heard, measure it.
 

@@ -53,6 +53,17 @@ def test_windows_lie_around_their_moment() -> None:
     assert windows[1, 0].tolist() == pytest.approx([98.5, 100.5, 103.5])
 
 
+def test_a_faster_pace_reaches_further() -> None:
+    mel = torch.arange(200.0).expand(80, -1)
+    moments, offsets = torch.tensor([1.0, 1.0]), torch.tensor([-10, 0, 5])
+    windows = mel_windows(mel, moments, offsets, pace=torch.tensor([1.5, 0.5]))
+    assert windows[0, 0].tolist() == [85, 100, 107.5]
+    assert windows[1, 0].tolist() == [95, 100, 102.5]
+    assert torch.equal(
+        mel_windows(mel, moments, offsets, pace=torch.ones(2)), mel_windows(mel, moments, offsets)
+    )
+
+
 def test_beyond_the_ends_there_is_silence() -> None:
     windows = mel_windows(torch.ones(80, 50), torch.tensor([0.0, 0.49, 99.0]), torch.arange(-40, 20))
     assert (windows[0, :, :39] == SILENT_MEL).all()

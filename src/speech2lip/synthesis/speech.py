@@ -62,7 +62,11 @@ def window_offsets(settings: ModelSettings) -> Tensor:
 
 
 def mel_windows(
-    mel: Float[Tensor, "M F"], times: Float[Tensor, "T"], offsets: Int[Tensor, "W"]
+    mel: Float[Tensor, "M F"],
+    times: Float[Tensor, "T"],
+    offsets: Int[Tensor, "W"],
+    *,
+    pace: Float[Tensor, "T"] | None = None,
 ) -> Float[Tensor, "T M W"]:
     """Cut the windows around moments, between mel frames by linear interpolation.
 
@@ -70,18 +74,20 @@ def mel_windows(
         mel: [M, F]; beyond its ends there is silence.
         times: [T] seconds.
         offsets: [W] mel frames.
+        pace: [T] factors on the offsets: above 1 a window holds more sound, as if spoken faster; None for 1.
 
     Returns:
         [T, M, W].
     """
-    reach = int(offsets.abs().max()) + 2
+    stretch = torch.ones_like(times) if pace is None else pace.to(times.dtype)
+    reach = math.ceil(float(offsets.abs().max()) * float(stretch.max())) + 2
     padded = nn.functional.pad(mel, (2 * reach, 2 * reach), value=SILENT_MEL)
     centre = times.to(torch.float64) * MEL_RATE + 2 * reach
     centre = centre.clamp(reach, padded.shape[1] - reach)
-    whole = centre.floor().long()
-    part = (centre - whole).to(mel.dtype)[:, None]
-    index = whole[:, None] + offsets.to(whole.device)
-    left, right = padded[:, index], padded[:, index + 1]
+    place = centre[:, None] + offsets.to(centre.device) * stretch[:, None].to(torch.float64)
+    whole = place.floor().long()
+    part = (place - whole).to(mel.dtype)
+    left, right = padded[:, whole], padded[:, whole + 1]
     return (left + (right - left) * part).permute(1, 0, 2)
 
 

@@ -61,8 +61,8 @@ class _Batches:
         self.corners = near.shape
         self.chances = (near**2).flatten().cpu()
 
-    def windows_at(self, index: Tensor) -> Tensor:
-        return mel_windows(self.data.mel, self.data.times[index], self.offsets)
+    def windows_at(self, index: Tensor, pace: Tensor | None = None) -> Tensor:
+        return mel_windows(self.data.mel, self.data.times[index], self.offsets, pace=pace)
 
     def lip_losses(self, random: torch.Generator) -> dict[str, Tensor]:
         """Lip shape for pairs of consecutive frames, and for some of them the colour of random squares of
@@ -85,13 +85,17 @@ class _Batches:
         return colour_losses(drawn, target, weight) | shape_losses(spoken.shape, truth, self.spread)
 
     def _varied_pairs(self, first: Tensor, random: torch.Generator) -> Tensor:
-        """Cut the windows of frames and of their successors, some of them varied, both of a pair alike; [2
-        B, M, W].
+        """Cut the windows of frames and of their successors, some varied, both of a pair alike; [2 B, M, W].
+
+        """Cut the windows of frames and of their successors, both of a pair varied alike; [2 B, M, W].
+        it the encoder learns the footage's sentences by heart.
         """
-        pairs = torch.cat([self.windows_at(first), self.windows_at(first + 1)], dim=2)
+        change = self.settings.tempo_changes * (2 * torch.rand(len(first), generator=random) - 1)
+        pace = 1 + change.to(self.device)
+        pairs = torch.cat([self.windows_at(first, pace), self.windows_at(first + 1, pace)], dim=2)
         varied = vary_speech(pairs, generator=random)
-        change = torch.rand(len(first), 1, 1, generator=random) < self.settings.voice_changes
-        return torch.cat(torch.where(change.to(self.device), varied, pairs).chunk(2, dim=2))
+        chosen = torch.rand(len(first), 1, 1, generator=random) < self.settings.voice_changes
+        return torch.cat(torch.where(chosen.to(self.device), varied, pairs).chunk(2, dim=2))
 
     def _mixed_shape(self, heard: Tensor, truth: Tensor, random: torch.Generator) -> Tensor:
         """Give the lip field the true lip shape, a little disturbed, for half of the frames.
