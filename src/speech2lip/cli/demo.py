@@ -18,9 +18,9 @@ class Arguments:
 
     folder: Annotated[Path, tyro.conf.Positional] = Path("demo")
     """Folder for everything."""
-    minutes: float = 4.0
+    minutes: float = 5.5
     """Time for the training."""
-    takes: int = 12
+    takes: int = 16
     """Videos to learn from, about 10 s each."""
     size: int = 384
     """Side of the square picture, in pixels."""

@@ -85,10 +85,10 @@ class _Batches:
         return colour_losses(drawn, target, weight) | shape_losses(spoken.shape, truth, self.spread)
 
     def _varied_pairs(self, first: Tensor, random: torch.Generator) -> Tensor:
-        """Cut the windows of frames and of their successors, some varied, both of a pair alike; [2 B, M, W].
-
         """Cut the windows of frames and of their successors, both of a pair varied alike; [2 B, M, W].
-        it the encoder learns the footage's sentences by heart.
+
+        The tempo around a frame changes too: the lips of the moment hardly depend on it, and without it the
+        encoder learns the footage's sentences by heart.
         """
         change = self.settings.tempo_changes * (2 * torch.rand(len(first), generator=random) - 1)
         pace = 1 + change.to(self.device)
