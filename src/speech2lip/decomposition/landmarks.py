@@ -82,6 +82,8 @@ class LandmarkDetector:
                 min_detection_confidence=0.5,
                 min_tracking_confidence=0.5,
             )
+            # Its parts open on threads of their own; after a first picture all have said what they say.
+            self._mesh.process(np.zeros((64, 64, 3), np.uint8))
 
     def __enter__(self) -> LandmarkDetector:
         return self

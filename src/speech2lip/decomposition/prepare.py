@@ -74,7 +74,11 @@ def prepare(
     kept = [name for name in named if name not in left]
     result = _fit(footage, kept, settings, say)
     frames = sum(len(take.times) for take in result.takes)
-    say(f"{footage}: {len(kept)} takes, {frames} frames in {time.monotonic() - began:.0f} s")
+    seconds = time.monotonic() - began
+    if len(fresh) == len(named):  # otherwise the figure would flatter
+        plain = read_json(footage / "footage.json")
+        write_json(footage / "footage.json", plain | {"prepare_fps": round(frames / seconds, 1)})
+    say(f"{footage}: {len(kept)} takes, {frames} frames in {seconds:.0f} s")
     return result
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -175,13 +174,7 @@ class _Bench:
     def _prepare(self, takes: Sequence[Path], footage: Path) -> None:
         from speech2lip.decomposition.prepare import prepare
 
-        fresh = not footage.exists()
-        began = time.monotonic()
-        prepared = prepare(takes, footage=footage, say=self.say)
-        plain = read_json(footage / "footage.json")
-        if fresh and "prepare_fps" not in plain:
-            frames = sum(len(take.times) for take in prepared.takes)
-            write_json(footage / "footage.json", plain | {"prepare_fps": frames / (time.monotonic() - began)})
+        prepare(takes, footage=footage, say=self.say)
 
     def _train(self, footage: Path, avatar: Path, minutes: float, *, hold_out: float | None = None) -> None:
         from speech2lip.training.train import train
