@@ -25,6 +25,7 @@ from speech2lip.decomposition.footage import (
     canonical_plain,
     canonical_tensors,
     read_footage,
+    read_take,
     unpack_landmarks,
 )
 from speech2lip.decomposition.landmarks import FACE_OVAL
@@ -165,10 +166,10 @@ def _fit(footage: Path, names: Sequence[str], settings: PrepareSettings, say: Sa
     shape, poses = fit_poses(usable, settings)
     left_out = {name: _reasons(track, usable, settings) for name, track in usable.items()}
     takes = []
-    for name, track in usable.items():
+    for name in usable:
         with write_atomically(footage / "takes" / name / "poses.safetensors") as path:
             save_file({"camera_from_head": poses[name], "left_out": left_out[name]}, path)
-        takes.append(_take(footage / "takes" / name, track, poses[name], left_out[name], settings))
+        takes.append(read_take(footage / "takes" / name, settings))
     _require_seconds(takes, settings)
     canonical = settle_canonical(takes, shape, {n: t["sharpness"] for n, t in usable.items()}, settings)
     with write_atomically(footage / "canonical.safetensors") as path:
@@ -260,22 +261,6 @@ def _usual_light(
         usual: NDArray[np.float32] = np.median(every, axis=0)
         return usual
     return own
-
-
-def _take(folder: Path, track: dict[str, Any], poses: Any, left_out: Any, settings: PrepareSettings) -> Take:
-    return Take(
-        name=folder.name,
-        folder=folder,
-        width=track["width"],
-        height=track["height"],
-        fps=Fraction(track["fps"]),
-        focal=settings.focal,
-        times=track["times"],
-        landmarks=track["landmarks"],
-        light=track["light"],
-        camera_from_head=poses,
-        left_out=left_out,
-    )
 
 
 def _counts_line(takes: Sequence[Take]) -> str:
