@@ -13,6 +13,9 @@ from speech2lip.errors import OutputError
 from speech2lip.journey import demo
 
 
+METRICS = '{"details": {"against_exact_truth": {"ours": {"opening_r": 0.9123}}}}'
+
+
 class Steps:
     """Stands in for the steps: notes what was called and writes what the step would write."""
 
@@ -27,7 +30,10 @@ class Steps:
             speech2lip, "speak", self.step("speak", lambda _, **o: o["output"].touch()), raising=False
         )
         monkeypatch.setattr(
-            speech2lip, "evaluate", self.step("evaluate", lambda **o: o["json"].touch()), raising=False
+            speech2lip,
+            "evaluate",
+            self.step("evaluate", lambda **o: o["json"].write_text(METRICS)),
+            raising=False,
         )
 
     def step(self, name: str, work: Callable[..., Any]) -> Callable[..., Any]:
@@ -55,7 +61,9 @@ def quiet(_: str) -> None:
 
 def test_every_step_in_order_and_once(tmp_path: Path, steps: Steps) -> None:
     folder = tmp_path / "demo"
-    assert demo(folder, say=quiet) == folder / "spoken.mp4"
+    told: list[str] = []
+    assert demo(folder, say=told.append) == folder / "spoken.mp4"
+    assert any("ours: r = 0.912" in line for line in told)
     assert steps.called == ["present", "present", "train", "speak", "evaluate"]
     demo(folder, say=quiet)
     assert len(steps.called) == 5

@@ -10,7 +10,7 @@ from pathlib import Path
 from .config import TrainSettings
 from .errors import OutputError
 from .progress import Progress
-from .storage import new_folder_atomically, output_errors
+from .storage import new_folder_atomically, output_errors, read_json
 
 Say = Callable[[str], None]
 
@@ -52,12 +52,20 @@ def demo(
     metrics = folder / "metrics.json"
     if not metrics.exists():
         speech2lip.evaluate(avatar=avatar, footage=footage, json=metrics, say=say)
+    _tell_known(metrics, say)
     say(f"Done after {(time.monotonic() - began) / 60:.1f} minutes. Look at")
     say(f"  {spoken}  a sentence that the avatar has never heard")
     say(f"  {unseen[0]}  the presenter saying it")
     say(f"  {metrics}  how good it is on footage that it has not seen")
     say(f"  {avatar}  the avatar: speech2lip speak words.wav --avatar {avatar} --output out.mp4")
     return spoken
+
+
+def _tell_known(metrics: Path, say: Say) -> None:
+    """Say how the lips' opening agrees with the presenter's own, which is known exactly."""
+    rows = read_json(metrics).get("details", {}).get("against_exact_truth", {})
+    for name, row in rows.items():
+        say(f"Lip opening against the known one on unseen sentences, {name}: r = {row['opening_r']:.3f}")
 
 
 def _claim(folder: Path) -> None:
