@@ -12,7 +12,6 @@ import speech2lip
 from speech2lip.errors import OutputError
 from speech2lip.journey import demo
 
-
 METRICS = '{"details": {"against_exact_truth": {"ours": {"opening_r": 0.9123}}}}'
 
 
