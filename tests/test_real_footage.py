@@ -27,7 +27,7 @@ def test_from_videos_to_a_spoken_sentence(real_footage: Path, tmp_path: Path) ->
     assert sum(len(take.times) for take in footage.takes) == 900
     assert np.mean([(take.left_out == 0).mean() for take in footage.takes]) > 0.97
 
-    settings = TrainSettings(steps=120, seed=1)
+    settings = TrainSettings(steps=400, seed=1)
     avatar = train(avatar=tmp_path / "g.avatar", footage=footage.folder, settings=settings, say=_quiet)
     assert list(avatar.about["held_out"]) == [takes[3].stem]
     assert (tmp_path / "g.avatar" / "weights.safetensors").stat().st_size < 20e6
