@@ -78,10 +78,13 @@ def _take_poses(track: dict[str, Any], shape: Array, settings: PrepareSettings) 
     rigid = list(RIGID)
     found = initial_head_poses(shape, points, k)
     found = refine_head_poses(found, shape[rigid], points[:, rigid, :2], k, soft_pixels=_soft(points))
-    indices = np.flatnonzero(seen)
-    nearest = (
-        np.abs(np.arange(len(seen))[:, None] - indices[None, :]).argmin(1)
-        if len(seen) < 20_000
-        else np.clip(np.searchsorted(indices, np.arange(len(seen))), 0, len(indices) - 1)
-    )
-    return smooth_head_poses(found[nearest], seen, sigma_frames=settings.smoothing_frames)
+    return smooth_head_poses(found[_nearest(seen)], seen, sigma_frames=settings.smoothing_frames)
+
+
+def _nearest(seen: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Tell for each frame which of the seen ones is nearest, the earlier of two; [T] places among those."""
+    indices, frames = np.flatnonzero(seen), np.arange(len(seen))
+    after = np.clip(np.searchsorted(indices, frames), 0, len(indices) - 1)
+    before = np.maximum(after - 1, 0)
+    earlier = np.abs(frames - indices[before]) <= np.abs(indices[after] - frames)
+    return np.where(earlier, before, after)

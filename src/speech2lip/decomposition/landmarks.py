@@ -153,18 +153,19 @@ def lip_opening(points: Points) -> NDArray[np.float32]:
     Returns:
         [...] in eye units.
     """
-    gaps = [np.linalg.norm(points[..., a, :2] - points[..., b, :2], axis=-1) for a, b in INNER_LIPS]
-    left, right = OUTER_EYE_CORNERS
-    scale = np.linalg.norm(points[..., left, :2] - points[..., right, :2], axis=-1)
-    opening: NDArray[np.float32] = (np.mean(gaps, axis=0) / np.maximum(scale, 1e-6)).astype(np.float32)
-    return opening
+    return _mean_gap(points, INNER_LIPS)
 
 
 def eye_opening(points: Points) -> NDArray[np.float32]:
     """Return the mean distance between the lids over that between the outer eye corners; [...] in eye
     units.
     """
-    gaps = [np.linalg.norm(points[..., a, :2] - points[..., b, :2], axis=-1) for a, b in EYE_LIDS]
+    return _mean_gap(points, EYE_LIDS)
+
+
+def _mean_gap(points: Points, pairs: tuple[tuple[int, int], ...]) -> NDArray[np.float32]:
+    """Return the mean distance of pairs of points in eye units; [...]."""
+    gaps = [np.linalg.norm(points[..., a, :2] - points[..., b, :2], axis=-1) for a, b in pairs]
     left, right = OUTER_EYE_CORNERS
     scale = np.linalg.norm(points[..., left, :2] - points[..., right, :2], axis=-1)
     opening: NDArray[np.float32] = (np.mean(gaps, axis=0) / np.maximum(scale, 1e-6)).astype(np.float32)

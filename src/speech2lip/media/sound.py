@@ -13,6 +13,7 @@ import soxr
 
 from ..conventions import SAMPLE_RATE
 from ..errors import SoundError, Speech2LipError
+from .packets import decode_packets
 from .video import VideoReader
 
 if TYPE_CHECKING:
@@ -119,22 +120,10 @@ class SoundReader:
             yield from resampler.resample(None)
 
     def _decode(self, container: InputContainer) -> Iterator[AudioFrame]:
-        stream = container.streams.audio[0]
-        packets = container.demux(stream)
-        while True:
-            try:
-                packet = next(packets, None)
-            except av.error.FFmpegError:  # the file ends in the middle of something
-                self.broken_packets += 1
-                packet = None
-            try:
-                yield from stream.decode(packet)
-            except av.error.EOFError:
-                return
-            except av.error.FFmpegError:
-                self.broken_packets += 1
-            if packet is None:
-                return
+        yield from decode_packets(container, container.streams.audio[0], self._count_broken)
+
+    def _count_broken(self) -> None:
+        self.broken_packets += 1
 
 
 def resample_blocks(

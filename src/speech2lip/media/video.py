@@ -16,6 +16,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from ..errors import FootageError
+from .packets import decode_packets
 from .picture import rgb_from_frame
 from .video_writer import VideoWriter
 
@@ -123,21 +124,10 @@ class VideoReader:
 
     def _decode(self, container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
         stream.thread_type = "AUTO"
-        packets = container.demux(stream)
-        while True:
-            try:
-                packet = next(packets, None)
-            except av.error.FFmpegError:  # the file ends in the middle of something
-                self.broken_packets += 1
-                packet = None
-            try:
-                yield from stream.decode(packet)
-            except av.error.EOFError:
-                return
-            except av.error.FFmpegError:
-                self.broken_packets += 1
-            if packet is None:
-                return
+        yield from decode_packets(container, stream, self._count_broken)
+
+    def _count_broken(self) -> None:
+        self.broken_packets += 1
 
     @cached_property
     def _stamps(self) -> list[int]:
