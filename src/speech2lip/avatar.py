@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from speech2lip.composition.paste import Place
 from speech2lip.config import ModelSettings, from_plain
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.decomposition.footage import read_canonical
-from speech2lip.decomposition.head_pose import camera_matrix
+from speech2lip.decomposition.head_pose import camera_matrix, steady_head_poses
 from speech2lip.errors import AvatarError, SettingsError
 from speech2lip.media.video import Frame, read_frames
 from speech2lip.model import LipModel
@@ -58,12 +59,18 @@ class BaseTake:
         """Decode frames start to stop (not included) in order."""
         return read_frames(self.folder / "picture.mp4", start_frame=start, stop_frame=stop)
 
+    @cached_property
+    def steady_from_head(self) -> NDArray[np.float64]:
+        """[T, 4, 4] head poses without quick movement."""
+        return steady_head_poses(self.camera_from_head, fps=float(self.fps))
+
     def place(self, index: int, device: torch.device) -> Place:
         """Return where and in what light the head is in a frame."""
         return Place(
             camera_from_head=torch.from_numpy(self.camera_from_head[index]).float().to(device),
             k=torch.from_numpy(camera_matrix(self.width, self.height, self.focal)).float().to(device),
             light=torch.from_numpy(self.light[index]).to(device),
+            steady_from_head=torch.from_numpy(self.steady_from_head[index]).float().to(device),
         )
 
 

@@ -16,6 +16,7 @@ def _place(**pose: tuple[float, float, float]) -> Place:
         camera_from_head=torch.from_numpy(head_pose(**pose)).float(),
         k=torch.from_numpy(camera_matrix(SIZE[1], SIZE[0], 1.6)).float(),
         light=torch.ones(3),
+        steady_from_head=torch.from_numpy(head_pose(**pose)).float(),
     )
 
 

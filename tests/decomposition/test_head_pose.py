@@ -12,6 +12,7 @@ from speech2lip.decomposition.head_pose import (
     refine_head_poses,
     refine_shape,
     smooth_head_poses,
+    steady_head_poses,
     unbroken_runs,
 )
 from speech2lip.decomposition.landmarks import RIGID
@@ -124,3 +125,14 @@ def test_smoothing_adds_no_lag_and_does_not_cross_gaps() -> None:
 def test_unbroken_runs() -> None:
     assert unbroken_runs(np.array([1, 1, 0, 1, 0, 0, 1], bool)) == [(0, 2), (3, 4), (6, 7)]
     assert unbroken_runs(np.zeros(3, bool)) == []
+
+
+def test_steady_head_poses_drop_the_jaw_and_keep_the_turn() -> None:
+    times = np.arange(150) / 25
+    poses = np.repeat(np.eye(4)[None], len(times), axis=0)
+    poses[:, 0, 3] = 0.2 * times  # the head moves slowly
+    poses[:, 1, 3] = 0.05 * np.sin(2 * np.pi * 4 * times)  # and shakes with every syllable
+    steady = steady_head_poses(poses, fps=25)
+    middle = slice(40, 110)
+    np.testing.assert_allclose(steady[middle, 0, 3], poses[middle, 0, 3], atol=2e-3)
+    assert np.abs(steady[middle, 1, 3]).max() < 0.001

@@ -35,6 +35,8 @@ class Place:
     """[3, 3]."""
     light: Tensor
     """[3] the frame's skin colour over the avatar's usual one."""
+    steady_from_head: Tensor
+    """[4, 4] as `camera_from_head` without quick movement, which the jaw causes: for the lip field."""
 
 
 class Paster:

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from safetensors.numpy import load_file
 
 from speech2lip.config import PrepareSettings, from_plain
 from speech2lip.decomposition.canonical import Canonical
-from speech2lip.decomposition.head_pose import camera_matrix
+from speech2lip.decomposition.head_pose import camera_matrix, steady_head_poses
 from speech2lip.decomposition.landmarks import lip_opening
 from speech2lip.decomposition.masks import LipPatch
 from speech2lip.errors import FootageError
@@ -73,6 +74,11 @@ class Take:
     def k(self) -> NDArray[np.float64]:
         """Camera of the picture; [3, 3]."""
         return camera_matrix(self.width, self.height, self.focal)
+
+    @cached_property
+    def steady_from_head(self) -> NDArray[np.float64]:
+        """[T, 4, 4] head poses without quick movement."""
+        return steady_head_poses(self.camera_from_head, fps=float(self.fps))
 
     @property
     def opening(self) -> NDArray[np.float32]:

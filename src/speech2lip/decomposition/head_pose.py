@@ -201,6 +201,26 @@ def smooth_head_poses(camera_from_head: Array, seen: NDArray[np.bool_], *, sigma
     return result
 
 
+STEADY_SECONDS = 0.5
+"""Standard deviation of the smoothing that makes a head pose steady, in seconds."""
+
+
+def steady_head_poses(camera_from_head: Array, *, fps: float) -> Array:
+    """Return head poses without quick movement: what the lip field is told of the head.
+
+    A tracked head pose follows the jaw by a hair, enough for a network to tell an open mouth from a closed
+    one: lips driven by other sound then leak the mouth that they cover. Slowed down it cannot.
+
+    Args:
+        camera_from_head: [T, 4, 4], NaN where unknown; fps: of the T frames.
+
+    Returns:
+        [T, 4, 4].
+    """
+    known = np.isfinite(camera_from_head).all(axis=(1, 2))
+    return smooth_head_poses(camera_from_head, known, sigma_frames=STEADY_SECONDS * fps)
+
+
 def unbroken_runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
     """Return (start, stop) of every run of True."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]]).astype(np.int8)))

@@ -96,7 +96,7 @@ class NearestLips:
 def moved(place: Place, paster: Paster) -> Place:
     """Return a place with its tensors on the paster's device."""
     device = paster.device
-    return Place(place.camera_from_head.to(device), place.k.to(device), place.light.to(device))
+    return Place(**{name: value.to(device) for name, value in vars(place).items()})
 
 
 def places_of(paster: Paster, take: Take, indices: Sequence[int], usual: NDArray[np.float32]) -> list[Place]:

@@ -58,7 +58,7 @@ class Engine:
         """Draw the lip patches of moments for the head poses of frames; [B, 3, h, w] about [0, 1], in
         canonical light.
         """
-        transforms = torch.stack([self.paster.observed_from_canonical(p.camera_from_head) for p in places])
+        transforms = torch.stack([self.paster.observed_from_canonical(p.steady_from_head) for p in places])
         pose = torch.from_numpy(pose_numbers(transforms.double().cpu().numpy())).to(self.compute.device)
         with self.compute.autocast(self.precision):
             return self.model.draw(spoken, pose, self.uv.expand(len(pose), -1, -1, -1)).float()

@@ -59,7 +59,7 @@ class TrainingSet:
     outlines: Tensor
     """[N, 2 P] lip outline, in the patch's uv."""
     poses: Tensor
-    """[N, 6] head pose numbers."""
+    """[N, 6] numbers of the steady head pose."""
     light: Tensor
     """[N, 3] light of the frame over the canonical light."""
     followed: Tensor
@@ -96,6 +96,7 @@ def place_of(take: Take, index: int, usual: NDArray[np.float32]) -> Place:
         camera_from_head=torch.from_numpy(take.camera_from_head[index]).float(),
         k=torch.from_numpy(take.k).float(),
         light=torch.from_numpy(light_gain(take.light[index], usual)),
+        steady_from_head=torch.from_numpy(take.steady_from_head[index]).float(),
     )
 
 
@@ -132,7 +133,8 @@ class _Collector:
         self.rows["times"].append(
             torch.tensor(take.times[index] + self.clock / MEL_RATE, dtype=torch.float64)
         )
-        self.rows["poses"].append(torch.from_numpy(pose_numbers(transform.double().numpy())[0]))
+        steady = paster.observed_from_canonical(place.steady_from_head)[None]
+        self.rows["poses"].append(torch.from_numpy(pose_numbers(steady.double().numpy())[0]))
         self.rows["light"].append(place.light)
         if (len(self.ends)) % self.crop_every == 0:
             self.crops.append((len(self.ends), *self._crop(picture, place)))
