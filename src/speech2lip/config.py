@@ -50,6 +50,10 @@ class LossWeights:
     """Absolute difference of the patch's horizontal and vertical differences: sharp teeth and lip edges."""
     shape: float = 1.0
     """Squared error of the lip shape that is read from speech."""
+    sync: float = 0.05
+    """The paper's contrastive loss of drawn clips under the sync expert; 0 also trains no expert."""
+    expert: float = 1.0
+    """What the sync expert itself learns by; it has a phase of its own."""
     steady: float = 0.2
     """Squared error of the lip shape's change from frame to frame."""
 
@@ -104,6 +108,12 @@ class TrainSettings:
     """Peak learning rate."""
     blend_share: float = 0.2
     """Share of the time that goes to the Blend-Net."""
+    expert_share: float = 0.05
+    """Share of the time that goes to the sync expert, before everything else."""
+    expert_batch: int = 64
+    """Clips that the sync expert compares in a step."""
+    sync_clips: int = 4
+    """Clips of five frames, in a step, whose drawn lips the sync expert judges."""
     save_seconds: float = 20.0
     """Time between two savings of the state that resuming takes up."""
     base_seconds: float = 60.0

@@ -3,50 +3,35 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from speech2lip.composition.paste import Paster
 from speech2lip.compute import choose_device, faster_precision
 from speech2lip.config import LossWeights, TrainSettings
 from speech2lip.model import LipModel
 from speech2lip.training.checkpoint import Progressed, load_state
-from speech2lip.training.dataset import Crops, TrainingSet, motion_weight
 from speech2lip.training.loop import learning_rate_share, run
 from speech2lip.training.losses import colour_losses, shape_losses, total
 from speech2lip.training.phases import phases
+from speech2lip.training.sync import SyncExpert
 from tests.made_face import TINY, made_canonical
+from tests.training.made_set import made_set
 
 SETTINGS = TrainSettings(
-    steps=20, batch=4, shape_batch=8, window=16, precision="fp32", device="cpu", model=TINY, blend_share=0.4
+    steps=20,
+    batch=4,
+    shape_batch=8,
+    window=16,
+    precision="fp32",
+    device="cpu",
+    model=TINY,
+    blend_share=0.4,
+    expert_share=0.2,
+    expert_batch=8,
+    sync_clips=2,
 )
 CANONICAL = made_canonical()
 PASTER = Paster(CANONICAL)
-
-
-def _data(frames: int = 24) -> TrainingSet:
-    """A mouth that gets brighter with the sound."""
-    random = torch.Generator().manual_seed(0)
-    rows, columns = CANONICAL.patch.size
-    loud = torch.rand(frames, generator=random)
-    patches = (60 + 120 * loud[:, None, None, None]).expand(-1, 3, rows, columns).byte()
-    uv = torch.rand(6, 96, 128, 2, generator=random).half()
-    mel = torch.zeros(80, 400)
-    times = torch.arange(frames, dtype=torch.float64) / 25 + 1
-    for moment, level in zip(times, loud, strict=True):
-        mel[:, int(moment * 100) - 2 : int(moment * 100) + 2] = level
-    return TrainingSet(
-        patches=patches,
-        mel=mel,
-        times=times,
-        outlines=loud[:, None].expand(-1, 90).contiguous(),
-        poses=torch.zeros(frames, 6),
-        light=torch.ones(frames, 3),
-        followed=torch.arange(frames - 1),
-        motion=motion_weight(patches, PASTER.mask[0, 0]),
-        crops=Crops(
-            torch.arange(6), torch.randint(0, 255, (6, 3, 96, 128), generator=random, dtype=torch.uint8), uv
-        ),
-        seconds=1.0,
-    )
 
 
 def _model() -> LipModel:
@@ -65,9 +50,10 @@ def _train(
         count[0] += 1
         return stop_at is not None and count[0] >= stop_at
 
+    expert = SyncExpert()
     state = run(
-        model,
-        phases(model, _data(), PASTER, settings),
+        nn.ModuleList([model, expert]),
+        phases(model, expert, made_set(canonical=CANONICAL), PASTER, settings),
         settings,
         compute=choose_device("cpu"),
         budget_seconds=60,
@@ -78,14 +64,15 @@ def _train(
     return model, state
 
 
-@pytest.mark.parametrize("stop_at", [5, 10, 15])
+@pytest.mark.parametrize("stop_at", [2, 10, 15])
 def test_twenty_steps_are_some_and_a_stop_and_the_rest(tmp_path: Path, stop_at: int) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     whole, finished = _train(tmp_path / "one")
     _, stopped = _train(tmp_path / "two", stop_at=stop_at)
     resumed, also_finished = _train(tmp_path / "two")
-    assert (stopped.phase, finished.phase, also_finished.phase) == (0 if stop_at < 12 else 1, 2, 2)
+    assert stopped.phase == {2: 0, 10: 1, 15: 2}[stop_at]
+    assert (finished.phase, also_finished.phase) == (3, 3)
     for (name, a), (_, b) in zip(whole.state_dict().items(), resumed.state_dict().items(), strict=True):
         assert torch.equal(a, b), name
 
@@ -98,8 +85,8 @@ def test_a_state_of_something_else_is_not_taken_up(tmp_path: Path) -> None:
 
 
 def test_training_learns(tmp_path: Path) -> None:
-    _, state = _train(tmp_path, settings=dataclasses.replace(SETTINGS, steps=500, blend_share=0.2))
-    lips = [note for note in state.history if note["phase"] == 0]
+    _, state = _train(tmp_path, settings=dataclasses.replace(SETTINGS, steps=600, blend_share=0.2))
+    lips = [note for note in state.history if note["phase"] == 1]
     assert lips[-1]["colour"] < 0.6 * lips[0]["colour"]
     assert lips[-1]["shape"] < 0.6 * lips[0]["shape"]
 
@@ -109,14 +96,14 @@ def test_time_ends_training_too(tmp_path: Path) -> None:
     settings = dataclasses.replace(SETTINGS, steps=None)
     state = run(
         model,
-        phases(model, _data(), PASTER, settings),
+        phases(model, SyncExpert(), made_set(canonical=CANONICAL), PASTER, settings),
         settings,
         compute=choose_device("cpu"),
         budget_seconds=0.5,
         state_path=tmp_path / "state.safetensors",
         key="k",
     )
-    assert state.phase == 2
+    assert state.phase == 3
     assert 0.4 < state.seconds < 20
 
 

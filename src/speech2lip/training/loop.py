@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from speech2lip.compute import Compute, faster_precision
 from speech2lip.config import TrainSettings
-from speech2lip.model import LipModel
 from speech2lip.progress import Progress
 from speech2lip.training.checkpoint import (
     Progressed,
@@ -31,7 +31,7 @@ _WARM_UP = 0.02
 
 
 def run(
-    model: LipModel,
+    model: nn.Module,
     plan: list[Phase],
     settings: TrainSettings,
     *,
@@ -84,7 +84,7 @@ def run(
 
 
 def _run_phase(
-    model: LipModel,
+    model: nn.Module,
     phase: Phase,
     optimiser: torch.optim.Optimizer,
     state: Progressed,

@@ -21,6 +21,7 @@ from speech2lip.synthesis.speech import mel_windows, window_offsets
 from speech2lip.training.augmentation import vary_speech
 from speech2lip.training.dataset import TrainingSet
 from speech2lip.training.losses import colour_losses, shape_losses
+from speech2lip.training.sync import SyncClips, SyncExpert, drawn_sync_loss, expert_losses
 
 
 @dataclass(frozen=True)
@@ -35,21 +36,38 @@ class Phase:
     """Draws a batch and returns its named losses."""
 
 
-def phases(model: LipModel, data: TrainingSet, paster: Paster, settings: TrainSettings) -> list[Phase]:
+def phases(
+    model: LipModel, expert: SyncExpert, data: TrainingSet, paster: Paster, settings: TrainSettings
+) -> list[Phase]:
     """List the phases in order."""
     lips = [*model.encoder.parameters(), *model.lip_shape.parameters(), *model.lip_field.parameters()]
-    view = _Batches(model, data, paster, settings)
-    return [
-        Phase("lips", 1 - settings.blend_share, lips, view.lip_losses),
+    clips = SyncClips(data)
+    use_sync = settings.losses.sync > 0 and len(clips.starts) > settings.expert_batch
+    view = _Batches(model, expert if use_sync else None, clips, paster, settings)
+    expert_share = settings.expert_share if use_sync else 0.0
+    plan = [
+        Phase("lips", 1 - settings.blend_share - expert_share, lips, view.lip_losses),
         Phase("blend", settings.blend_share, list(model.blend_net.parameters()), view.blend_losses),
     ]
+    if not use_sync:
+        return plan
+    return [Phase("sync expert", expert_share, list(expert.parameters()), view.expert_losses), *plan]
 
 
 class _Batches:
     """Draws batches and computes their losses."""
 
-    def __init__(self, model: LipModel, data: TrainingSet, paster: Paster, settings: TrainSettings) -> None:
+    def __init__(
+        self,
+        model: LipModel,
+        expert: SyncExpert | None,
+        clips: SyncClips,
+        paster: Paster,
+        settings: TrainSettings,
+    ) -> None:
+        data = clips.data
         self.model, self.data, self.paster, self.settings = model, data, paster, settings
+        self.expert, self.clips = expert, clips
         self.device = data.patches.device
         self.offsets = window_offsets(settings.model).to(self.device)
         self.shapes = model.lip_shape.from_outline(data.outlines)
@@ -82,7 +100,25 @@ class _Batches:
         drawn = self.model.draw(Spoken(spoken.code[shown], drawn_shape), data.poses[index[shown]], uv)
         target = look_up(data.patches[index[shown]].float() / 255, square)
         weight = look_up(data.motion.expand(len(target), 1, -1, -1), square)
-        return colour_losses(drawn, target, weight) | shape_losses(spoken.shape, truth, self.spread)
+        losses = colour_losses(drawn, target, weight) | shape_losses(spoken.shape, truth, self.spread)
+        return losses | self._sync_loss(random)
+
+    def _sync_loss(self, random: torch.Generator) -> dict[str, Tensor]:
+        """Let the expert, which learns no more, judge drawn clips."""
+        if self.expert is None:
+            return {}
+        self.expert.requires_grad_(False).eval()
+        loss = drawn_sync_loss(
+            self.expert, self.model, self.clips, self.windows_at, self.settings.sync_clips, random
+        )
+        return {"sync": loss}
+
+    def expert_losses(self, random: torch.Generator) -> dict[str, Tensor]:
+        """What the sync expert learns by from real clips."""
+        assert self.expert is not None
+        return expert_losses(
+            self.expert.requires_grad_(True).train(), self.clips, self.settings.expert_batch, random
+        )
 
     def _varied_pairs(self, first: Tensor, random: torch.Generator) -> Tensor:
         """Cut the windows of frames and of their successors, both of a pair varied alike; [2 B, M, W].

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
+from torch import nn
 
 import speech2lip
 from speech2lip.avatar import FORMAT, Avatar, read_avatar
@@ -32,6 +33,7 @@ from speech2lip.training.dataset import TrainingSet, build_training_set, light_g
 from speech2lip.training.loop import run
 from speech2lip.training.phases import phases
 from speech2lip.training.split import Ranges, held_out_ranges
+from speech2lip.training.sync import SyncExpert
 
 Say = Callable[[str], None]
 
@@ -75,14 +77,17 @@ def train(
     with output_errors(part):
         part.mkdir(exist_ok=True)
     reading = time.monotonic() - began
+    expert = SyncExpert().to(compute.device)
+    learned = nn.ModuleDict({"model": compute.place(model), "expert": expert})
     plan = phases(
-        compute.place(model),
+        model,
+        expert,
         data.to(compute.device),
         Paster(prepared.canonical, device=compute.device),
         settings,
     )
     state = run(
-        model,
+        learned,
         plan,
         settings,
         compute=compute,

@@ -1,0 +1,221 @@
+"""The sync loss: an expert that has learned from this person's footage which lips go with which sound, and
+what it says of lips that were drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from speech2lip.composition.pose_mapping import look_up
+from speech2lip.conventions import MEL_BANDS, MEL_RATE
+from speech2lip.model import LipModel, Spoken
+from speech2lip.synthesis.speech import SILENT_MEL, mel_windows
+from speech2lip.training.dataset import TrainingSet
+
+CLIP = 5
+"""Consecutive frames that are seen together: lips that move, as in SyncNet."""
+_PAST, _AHEAD = 0.2, 0.2
+"""Seconds of sound around the middle of a clip that are heard: lips lead and follow the sound a little."""
+_SIGHT = (24, 36)
+"""Rows and columns in which the expert sees the mouth."""
+_MARGIN = 0.25
+"""What is seen around the lips, as a share of their extent over the footage."""
+_NEAR_SECONDS = 0.35
+"""Clips nearer than this in time do not serve as each other's negatives: they may truly look alike."""
+
+
+WindowsAt = Callable[[Tensor], Tensor]
+"""Frame indices [B] -> mel windows of the speech encoder [B, M, W]."""
+
+
+class SyncExpert(nn.Module):
+    """Embeds clips of lips and stretches of sound so that what belongs together points the same way."""
+
+    def __init__(self, size: int = 64, width: int = 32) -> None:
+        super().__init__()
+        self.sight = nn.Sequential(
+            nn.Conv2d(CLIP, width, 3, stride=2, padding=1),
+            nn.GELU(),
+            nn.Conv2d(width, 2 * width, 3, stride=2, padding=1),
+            nn.GELU(),
+            nn.Conv2d(2 * width, 2 * width, 3, stride=2, padding=1),
+            nn.GELU(),
+            nn.Flatten(),
+            nn.Dropout(0.2),
+            nn.Linear(2 * width * (_SIGHT[0] // 8) * -(-_SIGHT[1] // 8), size),
+        )
+        frames = len(clip_offsets())
+        self.hearing = nn.Sequential(
+            nn.Conv1d(MEL_BANDS, 3 * width, 5, stride=2, padding=2),
+            nn.GELU(),
+            nn.Conv1d(3 * width, 3 * width, 3, stride=2, padding=1),
+            nn.GELU(),
+            nn.Flatten(),
+            nn.Dropout(0.2),
+            nn.Linear(3 * width * -(-frames // 4), size),
+        )
+        self.scale = nn.Parameter(torch.tensor(2.0))
+
+    def see(self, clips: Tensor) -> Tensor:
+        """Embed clips of grey lips [B, 5, h, w] about 0; [B, D] of length 1."""
+        return functional.normalize(self.sight(clips).float(), dim=1)
+
+    def hear(self, windows: Tensor) -> Tensor:
+        """Embed mel windows [B, M, W]; [B, D] of length 1."""
+        return functional.normalize(self.hearing(windows).float(), dim=1)
+
+
+def clip_offsets() -> Tensor:
+    """Return the mel frames that belong to a clip, counted from its middle; [W]."""
+    return torch.arange(-round(_PAST * MEL_RATE), round(_AHEAD * MEL_RATE))
+
+
+def contrastive_loss(cosine: Tensor, matched: Tensor) -> Tensor:
+    """Return y (1 - cos) + (1 - y) max(0, cos), the mean over matched and over unmatched pairs alike.
+
+    Source: the paper's contrastive sync loss.
+
+    Args:
+        cosine: [...] cosine of the embeddings; matched: [...] bool, the y; pairs that are neither are nan in
+            `cosine`.
+    """
+    known = torch.isfinite(cosine)
+    positive, negative = known & matched, known & ~matched
+    pull = (1 - cosine[positive]).sum() / positive.sum().clamp_min(1)
+    push = cosine[negative].clamp_min(0).sum() / negative.sum().clamp_min(1)
+    return pull + push
+
+
+class SyncClips:
+    """Clips of a training set as the expert sees and hears them."""
+
+    def __init__(self, data: TrainingSet) -> None:
+        self.data = data
+        self.offsets = clip_offsets().to(data.patches.device)
+        self.starts = clip_starts(data.followed)
+        self.uv = sight_uv(data.outlines)
+        size = self.uv.new_tensor([data.patches.shape[-1], data.patches.shape[-2]])
+        some = data.patches[:: max(1, len(data.patches) // 500)].float() / 255
+        self.pixels = self.uv * size
+        self.usual = look_up(some, self.pixels.expand(len(some), -1, -1, -1)).mean((0, 1))
+
+    def middle_times(self, starts: Tensor) -> Tensor:
+        """Return the seconds of the middles of clips; [B]."""
+        return self.data.times[starts + CLIP // 2]
+
+    def shown(self, starts: Tensor) -> Tensor:
+        """Return real clips [B, 5, h, w]."""
+        index = _frames_of(starts)
+        patches = self.data.patches[index].float() / 255
+        return self.grey(look_up(patches, self.pixels.expand(len(index), -1, -1, -1)))
+
+    def grey(self, lips: Tensor) -> Tensor:
+        """Turn lips [5 B, 3, h, w] into what the expert sees [B, 5, h, w]."""
+        grey = (lips.float().mean(1) - self.usual) * 6
+        return grey.reshape(-1, CLIP, *grey.shape[1:])
+
+    def heard(self, times: Tensor) -> Tensor:
+        """Return the mel windows at the middles of clips [B, M, W]."""
+        return mel_windows(self.data.mel, times, self.offsets)
+
+
+def clip_starts(followed: Tensor) -> Tensor:
+    """Return the indices of frames that begin an unbroken clip; [N] from those that have a successor [K]."""
+    last = int(followed.max()) if len(followed) else 0
+    flags = torch.zeros(last + CLIP, dtype=torch.bool, device=followed.device)
+    flags[followed] = True
+    whole = torch.stack([flags[k : len(flags) - CLIP + 2 + k] for k in range(CLIP - 1)]).all(0)
+    return torch.nonzero(whole)[:, 0]
+
+
+def sight_uv(outlines: Tensor) -> Tensor:
+    """Return where on the patch the expert looks: the lips' extent and a margin; [1, h, w, 2]."""
+    points = outlines.reshape(len(outlines), -1, 2)
+    flat = points.reshape(-1, 2)[:: max(1, points.shape[0] * points.shape[1] // 100_000)].float()
+    low, high = torch.quantile(flat, 0.01, dim=0), torch.quantile(flat, 0.99, dim=0)
+    low, high = low - _MARGIN * (high - low), high + _MARGIN * (high - low)
+    rows, columns = _SIGHT
+    x = (torch.arange(columns, device=flat.device) + 0.5) / columns
+    y = (torch.arange(rows, device=flat.device) + 0.5) / rows
+    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
+    return (low + grid * (high - low))[None]
+
+
+def expert_losses(
+    expert: SyncExpert, clips: SyncClips, batch: int, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Teach the expert: every clip of a batch against every sound, small shifts of its own among them.
+
+    Negatives are other takes, other times of the same take, and the clip's own sound 2 to 12 frames off.
+    """
+    device = clips.data.patches.device
+    chosen = torch.randint(len(clips.starts), (batch,), generator=generator).to(device)
+    starts = clips.starts[chosen]
+    times = clips.middle_times(starts)
+    seen = expert.see(clips.shown(starts) * _flicker(batch, generator).to(device))
+    frame = _frame_seconds(clips.data)
+    size = torch.randint(2, 13, (batch,), generator=generator)
+    sign = torch.randint(0, 2, (batch,), generator=generator) * 2 - 1
+    shifted = times + (size * sign).to(device) * frame
+    windows = _vary(clips.heard(torch.cat([times, shifted])), generator)
+    heard, off = expert.hear(windows).chunk(2)
+    near = (times[:, None] - times[None]).abs() < _NEAR_SECONDS
+    others = (seen @ heard.T).masked_fill(near & ~torch.eye(batch, dtype=torch.bool, device=device), -1)
+    own = (seen * off).sum(1, keepdim=True)
+    scale = expert.scale.exp().clamp(max=30)
+    target = torch.arange(batch, device=device)
+    loss = functional.cross_entropy(scale * torch.cat([others, own], dim=1), target)
+    back = functional.cross_entropy(scale * others.T, target)
+    return {"expert": loss + back}
+
+
+def _frames_of(starts: Tensor) -> Tensor:
+    """Return the frame indices of clips, clip after clip; [5 B]."""
+    return (starts[:, None] + torch.arange(CLIP, device=starts.device)).reshape(-1)
+
+
+def _frame_seconds(data: TrainingSet) -> Tensor:
+    return (data.times[data.followed + 1] - data.times[data.followed]).median()
+
+
+def _vary(windows: Tensor, generator: torch.Generator) -> Tensor:
+    """Change the level and drop some bands, so that the expert listens to more than one of them."""
+    batch, bands, _ = windows.shape
+    level = (torch.rand(batch, 1, 1, generator=generator) - 0.5).to(windows.device) * 0.6
+    kept = (torch.rand(batch, bands, 1, generator=generator) > 0.1).to(windows.device)
+    return torch.where(kept, windows + level, SILENT_MEL)
+
+
+def _flicker(batch: int, generator: torch.Generator) -> Tensor:
+    """Return contrasts [B, 1, 1, 1] about 1."""
+    return 1 + 0.4 * (torch.rand(batch, 1, 1, 1, generator=generator) - 0.5)
+
+
+def drawn_sync_loss(
+    expert: SyncExpert,
+    model: LipModel,
+    clips: SyncClips,
+    windows_at: WindowsAt,
+    batch: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Judge clips that the model draws: they must match their own sound and none of the batch's others.
+
+    Gradient flows through the drawn lips of matched and of unmatched pairs.
+    """
+    device = clips.data.patches.device
+    chosen = torch.randint(len(clips.starts), (batch,), generator=generator).to(device)
+    starts = clips.starts[chosen]
+    index = _frames_of(starts)
+    spoken: Spoken = model.listen(windows_at(index))
+    lips = model.draw(spoken, clips.data.poses[index], clips.uv.expand(len(index), -1, -1, -1))
+    times = clips.middle_times(starts)
+    seen, heard = expert.see(clips.grey(lips)), expert.hear(clips.heard(times))
+    cosine = seen @ heard.T
+    matched = torch.eye(batch, dtype=torch.bool, device=device)
+    near = ((times[:, None] - times[None]).abs() < _NEAR_SECONDS) & ~matched
+    return contrastive_loss(cosine.masked_fill(near, torch.nan), matched)

@@ -1,0 +1,75 @@
+import torch
+
+from speech2lip.model import LipModel
+from speech2lip.training.sync import (
+    SyncClips,
+    SyncExpert,
+    clip_starts,
+    contrastive_loss,
+    drawn_sync_loss,
+    expert_losses,
+    sight_uv,
+)
+from tests.made_face import TINY, made_canonical
+from tests.training.made_set import made_set
+
+
+def test_clips_do_not_reach_over_a_gap() -> None:
+    followed = torch.tensor([0, 1, 2, 3, 4, 6, 7, 8, 9])  # frame 5 is a take's last
+    assert clip_starts(followed).tolist() == [0, 1, 6]
+    assert clip_starts(torch.tensor([], dtype=torch.long)).tolist() == []
+
+
+def test_contrastive_loss_of_known_pairs() -> None:
+    cosine = torch.tensor([[0.5, -0.2], [0.4, 1.0]])
+    matched = torch.eye(2, dtype=torch.bool)
+    assert torch.isclose(contrastive_loss(cosine, matched), torch.tensor(0.25 + 0.2))
+    left_out = cosine.clone()
+    left_out[1, 0] = torch.nan
+    assert torch.isclose(contrastive_loss(left_out, matched), torch.tensor(0.25))
+
+
+def test_the_expert_learns_which_sound_belongs() -> None:
+    torch.manual_seed(0)
+    clips = SyncClips(made_set(canonical=made_canonical(), frames=160))
+    expert = SyncExpert(width=8)
+    optimiser = torch.optim.Adam(expert.parameters(), lr=3e-3)
+    random = torch.Generator().manual_seed(0)
+    for _ in range(60):
+        optimiser.zero_grad()
+        sum(expert_losses(expert, clips, 32, random).values()).backward()
+        optimiser.step()
+    expert.eval()
+    starts = clips.starts[::7]
+    times = clips.middle_times(starts)
+    seen = expert.see(clips.shown(starts))
+    own, off = expert.hear(clips.heard(times)), expert.hear(clips.heard(times + 8 / 25))
+    assert float(((seen * own).sum(1) > (seen * off).sum(1)).float().mean()) > 0.8
+
+
+def test_gradient_reaches_the_lips_through_matched_and_unmatched_pairs() -> None:
+    torch.manual_seed(0)
+    canonical = made_canonical()
+    clips = SyncClips(made_set(canonical=canonical, frames=80))
+    model = LipModel(TINY, canonical.patch.size)
+    expert = SyncExpert(width=8).requires_grad_(False)
+    random = torch.Generator().manual_seed(1)
+
+    def windows_at(index: torch.Tensor) -> torch.Tensor:
+        return torch.randn(len(index), 80, 60, generator=random)
+
+    torch.nn.init.normal_(model.lip_field.colour[-1].weight)
+    drawn_sync_loss(expert, model, clips, windows_at, 3, random).backward()
+    assert float(model.lip_field.start.grad.abs().sum()) > 0
+    cosine = torch.full((2, 2), 0.3, requires_grad=True)
+    contrastive_loss(cosine, torch.eye(2, dtype=torch.bool)).backward()
+    assert (cosine.grad.diagonal() < 0).all()
+    assert (cosine.grad[[0, 1], [1, 0]] > 0).all()
+
+
+def test_the_expert_looks_at_the_lips() -> None:
+    outlines = torch.tensor([[0.4, 0.5, 0.6, 0.5, 0.5, 0.4, 0.5, 0.6]]).expand(50, -1)
+    uv = sight_uv(outlines)
+    assert uv.shape[-1] == 2
+    assert torch.allclose(uv.mean((0, 1, 2)), torch.tensor([0.5, 0.5]), atol=1e-3)
+    assert 0.3 < float(uv[..., 0].min()) < 0.4 < 0.6 < float(uv[..., 0].max()) < 0.7
