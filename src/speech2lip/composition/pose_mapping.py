@@ -50,14 +50,19 @@ def map_points(
 
 
 def look_up(
-    picture: Float[Tensor, "B C H W"], points: Float[Tensor, "B *N 2"], *, padding: str = "border"
+    picture: Float[Tensor, "B C H W"],
+    points: Float[Tensor, "B *N 2"],
+    *,
+    padding: str = "border",
+    mode: str = "bilinear",
 ) -> Float[Tensor, "B C *N"]:
-    """Sample a picture at pixels, bilinearly (a backward warp).
+    """Sample a picture at pixels (a backward warp).
 
     Args:
         picture: [B, C, H, W].
         points: [B, ..., 2] in its pixels.
         padding: what lies beyond the border: `border` or `zeros`.
+        mode: `bilinear`, or `bicubic`, which is slower and keeps fine detail.
 
     Returns:
         [B, C, ...].
@@ -65,7 +70,7 @@ def look_up(
     size = points.new_tensor([picture.shape[-1], picture.shape[-2]])
     grid = (2 * points / size - 1).to(picture.dtype)
     flat = grid.reshape(len(grid), 1, -1, 2)
-    found = functional.grid_sample(picture, flat, mode="bilinear", padding_mode=padding, align_corners=False)
+    found = functional.grid_sample(picture, flat, mode=mode, padding_mode=padding, align_corners=False)
     return found.reshape(*found.shape[:2], *points.shape[1:-1])
 
 

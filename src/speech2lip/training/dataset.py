@@ -123,7 +123,7 @@ class _Collector:
         points = paster.patch_points.reshape(1, -1, 2)
         where = observed_from_canonical_points(points, paster.depth, transform, paster.k, place.k)
         patch = (
-            look_up(picture[None], where).reshape(3, *paster.patch_points.shape[:2])
+            look_up(picture[None], where, mode="bicubic").reshape(3, *paster.patch_points.shape[:2])
             / place.light[:, None, None]
         )
         landmarks = torch.from_numpy(take.landmarks[index, list(SHAPE_POINTS), :2])[None]

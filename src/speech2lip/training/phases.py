@@ -98,7 +98,7 @@ class _Batches:
         drawn_shape = self._mixed_shape(spoken.shape[shown], truth[shown], random)
         uv, square = self._squares(index[shown], random)
         drawn = self.model.draw(Spoken(spoken.code[shown], drawn_shape), data.poses[index[shown]], uv)
-        target = look_up(data.patches[index[shown]].float() / 255, square)
+        target = look_up(data.patches[index[shown]].float() / 255, square, mode="bicubic")
         weight = look_up(data.motion.expand(len(target), 1, -1, -1), square)
         losses = colour_losses(drawn, target, weight) | shape_losses(spoken.shape, truth, self.spread)
         return losses | self._sync_loss(random)
