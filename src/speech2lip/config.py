@@ -108,6 +108,10 @@ class TrainSettings:
     """Peak learning rate."""
     blend_share: float = 0.2
     """Share of the time that goes to the Blend-Net."""
+    speech_share: float = 0.08
+    """Share of the time that goes to reading lip shapes from speech, before lips are drawn."""
+    speech_batch: int = 256
+    """Frames in a step of that."""
     expert_share: float = 0.05
     """Share of the time that goes to the sync expert, before everything else."""
     expert_batch: int = 64

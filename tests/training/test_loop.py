@@ -27,6 +27,8 @@ SETTINGS = TrainSettings(
     model=TINY,
     blend_share=0.4,
     expert_share=0.2,
+    speech_share=0.1,
+    speech_batch=8,
     expert_batch=8,
     sync_clips=2,
 )
@@ -64,15 +66,15 @@ def _train(
     return model, state
 
 
-@pytest.mark.parametrize("stop_at", [2, 10, 15])
+@pytest.mark.parametrize("stop_at", [2, 5, 10, 15])
 def test_twenty_steps_are_some_and_a_stop_and_the_rest(tmp_path: Path, stop_at: int) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     whole, finished = _train(tmp_path / "one")
     _, stopped = _train(tmp_path / "two", stop_at=stop_at)
     resumed, also_finished = _train(tmp_path / "two")
-    assert stopped.phase == {2: 0, 10: 1, 15: 2}[stop_at]
-    assert (finished.phase, also_finished.phase) == (3, 3)
+    assert stopped.phase == {2: 0, 5: 1, 10: 2, 15: 3}[stop_at]
+    assert (finished.phase, also_finished.phase) == (4, 4)
     for (name, a), (_, b) in zip(whole.state_dict().items(), resumed.state_dict().items(), strict=True):
         assert torch.equal(a, b), name
 
@@ -86,7 +88,7 @@ def test_a_state_of_something_else_is_not_taken_up(tmp_path: Path) -> None:
 
 def test_training_learns(tmp_path: Path) -> None:
     _, state = _train(tmp_path, settings=dataclasses.replace(SETTINGS, steps=600, blend_share=0.2))
-    lips = [note for note in state.history if note["phase"] == 1]
+    lips = [note for note in state.history if note["phase"] == 2]
     assert lips[-1]["colour"] < 0.6 * lips[0]["colour"]
     assert lips[-1]["shape"] < 0.6 * lips[0]["shape"]
 
@@ -103,7 +105,7 @@ def test_time_ends_training_too(tmp_path: Path) -> None:
         state_path=tmp_path / "state.safetensors",
         key="k",
     )
-    assert state.phase == 3
+    assert state.phase == 4
     assert 0.4 < state.seconds < 20
 
 

@@ -1,5 +1,5 @@
-"""What is trained in which order: first the lips in canonical space, then the Blend-Net in the observed
-frames.
+"""What is trained in which order: the sync expert and speech, then the lips in canonical space, then the
+Blend-Net in the observed frames.
 """
 
 from __future__ import annotations
@@ -45,8 +45,11 @@ def phases(
     use_sync = settings.losses.sync > 0 and len(clips.starts) > settings.expert_batch
     view = _Batches(model, expert if use_sync else None, clips, paster, settings)
     expert_share = settings.expert_share if use_sync else 0.0
+    speech = [*model.encoder.parameters(), *model.lip_shape.parameters()]
+    rest = 1 - settings.speech_share - settings.blend_share - expert_share
     plan = [
-        Phase("lips", 1 - settings.blend_share - expert_share, lips, view.lip_losses),
+        Phase("speech", settings.speech_share, speech, view.speech_losses),
+        Phase("lips", rest, lips, view.lip_losses),
         Phase("blend", settings.blend_share, list(model.blend_net.parameters()), view.blend_losses),
     ]
     if not use_sync:
@@ -87,12 +90,7 @@ class _Batches:
         the patch.
         """
         data, settings = self.data, self.settings
-        chosen = torch.randint(len(data.followed), (settings.shape_batch // 2,), generator=random).to(
-            self.device
-        )
-        first = data.followed[chosen]
-        index = torch.cat([first, first + 1])
-        spoken = self.model.listen(self._varied_pairs(first, random))
+        index, spoken = self._heard_pairs(settings.shape_batch, random)
         truth = self.shapes[index]
         shown = slice(0, settings.batch)
         drawn_shape = self._mixed_shape(spoken.shape[shown], truth[shown], random)
@@ -102,6 +100,19 @@ class _Batches:
         weight = look_up(data.motion.expand(len(target), 1, -1, -1), square)
         losses = colour_losses(drawn, target, weight) | shape_losses(spoken.shape, truth, self.spread)
         return losses | self._sync_loss(random)
+
+    def speech_losses(self, random: torch.Generator) -> dict[str, Tensor]:
+        """Lip shape alone for many pairs: a start that costs next to nothing, before anything is drawn."""
+        index, spoken = self._heard_pairs(self.settings.speech_batch, random)
+        return shape_losses(spoken.shape, self.shapes[index], self.spread)
+
+    def _heard_pairs(self, count: int, random: torch.Generator) -> tuple[Tensor, Spoken]:
+        """Listen at random frames and their successors, `count` in all; their indices and what was heard."""
+        data = self.data
+        chosen = torch.randint(len(data.followed), (count // 2,), generator=random).to(self.device)
+        first = data.followed[chosen]
+        spoken = self.model.listen(self._varied_pairs(first, random))
+        return torch.cat([first, first + 1]), spoken
 
     def _sync_loss(self, random: torch.Generator) -> dict[str, Tensor]:
         """Let the expert, which learns no more, judge drawn clips."""
