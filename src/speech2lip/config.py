@@ -32,8 +32,10 @@ class PrepareSettings:
     """Standard deviation of the temporal smoothing of head poses, in frames."""
     canvas_pixels: int = 320
     """Longest side of the canonical picture, at most."""
-    patch_width: int = 160
+    patch_width: int = 240
     """Width of the lip patch in canonical space, in pixels, at most; smaller faces take fewer."""
+    patch_detail: float = 1.5
+    """Pixels of the lip patch for one pixel of the footage: above 1, resampling blurs less."""
     depth_steps: int = 150
     """Optimiser steps that refine the depth of the head; 0 keeps the depth of the face mesh."""
     picture_crf: float = 14.0
@@ -104,6 +106,8 @@ class TrainSettings:
     """Largest change of the sound's tempo around a frame while training, as a share."""
     window: int = 48
     """Side of the square of patch positions that is drawn from each frame in a step."""
+    spacing: float = 1.5
+    """Pixels of the patch between neighbouring positions of the square."""
     learning_rate: float = 2e-3
     """Peak learning rate."""
     blend_share: float = 0.2

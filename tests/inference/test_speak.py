@@ -165,3 +165,17 @@ def test_memory_does_not_grow_with_the_sound(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert frames == 15_000
     assert max(peaks[2:]) < 1.2 * peaks[1] < 20e6
+
+
+def test_drawing_at_the_frames_pixels_agrees_with_carrying_a_patch(tmp_path: Path) -> None:
+    person = read_avatar(made_avatar(tmp_path / "ana.avatar"))
+    engine = Engine(person, device="cpu", precision="fp32")
+    base = person.bases[0]
+    frame = next(iter(base.frames(0, 1))).rgb
+    place = base.place(0, engine.compute.device)
+    spoken = engine.listen(torch.zeros(80, 200), [1.0])
+    direct = engine.compose_directly(frame, engine.draw_grids(spoken, [place])[0], place, blend=False)
+    carried = engine.compose(frame, engine.draw(spoken, [place])[0], place, blend=False)
+    assert (direct != frame).any()
+    error = ((direct.astype(float) - carried) ** 2).mean()
+    assert 10 * np.log10(255**2 / max(error, 1e-9)) > 40

@@ -39,7 +39,8 @@ def settle_canonical(
     pose = take.camera_from_head[index]
     scale = k[0, 0] / take.k[0, 0]
     points = _canonical_points(shape, pose, k)
-    patch = lip_patch(points[:, :2], pixels_per_canonical=1 / scale, width=settings.patch_width)
+    detail = settings.patch_detail / scale
+    patch = lip_patch(points[:, :2], pixels_per_canonical=detail, width=settings.patch_width)
     frames, transforms, cameras = _sample_frames(takes, pose, scale)
     initial = torch.from_numpy(mesh_depth(points, size))
     k_canonical = torch.from_numpy(k).float()

@@ -21,6 +21,9 @@ from speech2lip.training.dataset import shrink
 
 Picture = NDArray[np.uint8]
 
+_DIRECT = 1.5
+"""Lips are read at the frame's own pixels up to this many times as many as the patch has."""
+
 
 class Engine:
     """Draws an avatar's lips for moments of speech and composes them into frames."""
@@ -58,23 +61,56 @@ class Engine:
         """Draw the lip patches of moments for the head poses of frames; [B, 3, h, w] about [0, 1], in
         canonical light.
         """
-        transforms = torch.stack([self.paster.observed_from_canonical(p.steady_from_head) for p in places])
-        pose = torch.from_numpy(pose_numbers(transforms.double().cpu().numpy())).to(self.compute.device)
         with self.compute.autocast(self.precision):
-            return self.model.draw(spoken, pose, self.uv.expand(len(pose), -1, -1, -1)).float()
+            uv = self.uv.expand(len(places), -1, -1, -1)
+            return self.model.draw(spoken, self._pose(places), uv).float()
 
     @torch.inference_mode()
+    def draw_grids(self, spoken: Spoken, places: Sequence[Place]) -> Tensor:
+        """Draw the lip field's feature grids, from which lips can be read anywhere; [B, C, rows, columns]."""
+        with self.compute.autocast(self.precision):
+            return self.model.lip_field.grid(spoken.code, spoken.shape, self._pose(places))
+
+    def _pose(self, places: Sequence[Place]) -> Tensor:
+        transforms = torch.stack([self.paster.observed_from_canonical(p.steady_from_head) for p in places])
+        return torch.from_numpy(pose_numbers(transforms.double().cpu().numpy())).to(self.compute.device)
+
     def compose(self, frame: Picture, patch: Tensor, place: Place, *, blend: bool = True) -> Picture:
         """Put a lip patch [3, h, w] into a frame [H, W, 3]; what lies outside the jaw region stays bit for
         bit.
         """
+        return self._compose(
+            frame, place, lambda uv: self.paster.carry(patch[None], uv, place.light[None]), blend=blend
+        )
+
+    def compose_directly(self, frame: Picture, grid: Tensor, place: Place, *, blend: bool = True) -> Picture:
+        """Do as `compose` with lips read from a feature grid [C, rows, columns] at the frame's own pixels.
+
+        Nothing is resampled on the way, so nothing is blurred. Faces much larger than the patch are drawn
+        as a patch first: what it costs depends on the person, not on the frame.
+        """
+
+        def lips(uv: Tensor) -> Tensor:
+            large = uv.shape[1] * uv.shape[2] > _DIRECT * self.uv.shape[1] * self.uv.shape[2]
+            with self.compute.autocast(self.precision):
+                drawn = self.model.lip_field.read(grid[None], self.uv if large else uv).float()
+            if large:
+                return self.paster.carry(drawn, uv, place.light[None])
+            return drawn * place.light[None, :, None, None]
+
+        return self._compose(frame, place, lips, blend=blend)
+
+    @torch.inference_mode()
+    def _compose(
+        self, frame: Picture, place: Place, lips: Callable[[Tensor], Tensor], *, blend: bool
+    ) -> Picture:
         x0, y0, x1, y1 = self.paster.region(place, (frame.shape[0], frame.shape[1]))
         crop = (
             torch.from_numpy(frame[y0:y1, x0:x1]).to(self.compute.device).permute(2, 0, 1)[None].float() / 255
         )
         uv = self.paster.patch_uv(place, (x0, y0, x1, y1))[None]
         mask = self.paster.carry_mask(uv)
-        pasted = crop + (self.paster.carry(patch[None], uv, place.light[None]) - crop) * mask
+        pasted = crop + (lips(uv) - crop) * mask
         if blend:
             pasted = pasted + self._residual(pasted, mask, uv, place)
         mended = (pasted[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
@@ -100,10 +136,8 @@ class Engine:
         spoken: Spoken,
         *,
         blend: bool = True,
-        patch_of: Callable[[Tensor], Tensor] = lambda patch: patch,
     ) -> list[Picture]:
-        """Draw and compose a batch of frames; `patch_of` may change the patches (evaluation's reference
-        rows).
-        """
-        patches = patch_of(self.draw(spoken, places))
-        return [self.compose(f, p, w, blend=blend) for f, p, w in zip(frames, patches, places, strict=True)]
+        """Draw and compose a batch of frames."""
+        grids = self.draw_grids(spoken, places)
+        together = zip(frames, grids, places, strict=True)
+        return [self.compose_directly(f, grid, place, blend=blend) for f, grid, place in together]

@@ -4,12 +4,11 @@ Blend-Net in the observed frames.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from speech2lip.composition.blend_net import punch_holes
@@ -77,8 +76,10 @@ class _Batches:
         self.spread = model.lip_shape.components.norm(dim=1)
         rows, columns = data.patches.shape[-2:]
         self.window = min(settings.window, rows, columns)
-        self.uv = torch.from_numpy(_patch_uv(rows, columns)).to(self.device)
-        near = torch.nn.functional.avg_pool2d(data.motion[None, None], self.window, stride=1)[0, 0]
+        self.size = torch.tensor([columns, rows], device=self.device)
+        self.spacing = min(settings.spacing, (min(rows, columns) - 1) / self.window)
+        reach = min(rows, columns, math.ceil(self.window * self.spacing))
+        near = torch.nn.functional.avg_pool2d(data.motion[None, None], reach, stride=1)[0, 0]
         self.corners = near.shape
         self.chances = (near**2).flatten().cpu()
 
@@ -162,11 +163,10 @@ class _Batches:
         corner = torch.multinomial(self.chances, len(index), replacement=True, generator=random)
         offset = torch.stack([corner % self.corners[1], corner // self.corners[1]], dim=-1).float()
         offset = offset + (torch.rand(len(index), 2, generator=random) - 0.5) * 0.5
-        steps = torch.arange(self.window) + 0.5
+        steps = (torch.arange(self.window) + 0.5) * self.spacing
         square = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1)
         pixels = (square[None] + offset[:, None, None]).to(self.device)
-        size = pixels.new_tensor([self.uv.shape[1], self.uv.shape[0]])
-        return pixels / size, pixels
+        return pixels / self.size, pixels
 
     def blend_losses(self, random: torch.Generator) -> dict[str, Tensor]:
         """Colour of the mended crop, with holes punched into half of them."""
@@ -177,20 +177,15 @@ class _Batches:
         index = crops.index[chosen]
         with torch.no_grad():
             spoken = self.model.listen(self.windows_at(index))
-            uv = self.uv.expand(len(index), -1, -1, -1)
-            lips = self.model.draw(spoken, data.poses[index], uv).float()
             where = crops.uv[chosen].float()
+            lips = self.model.draw(spoken, data.poses[index], where).float()
+            lips = lips * data.light[index][..., None, None]
             truth = crops.picture[chosen].float() / 255
             mask = self.paster.carry_mask(where)
-            pasted = truth + (self.paster.carry(lips, where, data.light[index]) - truth) * mask
+            pasted = truth + (lips - truth) * mask
             reference = self.paster.carry(
                 self.model.lip_field.mean.expand(len(index), -1, -1, -1), where, data.light[index]
             )
             pasted = punch_holes(pasted, mask, generator=random)
         mended = pasted + self.model.blend_net(pasted, mask, reference).float()
         return colour_losses(mended, truth, mask / mask.mean().clamp_min(1e-3))
-
-
-def _patch_uv(rows: int, columns: int) -> NDArray[np.float32]:
-    x, y = (np.arange(columns) + 0.5) / columns, (np.arange(rows) + 0.5) / rows
-    return np.stack(np.meshgrid(x, y), axis=-1).astype(np.float32)
