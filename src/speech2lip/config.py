@@ -121,7 +121,9 @@ class TrainSettings:
     expert_batch: int = 64
     """Clips that the sync expert compares in a step."""
     sync_clips: int = 4
-    """Clips of five frames, in a step, whose drawn lips the sync expert judges."""
+    """Clips of five frames whose drawn lips the sync expert judges together."""
+    sync_share: float = 0.2
+    """Share of the steps in which it does: drawing whole clips costs as much as the rest of a step."""
     save_seconds: float = 20.0
     """Time between two savings of the state that resuming takes up."""
     base_seconds: float = 60.0

@@ -31,6 +31,7 @@ SETTINGS = TrainSettings(
     speech_batch=8,
     expert_batch=8,
     sync_clips=2,
+    sync_share=0.5,
 )
 CANONICAL = made_canonical()
 PASTER = Paster(CANONICAL)

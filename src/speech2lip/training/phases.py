@@ -117,7 +117,8 @@ class _Batches:
 
     def _sync_loss(self, random: torch.Generator) -> dict[str, Tensor]:
         """Let the expert, which learns no more, judge drawn clips."""
-        if self.expert is None:
+        left_out = float(torch.rand(1, generator=random)) >= self.settings.sync_share
+        if self.expert is None or left_out:
             return {}
         self.expert.requires_grad_(False).eval()
         loss = drawn_sync_loss(
