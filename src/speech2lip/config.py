@@ -52,8 +52,10 @@ class LossWeights:
     """Absolute difference of the patch's horizontal and vertical differences: sharp teeth and lip edges."""
     shape: float = 1.0
     """Squared error of the lip shape that is read from speech."""
-    sync: float = 0.05
-    """The paper's contrastive loss of drawn clips under the sync expert; 0 also trains no expert."""
+    sync: float = 0.02
+    """Contrastive sync loss of drawn clips and their own sound, under the sync expert."""
+    apart: float = 0.02
+    """The same of drawn clips and other sounds; both 0: no expert is trained."""
     expert: float = 1.0
     """What the sync expert itself learns by; it has a phase of its own."""
     steady: float = 0.2
@@ -106,6 +108,10 @@ class TrainSettings:
     """Largest change of the sound's tempo around a frame while training, as a share."""
     window: int = 48
     """Side of the square of patch positions that is drawn from each frame in a step."""
+    off_grid: float = 0.5
+    """How far positions are drawn off the pixel grid, in pixels of the patch from side to side."""
+    holes: float = 0.5
+    """Share of the pictures into which a hole is punched for the Blend-Net to fill."""
     spacing: float = 1.5
     """Pixels of the patch between neighbouring positions of the square."""
     learning_rate: float = 2e-3

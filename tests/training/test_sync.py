@@ -5,8 +5,8 @@ from speech2lip.training.sync import (
     SyncClips,
     SyncExpert,
     clip_starts,
-    contrastive_loss,
-    drawn_sync_loss,
+    contrastive_losses,
+    drawn_sync_losses,
     expert_losses,
     sight_uv,
 )
@@ -23,10 +23,12 @@ def test_clips_do_not_reach_over_a_gap() -> None:
 def test_contrastive_loss_of_known_pairs() -> None:
     cosine = torch.tensor([[0.5, -0.2], [0.4, 1.0]])
     matched = torch.eye(2, dtype=torch.bool)
-    assert torch.isclose(contrastive_loss(cosine, matched), torch.tensor(0.25 + 0.2))
+    losses = contrastive_losses(cosine, matched)
+    assert torch.isclose(losses["sync"], torch.tensor(0.25))
+    assert torch.isclose(losses["apart"], torch.tensor(0.2))
     left_out = cosine.clone()
     left_out[1, 0] = torch.nan
-    assert torch.isclose(contrastive_loss(left_out, matched), torch.tensor(0.25))
+    assert torch.isclose(contrastive_losses(left_out, matched)["apart"], torch.tensor(0.0))
 
 
 def test_the_expert_learns_which_sound_belongs() -> None:
@@ -59,10 +61,10 @@ def test_gradient_reaches_the_lips_through_matched_and_unmatched_pairs() -> None
         return torch.randn(len(index), 80, 60, generator=random)
 
     torch.nn.init.normal_(model.lip_field.colour[-1].weight)
-    drawn_sync_loss(expert, model, clips, windows_at, 3, random).backward()
+    drawn_sync_losses(expert, model, clips, windows_at, 3, random)["apart"].backward()
     assert float(model.lip_field.start.grad.abs().sum()) > 0
     cosine = torch.full((2, 2), 0.3, requires_grad=True)
-    contrastive_loss(cosine, torch.eye(2, dtype=torch.bool)).backward()
+    sum(contrastive_losses(cosine, torch.eye(2, dtype=torch.bool)).values()).backward()
     assert (cosine.grad.diagonal() < 0).all()
     assert (cosine.grad[[0, 1], [1, 0]] > 0).all()
 

@@ -20,7 +20,7 @@ from speech2lip.synthesis.speech import mel_windows, window_offsets
 from speech2lip.training.augmentation import vary_speech
 from speech2lip.training.dataset import TrainingSet
 from speech2lip.training.losses import colour_losses, shape_losses
-from speech2lip.training.sync import SyncClips, SyncExpert, drawn_sync_loss, expert_losses
+from speech2lip.training.sync import SyncClips, SyncExpert, drawn_sync_losses, expert_losses
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def phases(
     """List the phases in order."""
     lips = [*model.encoder.parameters(), *model.lip_shape.parameters(), *model.lip_field.parameters()]
     clips = SyncClips(data)
-    use_sync = settings.losses.sync > 0 and len(clips.starts) > settings.expert_batch
+    use_sync = settings.losses.sync + settings.losses.apart > 0 and len(clips.starts) > settings.expert_batch
     view = _Batches(model, expert if use_sync else None, clips, paster, settings)
     expert_share = settings.expert_share if use_sync else 0.0
     speech = [*model.encoder.parameters(), *model.lip_shape.parameters()]
@@ -121,10 +121,9 @@ class _Batches:
         if self.expert is None or left_out:
             return {}
         self.expert.requires_grad_(False).eval()
-        loss = drawn_sync_loss(
+        return drawn_sync_losses(
             self.expert, self.model, self.clips, self.windows_at, self.settings.sync_clips, random
         )
-        return {"sync": loss}
 
     def expert_losses(self, random: torch.Generator) -> dict[str, Tensor]:
         """What the sync expert learns by from real clips."""
@@ -163,7 +162,7 @@ class _Batches:
         """
         corner = torch.multinomial(self.chances, len(index), replacement=True, generator=random)
         offset = torch.stack([corner % self.corners[1], corner // self.corners[1]], dim=-1).float()
-        offset = offset + (torch.rand(len(index), 2, generator=random) - 0.5) * 0.5
+        offset = offset + (torch.rand(len(index), 2, generator=random) - 0.5) * self.settings.off_grid
         steps = (torch.arange(self.window) + 0.5) * self.spacing
         square = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1)
         pixels = (square[None] + offset[:, None, None]).to(self.device)
@@ -187,6 +186,6 @@ class _Batches:
             reference = self.paster.carry(
                 self.model.lip_field.mean.expand(len(index), -1, -1, -1), where, data.light[index]
             )
-            pasted = punch_holes(pasted, mask, generator=random)
+            pasted = punch_holes(pasted, mask, share=self.settings.holes, generator=random)
         mended = pasted + self.model.blend_net(pasted, mask, reference).float()
         return colour_losses(mended, truth, mask / mask.mean().clamp_min(1e-3))

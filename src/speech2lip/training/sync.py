@@ -74,8 +74,8 @@ def clip_offsets() -> Tensor:
     return torch.arange(-round(_PAST * MEL_RATE), round(_AHEAD * MEL_RATE))
 
 
-def contrastive_loss(cosine: Tensor, matched: Tensor) -> Tensor:
-    """Return y (1 - cos) + (1 - y) max(0, cos), the mean over matched and over unmatched pairs alike.
+def contrastive_losses(cosine: Tensor, matched: Tensor) -> dict[str, Tensor]:
+    """Return the halves of y (1 - cos) + (1 - y) max(0, cos): `sync` of matched pairs, `apart` of the rest.
 
     Source: the paper's contrastive sync loss.
 
@@ -85,9 +85,10 @@ def contrastive_loss(cosine: Tensor, matched: Tensor) -> Tensor:
     """
     known = torch.isfinite(cosine)
     positive, negative = known & matched, known & ~matched
-    pull = (1 - cosine[positive]).sum() / positive.sum().clamp_min(1)
-    push = cosine[negative].clamp_min(0).sum() / negative.sum().clamp_min(1)
-    return pull + push
+    return {
+        "sync": (1 - cosine[positive]).sum() / positive.sum().clamp_min(1),
+        "apart": cosine[negative].clamp_min(0).sum() / negative.sum().clamp_min(1),
+    }
 
 
 class SyncClips:
@@ -195,14 +196,14 @@ def _flicker(batch: int, generator: torch.Generator) -> Tensor:
     return 1 + 0.4 * (torch.rand(batch, 1, 1, 1, generator=generator) - 0.5)
 
 
-def drawn_sync_loss(
+def drawn_sync_losses(
     expert: SyncExpert,
     model: LipModel,
     clips: SyncClips,
     windows_at: WindowsAt,
     batch: int,
     generator: torch.Generator,
-) -> Tensor:
+) -> dict[str, Tensor]:
     """Judge clips that the model draws: they must match their own sound and none of the batch's others.
 
     Gradient flows through the drawn lips of matched and of unmatched pairs.
@@ -218,4 +219,4 @@ def drawn_sync_loss(
     cosine = seen @ heard.T
     matched = torch.eye(batch, dtype=torch.bool, device=device)
     near = ((times[:, None] - times[None]).abs() < _NEAR_SECONDS) & ~matched
-    return contrastive_loss(cosine.masked_fill(near, torch.nan), matched)
+    return contrastive_losses(cosine.masked_fill(near, torch.nan), matched)
