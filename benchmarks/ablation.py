@@ -1,0 +1,119 @@
+"""`python -m benchmarks.ablation --footage F --work W`: what each part of the method is worth, one table.
+
+Every arm is trained anew on the same footage for the same time and judged on the same held-out frames. An arm
+that has been judged is not trained again, so the table can be made in pieces.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import tyro
+
+from speech2lip.config import EvaluateSettings, TrainSettings
+from speech2lip.evaluation.evaluate import evaluate
+from speech2lip.evaluation.table import cell, format_table
+from speech2lip.storage import read_json, write_atomically
+from speech2lip.training.train import train
+
+ARMS: Mapping[str, Mapping[str, object]] = {
+    "default": {},
+    "sync loss": {"losses.sync": 0.01, "losses.apart": 0.01},
+    "sync loss without negatives": {"losses.sync": 0.01, "losses.apart": 0.0},
+    "without lip shape": {"losses.shape": 0.0, "losses.steady": 0.0, "speech_share": 0.0},
+    "without speech first": {"speech_share": 0.0},
+    "without continuous sampling": {"off_grid": 0.0},
+    "without voice and tempo changes": {"voice_changes": 0.0, "tempo_changes": 0.0},
+    "without tempo changes": {"tempo_changes": 0.0},
+    "without gradient loss": {"losses.gradient": 0.0},
+    "without Blend-Net": {"blend_share": 0.0},
+    "without holes": {"holes": 0.0},
+    "paper": {"preset": "paper"},
+}
+"""What each arm changes of the settings; a name the settings do not have leaves the arm out, told."""
+
+REFERENCES = ("real_video", "static_lips", "nearest")
+
+COLUMNS = (
+    "mouth_psnr", "sharpness_ratio", "lmd_px", "opening_r", "opening_ccc", "opening_std_ratio", "width_r",
+    "closure_reached", "silent_open_percent", "leak_r", "cross_r", "sync_confidence", "jitter_ratio",
+)  # fmt: skip
+
+
+def changed(settings: TrainSettings, changes: Mapping[str, object]) -> TrainSettings:
+    """Return settings with some of them changed, `losses.sync` being the field of a field."""
+    for name, value in changes.items():
+        first, _, inner = name.partition(".")
+        if inner:
+            value = dataclasses.replace(getattr(settings, first), **{inner: value})
+        settings = dataclasses.replace(settings, **{first: value})  # type: ignore[arg-type]
+    return settings
+
+
+def main(
+    footage: Path,
+    work: Path = Path("runs/ablation"),
+    results: Path = Path("benchmarks/ablation"),
+    page: Path = Path("docs/ablation.md"),
+    minutes: float = 4.0,
+    only: tuple[str, ...] = (),
+) -> None:
+    """Train and judge all arms and write the table.
+
+    Args:
+        footage: a prepared footage folder.
+        work: avatars are kept here.
+        results: one JSON file an arm.
+        page: the Markdown table.
+        minutes: training of each arm.
+        only: names of arms; all without.
+    """
+    for folder in (work, results):
+        folder.mkdir(parents=True, exist_ok=True)
+    for name in only or ARMS:
+        path = results / f"{footage.stem}_{name.replace(' ', '_')}.json"
+        if path.exists():
+            continue
+        avatar = work / f"{footage.stem}_{name.replace(' ', '_')}.avatar"
+        try:
+            settings = changed(TrainSettings(minutes=minutes), ARMS[name])
+        except TypeError as error:
+            print(f"{name}: left out ({error})")
+            continue
+        if not avatar.exists():
+            train(avatar=avatar, footage=footage, settings=settings)
+        evaluate(
+            avatar=avatar,
+            footage=footage,
+            json=path,
+            settings=EvaluateSettings(measure_cost=False, pairings=28),
+        )
+        with write_atomically(page) as partial:
+            partial.write_text(table(results, footage.stem), encoding="utf-8")
+
+
+def table(results: Path, footage: str) -> str:
+    """Return the page of one footage's arms."""
+    found = {
+        name: read_json(path)
+        for name in ARMS
+        if (path := results / f"{footage}_{name.replace(' ', '_')}.json").exists()
+    }
+    first = next(iter(found.values()))
+    rows = {
+        row: first["rows"][row] for row in ("real_video", "static_lips", "nearest") if row in first["rows"]
+    }
+    rows |= {name: one["rows"]["ours"] for name, one in found.items()}
+    seconds = ", ".join(f"{name} {cell(one['seconds_trained'], 0)}" for name, one in found.items())
+    return (
+        f"# Ablation\n\nMade by `python -m benchmarks.ablation` on {footage}: every row trained anew for the "
+        "same time and judged on the same held-out frames; [metrics.md](metrics.md) says what the figures "
+        "mean. Training is short: compare rows, not with [quality.md](quality.md).\n\n"
+        f"{format_table(rows, COLUMNS)}\nSeconds trained: {seconds}. Device: {first['device']}.\n"
+    )
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
