@@ -28,6 +28,11 @@ class PrepareSettings:
     """Faces narrower than this are enlarged before landmarks are looked for."""
     broken_colour_levels: float = 35.0
     """A frame whose face is this far (0 to 255) from the median colour is left out of training."""
+    max_turn_degrees: float = 40.0
+    """A frame in which the head is turned this far from where it mostly looks is left out of training."""
+    face: str = "longest"
+    """Whose face, where there are several: `longest` (seen for the longest time), `left`, `right`, or a number
+    counted from the left, beginning with 1."""
     smoothing_frames: float = 0.7
     """Standard deviation of the temporal smoothing of head poses, in frames."""
     canvas_pixels: int = 320

@@ -7,7 +7,7 @@ ana.footage/
   takes/NAME/picture.mp4   every frame with its true time, upright, square pixels (H.264)
   takes/NAME/sound.flac    16 kHz mono; sample 0 is at the first frame
   takes/NAME/take.json     size, frame rate, source
-  takes/NAME/track.safetensors   per frame: time, landmarks, light, sharpness
+  takes/NAME/track.safetensors   per frame: time, shot, landmarks, light, sharpness, how covered the mouth is
   takes/NAME/poses.safetensors   per frame: head pose, why it is left out of training (0: it is not)
 """
 
@@ -30,6 +30,7 @@ from speech2lip.decomposition.canonical import Canonical
 from speech2lip.decomposition.head_pose import camera_matrix, steady_head_poses
 from speech2lip.decomposition.landmarks import lip_opening
 from speech2lip.decomposition.masks import LipPatch
+from speech2lip.decomposition.sound_offset import shifted
 from speech2lip.errors import FootageError
 from speech2lip.media.sound import read_wave
 from speech2lip.media.video import Frame, read_frames
@@ -43,6 +44,10 @@ REASONS = (
     "face cut by the border",
     "face too small",
     "unsure head pose",
+    "heavy blur",
+    "mouth covered",
+    "turned away",
+    "somebody else",
 )
 """Why a frame is left out of training, by number."""
 
@@ -69,6 +74,10 @@ class Take:
     """[T, 4, 4] head poses; of frames without a face, those of the nearest frame with one."""
     left_out: NDArray[np.uint8]
     """[T] index into `REASONS`; 0 where the frame may be trained on."""
+    shot: NDArray[np.int32]
+    """[T] number of the shot: frames of two shots are never consecutive."""
+    sound_shift: float = 0.0
+    """Seconds by which the sound comes after the lips; `wave` puts it right."""
 
     @property
     def k(self) -> NDArray[np.float64]:
@@ -77,8 +86,14 @@ class Take:
 
     @cached_property
     def steady_from_head(self) -> NDArray[np.float64]:
-        """[T, 4, 4] head poses without quick movement."""
-        return steady_head_poses(self.camera_from_head, fps=float(self.fps))
+        """[T, 4, 4] head poses without quick movement, smoothed within each shot."""
+        edges = np.flatnonzero(np.diff(self.shot)) + 1
+        parts = np.split(self.camera_from_head, edges)
+        return np.concatenate([steady_head_poses(part, fps=float(self.fps)) for part in parts])
+
+    def is_followed(self, index: int) -> bool:
+        """Tell whether the next frame goes on where this one ends: no cut between them."""
+        return index + 1 < len(self.shot) and bool(self.shot[index] == self.shot[index + 1])
 
     @property
     def opening(self) -> NDArray[np.float32]:
@@ -100,8 +115,8 @@ class Take:
         return read_frames(self.picture_path, start_frame=start, stop_frame=stop)
 
     def wave(self) -> NDArray[np.float32]:
-        """Read the sound; [S] at 16 kHz."""
-        return read_wave(self.folder / "sound.flac")
+        """Read the sound in step with the picture; [S] at 16 kHz."""
+        return shifted(read_wave(self.folder / "sound.flac"), self.sound_shift)
 
     def left_out_counts(self) -> dict[str, int]:
         """Count the frames left out, by reason."""
@@ -140,14 +155,22 @@ def read_footage(folder: Path) -> Footage:
         )
     settings = from_plain(PrepareSettings, plain["settings"])
     try:
-        takes = tuple(read_take(folder / "takes" / name, settings) for name in plain["takes"])
+        shifts = {name: _shift(offset) for name, offset in plain.get("sound_offsets", {}).items()}
+        takes = tuple(
+            read_take(folder / "takes" / name, settings, sound_shift=shifts.get(name, 0.0))
+            for name in plain["takes"]
+        )
         canonical = read_canonical(folder / "canonical.safetensors", plain["canonical"])
     except (OSError, KeyError, ValueError) as error:
         raise FootageError(f"{folder} is damaged ({error}); prepare it again") from error
     return Footage(folder, settings, takes, canonical)
 
 
-def read_take(folder: Path, settings: PrepareSettings) -> Take:
+def _shift(offset: dict[str, Any]) -> float:
+    return float(offset["milliseconds"]) / 1000 if offset["corrected"] else 0.0
+
+
+def read_take(folder: Path, settings: PrepareSettings, *, sound_shift: float = 0.0) -> Take:
     """Read one take of a footage folder."""
     plain = read_json(folder / "take.json")
     track = load_file(folder / "track.safetensors")
@@ -164,6 +187,8 @@ def read_take(folder: Path, settings: PrepareSettings) -> Take:
         light=track["light"],
         camera_from_head=poses["camera_from_head"],
         left_out=poses["left_out"],
+        shot=track.get("shot", np.zeros(len(track["times"]), np.int32)),
+        sound_shift=sound_shift,
     )
 
 

@@ -57,13 +57,19 @@ def _quiet_stderr() -> Iterator[None]:
 
 
 class LandmarkDetector:
-    """Finds 478 landmarks of one face in successive frames of a take.
+    """Finds 478 landmarks of one face, or of several, in successive frames of a take.
 
     Use as a context manager, one per take: the detector follows the face from frame to frame.
     """
 
-    def __init__(self, *, enlarge_below: int = 0) -> None:
-        """Args: enlarge_below: faces narrower than this many pixels are enlarged first; 0 never."""
+    def __init__(self, *, enlarge_below: int = 0, faces: int = 1, alone: bool = False) -> None:
+        """Set up.
+
+        Args:
+            enlarge_below: faces narrower than this many pixels are enlarged first; 0 never.
+            faces: how many are looked for, at most.
+            alone: whether each picture is looked at for itself, without following from the one before.
+        """
         os.environ.setdefault("GLOG_minloglevel", "2")
         try:
             import mediapipe
@@ -76,8 +82,8 @@ class LandmarkDetector:
         self._quiet_calls = 5  # it also prints when its later parts are first needed
         with _quiet_stderr():
             self._mesh: Any = mediapipe.solutions.face_mesh.FaceMesh(
-                static_image_mode=False,
-                max_num_faces=1,
+                static_image_mode=alone,
+                max_num_faces=faces,
                 refine_landmarks=True,
                 min_detection_confidence=0.5,
                 min_tracking_confidence=0.5,
@@ -120,7 +126,24 @@ class LandmarkDetector:
             self._factor = self._enlargement(points)
         return points
 
+    def detect_all(self, rgb: NDArray[np.uint8]) -> list[Points]:
+        """Find the landmarks of several faces, each as `detect` gives them, in no certain order."""
+        found = self._all_at(rgb, self._factor)
+        if found:
+            self._factor = self._enlargement(max(found, key=lambda points: float(np.ptp(points[:, 0]))))
+        return found
+
+    def forget(self) -> None:
+        """Look for the face anew in the next frame: the picture has changed abruptly."""
+        with _quiet_stderr():
+            self._mesh.reset()
+        self._quiet_calls = 2
+
     def _detect_at(self, rgb: NDArray[np.uint8], factor: float) -> Points | None:
+        found = self._all_at(rgb, factor)
+        return found[0] if found else None
+
+    def _all_at(self, rgb: NDArray[np.uint8], factor: float) -> list[Points]:
         if factor != 1.0:
             import cv2
 
@@ -131,13 +154,10 @@ class LandmarkDetector:
         with _quiet_stderr() if self._quiet_calls > 0 else contextlib.nullcontext():
             faces = self._mesh.process(rgb_large).multi_face_landmarks
         self._quiet_calls -= 1
-        if not faces:
-            return None
-        points = np.array([(p.x, p.y, p.z) for p in faces[0].landmark], np.float32)
-        if points.shape != (LANDMARK_COUNT, 3):
-            return None
         height, width = rgb.shape[:2]
-        return points * np.array([width, height, width], np.float32)
+        size = np.array([width, height, width], np.float32)
+        found = [np.array([(p.x, p.y, p.z) for p in face.landmark], np.float32) for face in faces or ()]
+        return [points * size for points in found if points.shape == (LANDMARK_COUNT, 3)]
 
     def _enlargement(self, points: Points) -> float:
         width = float(np.ptp(points[:, 0]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,11 @@ from safetensors.numpy import save_file
 
 from speech2lip.config import PrepareSettings
 from speech2lip.conventions import LANDMARK_SCHEME, SAMPLE_RATE
+from speech2lip.decomposition.cuts import change_between, is_abrupt, shot_numbers, thumbnail
+from speech2lip.decomposition.faces import choose_person, follow_faces
 from speech2lip.decomposition.footage import pack_landmarks
 from speech2lip.decomposition.landmarks import FACE_OVAL, LandmarkDetector
+from speech2lip.decomposition.left_out import covered_scores, upright_look
 from speech2lip.decomposition.masks import light_points
 from speech2lip.errors import FootageError
 from speech2lip.media.sound import read_wave
@@ -23,6 +28,14 @@ from speech2lip.media.video import VideoReader, VideoWriter, probe_video
 from speech2lip.storage import new_folder_atomically, write_json
 
 Picture = NDArray[np.uint8]
+Points = NDArray[np.float32]
+
+TRACKING = 2
+"""Counts the ways takes were read; takes read in another way are read anew."""
+LOOK_SECONDS = 0.5
+"""Time between two looks for more faces than the one that is followed."""
+MOST_FACES = 4
+"""Faces followed at once, at most."""
 
 
 def check_take(path: Path) -> None:
@@ -45,6 +58,8 @@ def source_of(path: Path, settings: PrepareSettings) -> dict[str, Any]:
         "modified": stat.st_mtime_ns,
         "small_face_pixels": settings.small_face_pixels,
         "picture_crf": settings.picture_crf,
+        "face": settings.face,
+        "tracking": TRACKING,
     }
 
 
@@ -66,9 +81,13 @@ def track_take(
     with new_folder_atomically(folder, overwrite=True) as partial:
         soundfile.write(partial / "sound.flac", wave, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
         reader = VideoReader(path)
-        track, size = _track_frames(reader, partial / "picture.mp4", info.fps, settings, report)
-        if not len(track["times"]):
+        seen, size = _track_frames(reader, partial / "picture.mp4", info.fps, settings, report)
+        if not seen.times:
             raise FootageError(f"{path} holds no picture that can be decoded; record or export it again")
+        people = 1
+        if seen.several > 1 or settings.face != "longest":
+            seen, people = _follow_person(seen, partial / "picture.mp4", settings)
+        track = seen.arrays(max(size))
         save_file(track, partial / "track.safetensors")
         write_json(
             partial / "take.json",
@@ -78,9 +97,47 @@ def track_take(
                 "fps": str(_true_rate(track["times"], info.fps)),
                 "landmarks": LANDMARK_SCHEME,
                 "broken_packets": reader.broken_packets,
+                "people": people,
                 "source": source_of(path, settings),
             },
         )
+
+
+@dataclass
+class _Seen:
+    """What is kept of every frame while a take is read."""
+
+    times: list[float] = field(default_factory=list)
+    points: list[Points | None] = field(default_factory=list)
+    light: list[NDArray[np.float32]] = field(default_factory=list)
+    sharpness: list[float] = field(default_factory=list)
+    looks: list[Picture] = field(default_factory=list)
+    changes: list[float] = field(default_factory=list)
+    several: int = 0
+    """Looks at which more than one face was found."""
+
+    def measure(self, rgb: Picture, points: Points | None) -> None:
+        """Keep a frame's face."""
+        self.points.append(points)
+        self.light.append(face_light(rgb, points))
+        self.sharpness.append(face_sharpness(rgb, points))
+        if points is not None:
+            self.looks.append(upright_look(rgb, points))
+
+    def arrays(self, longer_side: int) -> dict[str, NDArray[Any]]:
+        """Return everything as arrays, [T, ...] each."""
+        none = np.full((478, 3), np.nan, np.float32)
+        landmarks = np.array([none if p is None else p for p in self.points], np.float32).reshape(-1, 478, 3)
+        covered = np.zeros(len(self.points), np.float32)
+        covered[[p is not None for p in self.points]] = covered_scores(np.array(self.looks, np.uint8))
+        return {
+            "times": np.array(self.times, np.float64),
+            "landmarks": pack_landmarks(landmarks, longer_side),
+            "light": np.array(self.light, np.float32).reshape(-1, 3),
+            "sharpness": np.array(self.sharpness, np.float32),
+            "covered": covered,
+            "shot": shot_numbers(np.array(self.changes, np.float32)),
+        }
 
 
 def _track_frames(
@@ -89,43 +146,56 @@ def _track_frames(
     fps: Fraction,
     settings: PrepareSettings,
     report: Callable[[int], None] | None,
-) -> tuple[dict[str, NDArray[Any]], tuple[int, int]]:
-    writer: VideoWriter | None = None
-    times, landmarks, light, sharpness = [], [], [], []
-    size = (0, 0)
-    try:
-        with LandmarkDetector(enlarge_below=settings.small_face_pixels) as detector:
-            for frame in reader.frames():
-                if writer is None:
-                    size = (frame.rgb.shape[1], frame.rgb.shape[0])
-                    writer = VideoWriter(
-                        picture_path,
-                        width=size[0],
-                        height=size[1],
-                        fps=fps,
-                        quality_crf=settings.picture_crf,
-                        preset="veryfast",
-                    ).__enter__()
-                writer.write(frame.rgb, time=frame.time)
-                points = detector.detect(frame.rgb)
-                times.append(frame.time)
-                landmarks.append(np.full((478, 3), np.nan, np.float32) if points is None else points)
-                light.append(face_light(frame.rgb, points))
-                sharpness.append(face_sharpness(frame.rgb, points))
-                if report is not None:
-                    report(len(times))
-    except BaseException as error:
-        if writer is not None:
-            writer.__exit__(type(error), error, error.__traceback__)
-        raise
-    if writer is not None:
-        writer.__exit__(None, None, None)
-    return {
-        "times": np.array(times, np.float64),
-        "landmarks": pack_landmarks(np.array(landmarks, np.float32).reshape(-1, 478, 3), max(size)),
-        "light": np.array(light, np.float32).reshape(-1, 3),
-        "sharpness": np.array(sharpness, np.float32),
-    }, size
+) -> tuple[_Seen, tuple[int, int]]:
+    """Keep the picture and follow one face through it; now and then look whether there are more."""
+    seen, size, before = _Seen(), (0, 0), None
+    look_every = max(1, round(LOOK_SECONDS * float(fps)))
+    with ExitStack() as stack:
+        detector = stack.enter_context(LandmarkDetector(enlarge_below=settings.small_face_pixels))
+        scout = stack.enter_context(LandmarkDetector(faces=MOST_FACES, alone=True))
+        writer: VideoWriter | None = None
+        for frame in reader.frames():
+            if writer is None:
+                size = (frame.rgb.shape[1], frame.rgb.shape[0])
+                writer = stack.enter_context(_writer(picture_path, size, fps, settings))
+            writer.write(frame.rgb, time=frame.time)
+            now = thumbnail(frame.rgb)
+            seen.changes.append(change_between(before, now))
+            before = now
+            abrupt = is_abrupt(seen.changes)
+            if abrupt:
+                detector.forget()
+            if abrupt or frame.index % look_every == 0:
+                seen.several += len(scout.detect_all(frame.rgb)) > 1
+            seen.times.append(frame.time)
+            seen.measure(frame.rgb, detector.detect(frame.rgb))
+            if report is not None:
+                report(len(seen.times))
+    return seen, size
+
+
+def _writer(path: Path, size: tuple[int, int], fps: Fraction, settings: PrepareSettings) -> VideoWriter:
+    return VideoWriter(
+        path, width=size[0], height=size[1], fps=fps, quality_crf=settings.picture_crf, preset="veryfast"
+    )
+
+
+def _follow_person(seen: _Seen, picture_path: Path, settings: PrepareSettings) -> tuple[_Seen, int]:
+    """Follow all faces of a take that shows several, and keep the one that is picked."""
+    shot = shot_numbers(np.array(seen.changes, np.float32))
+    faces = []
+    with LandmarkDetector(enlarge_below=settings.small_face_pixels, faces=MOST_FACES) as detector:
+        for frame in VideoReader(picture_path).frames():
+            if frame.index and frame.index < len(shot) and shot[frame.index] != shot[frame.index - 1]:
+                detector.forget()
+            faces.append(detector.detect_all(frame.rgb))
+    if len(faces) != len(shot):
+        raise FootageError(f"{picture_path} was not kept whole ({len(faces)} of {len(shot)} frames); try again")
+    chosen, people = choose_person(follow_faces(faces, shot), settings.face, len(shot))
+    person = _Seen(times=seen.times, changes=seen.changes)
+    for frame, points in zip(VideoReader(picture_path).frames(), chosen, strict=True):
+        person.measure(frame.rgb, points)
+    return person, people
 
 
 def _true_rate(times: NDArray[np.float64], claimed: Fraction) -> Fraction:
