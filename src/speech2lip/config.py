@@ -173,7 +173,7 @@ class EvaluateSettings:
 
     silent_frames: int = 100
     """Held-out frames, about, that are driven with each kind of silence; 0 leaves that out."""
-    pairings: int = 8
+    pairings: int = 28
     """Pairs of takes of which one is shown under the other's sound, to look for leaks; 0 leaves that out."""
     pairing_frames: int = 75
     """Frames of a pairing, at most."""
