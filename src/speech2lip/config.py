@@ -31,8 +31,9 @@ class PrepareSettings:
     max_turn_degrees: float = 40.0
     """A frame in which the head is turned this far from where it mostly looks is left out of training."""
     face: str = "longest"
-    """Whose face, where there are several: `longest` (seen for the longest time), `left`, `right`, or a number
-    counted from the left, beginning with 1."""
+    """Whose face, where there are several: `longest` (seen for the longest time), `left`, `right`, or a
+    number counted from the left, beginning with 1.
+    """
     smoothing_frames: float = 0.7
     """Standard deviation of the temporal smoothing of head poses, in frames."""
     canvas_pixels: int = 320

@@ -22,6 +22,10 @@ class Arguments:
     """Videos of one person, with sound."""
     footage: Path
     """The folder to make or to go on with."""
+    report: Path | None = None
+    """Write a page about the footage here (HTML): pictures, what was left out and why, advice."""
+    overwrite: bool = False
+    """Read every take anew, those too that could not be used last time."""
     settings: Annotated[PrepareSettings, tyro.conf.arg(name="")] = field(default_factory=PrepareSettings)
     """How."""
 
@@ -30,4 +34,10 @@ def run(arguments: Arguments) -> None:
     """Prepare the takes."""
     from speech2lip import prepare
 
-    prepare(arguments.takes, footage=arguments.footage, settings=arguments.settings)
+    prepare(
+        arguments.takes,
+        footage=arguments.footage,
+        settings=arguments.settings,
+        report=arguments.report,
+        overwrite=arguments.overwrite,
+    )

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -74,8 +74,8 @@ class Take:
     """[T, 4, 4] head poses; of frames without a face, those of the nearest frame with one."""
     left_out: NDArray[np.uint8]
     """[T] index into `REASONS`; 0 where the frame may be trained on."""
-    shot: NDArray[np.int32]
-    """[T] number of the shot: frames of two shots are never consecutive."""
+    cuts: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
+    """First frames after cuts: such a frame and the one before it are not consecutive."""
     sound_shift: float = 0.0
     """Seconds by which the sound comes after the lips; `wave` puts it right."""
 
@@ -87,13 +87,15 @@ class Take:
     @cached_property
     def steady_from_head(self) -> NDArray[np.float64]:
         """[T, 4, 4] head poses without quick movement, smoothed within each shot."""
-        edges = np.flatnonzero(np.diff(self.shot)) + 1
-        parts = np.split(self.camera_from_head, edges)
+        parts = np.split(self.camera_from_head, self.cuts)
         return np.concatenate([steady_head_poses(part, fps=float(self.fps)) for part in parts])
 
-    def is_followed(self, index: int) -> bool:
-        """Tell whether the next frame goes on where this one ends: no cut between them."""
-        return index + 1 < len(self.shot) and bool(self.shot[index] == self.shot[index + 1])
+    @cached_property
+    def shot(self) -> NDArray[np.int32]:
+        """[T] number of the shot, from 0; frames of two shots are never consecutive."""
+        numbers = np.zeros(len(self.times), np.int32)
+        numbers[self.cuts] = 1
+        return np.cumsum(numbers, dtype=np.int32)
 
     @property
     def opening(self) -> NDArray[np.float32]:
@@ -187,7 +189,7 @@ def read_take(folder: Path, settings: PrepareSettings, *, sound_shift: float = 0
         light=track["light"],
         camera_from_head=poses["camera_from_head"],
         left_out=poses["left_out"],
-        shot=track.get("shot", np.zeros(len(track["times"]), np.int32)),
+        cuts=np.flatnonzero(np.diff(track["shot"])) + 1 if "shot" in track else np.zeros(0, np.intp),
         sound_shift=sound_shift,
     )
 

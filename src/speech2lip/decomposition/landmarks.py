@@ -79,7 +79,7 @@ class LandmarkDetector:
             ) from error
         self._enlarge_below = enlarge_below
         self._factor = 1.0
-        self._quiet_calls = 5  # it also prints when its later parts are first needed
+        self._quiet_calls = 30  # it also prints when its later parts are first needed
         with _quiet_stderr():
             self._mesh: Any = mediapipe.solutions.face_mesh.FaceMesh(
                 static_image_mode=alone,
@@ -135,9 +135,7 @@ class LandmarkDetector:
 
     def forget(self) -> None:
         """Look for the face anew in the next frame: the picture has changed abruptly."""
-        with _quiet_stderr():
-            self._mesh.reset()
-        self._quiet_calls = 2
+        self._mesh.process(np.zeros((64, 64, 3), np.uint8))  # no face in it: nothing to follow
 
     def _detect_at(self, rgb: NDArray[np.uint8], factor: float) -> Points | None:
         found = self._all_at(rgb, factor)
@@ -147,8 +145,8 @@ class LandmarkDetector:
         if factor != 1.0:
             import cv2
 
-            size = (round(rgb.shape[1] * factor), round(rgb.shape[0] * factor))
-            rgb_large = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+            large = (round(rgb.shape[1] * factor), round(rgb.shape[0] * factor))
+            rgb_large = np.asarray(cv2.resize(rgb, large, interpolation=cv2.INTER_CUBIC), np.uint8)
         else:
             rgb_large = rgb
         with _quiet_stderr() if self._quiet_calls > 0 else contextlib.nullcontext():

@@ -190,7 +190,9 @@ def _follow_person(seen: _Seen, picture_path: Path, settings: PrepareSettings) -
                 detector.forget()
             faces.append(detector.detect_all(frame.rgb))
     if len(faces) != len(shot):
-        raise FootageError(f"{picture_path} was not kept whole ({len(faces)} of {len(shot)} frames); try again")
+        raise FootageError(
+            f"{picture_path} was not kept whole ({len(faces)} of {len(shot)} frames); try again"
+        )
     chosen, people = choose_person(follow_faces(faces, shot), settings.face, len(shot))
     person = _Seen(times=seen.times, changes=seen.changes)
     for frame, points in zip(VideoReader(picture_path).frames(), chosen, strict=True):

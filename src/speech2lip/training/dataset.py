@@ -204,7 +204,8 @@ def build_training_set(footage: Footage, ranges: Ranges, settings: ModelSettings
             chosen = set(used[::thin].tolist())
             for frame in take.frames(int(used[0]), int(used[-1]) + 1):
                 if frame.index in chosen:
-                    collector.add(take, frame, frame.index + 1 in chosen)
+                    follows = frame.index + 1 in chosen and frame.index + 1 not in take.cuts
+                    collector.add(take, frame, follows)
                     done += thin
                     progress.set(done)
             collector.end_take(log_mel(torch.from_numpy(take.wave())), silence)

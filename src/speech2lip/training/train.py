@@ -21,8 +21,8 @@ from speech2lip.avatar import FORMAT, Avatar, read_avatar
 from speech2lip.composition.paste import Paster
 from speech2lip.compute import choose_device, device_name
 from speech2lip.config import PrepareSettings, TrainSettings, to_plain
+from speech2lip.decomposition.cuts import runs_within_shots
 from speech2lip.decomposition.footage import Footage, Take, canonical_plain, canonical_tensors, read_footage
-from speech2lip.decomposition.head_pose import unbroken_runs
 from speech2lip.errors import SettingsError
 from speech2lip.media.video import VideoWriter
 from speech2lip.model import LipModel
@@ -203,7 +203,7 @@ def _write_bases(folder: Path, footage: Footage, seconds: float) -> list[str]:
     """
     runs = []
     for take in footage.takes:
-        spans = unbroken_runs(take.left_out == 0)
+        spans = runs_within_shots(take.left_out == 0, take.shot)
         if spans:
             start, stop = max(spans, key=lambda span: span[1] - span[0])
             runs.append((take, start, min(stop, start + max(1, round(seconds * float(take.fps))))))

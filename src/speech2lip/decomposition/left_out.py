@@ -1,0 +1,196 @@
+"""Why frames are left out of training, each with its own measure; never out of time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speech2lip.config import PrepareSettings
+from speech2lip.decomposition.faces import STRANGER, face_distance
+from speech2lip.decomposition.footage import REASONS
+from speech2lip.decomposition.head_pose import align_similarity, fit_rigid_shape, head_angles
+from speech2lip.decomposition.landmarks import FACE_OVAL
+
+Points = NDArray[np.float32]
+Tracks = Mapping[str, dict[str, Any]]
+
+LOOK = 32
+"""Side of the small upright picture of a face that covered mouths are found on, in pixels."""
+HEAVY_BLUR = 0.2
+"""Sharpness over the shot's median below which a frame is blurred; fast turns in real footage keep 0.34."""
+COVERED = (0.07, 0.17)
+"""Bounds of how much more the lower face may differ from its usual look than the upper one (share of its
+brightness). Real footage stays below 0.16, a microphone gives 0.2."""
+_LOOK_FROM = np.array([33, 263, 10, 152])
+_LOOK_TO = np.array([[0.248, 0.374], [0.752, 0.374], [0.5, 0.05], [0.5, 0.95]], np.float32) * LOOK
+_SHAPE_FRAMES = 150
+
+
+def upright_look(rgb: NDArray[np.uint8], points: Points) -> NDArray[np.uint8]:
+    """Return a small picture of the face, upright, always the same in size; [32, 32, 3]."""
+    import cv2
+
+    height, width = rgb.shape[:2]
+    margin = 0.1 * float(np.ptp(points[:, 0]))
+    x0, y0 = np.clip(np.floor(points[:, :2].min(0) - margin), 0, [width - 1, height - 1]).astype(int)
+    x1, y1 = np.clip(np.ceil(points[:, :2].max(0) + margin), [x0 + 1, y0 + 1], [width, height]).astype(int)
+    crop = rgb[y0:y1, x0:x1]
+    shrink = max(1.0, crop.shape[1] / (1.5 * LOOK))
+    size = (max(1, round(crop.shape[1] / shrink)), max(1, round(crop.shape[0] / shrink)))
+    small = cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
+    places = (points[_LOOK_FROM, :2] - [x0, y0]) * [size[0] / crop.shape[1], size[1] / crop.shape[0]]
+    transform = _similarity(places.astype(np.float64), _LOOK_TO.astype(np.float64))
+    return np.asarray(
+        cv2.warpAffine(small, transform, (LOOK, LOOK), borderMode=cv2.BORDER_REPLICATE), np.uint8
+    )
+
+
+def _similarity(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the 2 x 3 matrix that turns, scales and shifts one set of points onto another."""
+    s, t = source - source.mean(0), target - target.mean(0)
+    complex_s, complex_t = s[:, 0] + 1j * s[:, 1], t[:, 0] + 1j * t[:, 1]
+    factor = (np.conj(complex_s) @ complex_t) / max(float(np.abs(complex_s) @ np.abs(complex_s)), 1e-9)
+    turn = np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])
+    return np.concatenate([turn, (target.mean(0) - turn @ source.mean(0))[:, None]], axis=1)
+
+
+def covered_scores(looks: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Tell how much more each frame's lower face differs from its usual look than the upper face does.
+
+    Args:
+        looks: [T, 32, 32, 3] upright pictures of one take's seen faces.
+
+    Returns:
+        [T], as a share of the face's brightness.
+    """
+    if not len(looks):
+        return np.zeros(0, np.float32)
+    y, x = (np.mgrid[0:LOOK, 0:LOOK] + 0.5) / LOOK
+    lower = (y > 0.60) & (y < 0.93) & (np.abs(x - 0.5) < 0.28)
+    upper = (y > 0.15) & (y < 0.55) & (np.abs(x - 0.5) < 0.34) & ~((y > 0.30) & (y < 0.45))  # lids move
+    bright = looks[:, upper].astype(np.float32).mean(1)
+    relative = looks / np.maximum(bright, 10)[:, None, None, :]
+    usual = np.median(relative, axis=0)
+    apart = np.abs(relative - usual).mean(-1)
+    scores: NDArray[np.float32] = (apart[:, lower].mean(1) - apart[:, upper].mean(1)).astype(np.float32)
+    return scores
+
+
+def reasons_of(
+    tracks: Tracks,
+    strangers: Mapping[str, NDArray[np.bool_]],
+    poses: Mapping[str, NDArray[np.float64]],
+    settings: PrepareSettings,
+) -> dict[str, NDArray[np.uint8]]:
+    """Tell for each frame why it is left out of training; per take [T], index into REASONS, 0: kept.
+
+    Args:
+        tracks: per take what was found in it.
+        strangers: per take [T] whether somebody else is seen; from `find_strangers`.
+        poses: per take [T, 4, 4] head poses.
+    """
+    yaw = {name: head_angles(poses[name])[:, 0] for name in tracks}
+    person = {name: track["seen"] & ~strangers[name] for name, track in tracks.items()}
+    usual_yaw = float(np.median(np.concatenate([yaw[name][person[name]] for name in tracks])))
+    result = {}
+    for name, track in tracks.items():
+        points, seen = track["landmarks"][..., :2], track["seen"]
+        with np.errstate(invalid="ignore"):
+            flags = {  # the last that holds is told: the plainest come last
+                "turned away": np.abs(yaw[name] - usual_yaw) > settings.max_turn_degrees,
+                "heavy blur": _blurred(track),
+                "mouth covered": _covered(track),
+                "face too small": np.ptp(points[:, FACE_OVAL, 0], axis=1) < settings.min_face_pixels,
+                "face cut by the border": _outside(points, track["width"], track["height"]),
+                "broken colours": np.abs(track["light"] - _usual_light(track, tracks, settings)).max(1)
+                > settings.broken_colour_levels,
+                "somebody else": strangers[name],
+            }
+        reasons = np.zeros(len(seen), np.uint8)
+        reasons[~seen] = REASONS.index("no face")
+        for reason, flag in flags.items():
+            reasons[seen & flag] = REASONS.index(reason)
+        result[name] = reasons
+    return result
+
+
+def find_strangers(tracks: Tracks) -> dict[str, NDArray[np.bool_]]:
+    """Find the shots, in all takes, that show another face than the one seen longest; per take [T]."""
+    shapes: list[NDArray[np.float64]] = []
+    places: list[tuple[str, NDArray[np.bool_]]] = []
+    for name, track in tracks.items():
+        for number in np.unique(track["shot"]):
+            frames = track["seen"] & (track["shot"] == number)
+            if frames.sum() >= 5:
+                points = track["landmarks"][frames]
+                step = max(1, len(points) // _SHAPE_FRAMES)
+                shapes.append(fit_rigid_shape(points[::step].astype(np.float64)))
+                places.append((name, frames))
+    result = {name: np.zeros(len(track["seen"]), bool) for name, track in tracks.items()}
+    for (name, frames), other in zip(places, _unlike_most(shapes, [f.sum() for _, f in places]), strict=True):
+        result[name] |= frames & other
+    return result
+
+
+def _unlike_most(shapes: list[NDArray[np.float64]], lengths: list[int]) -> NDArray[np.bool_]:
+    """Tell which shapes are unlike the one that most of the footage is like; [N]."""
+    if len(shapes) < 2:
+        return np.zeros(len(shapes), bool)
+    candidates = np.argsort(-np.asarray(lengths), kind="stable")[:24]
+    apart = np.array([[face_distance(shape, shapes[c]) for c in candidates] for shape in shapes])
+    alike = np.asarray(lengths) @ (apart <= STRANGER)
+    person = candidates[int(np.argmax(alike))]
+    like = [
+        shape for shape, near in zip(shapes, apart[:, int(np.argmax(alike))] <= STRANGER, strict=True) if near
+    ]
+    middle = np.median([_onto(shape, shapes[person]) for shape in like], axis=0)
+    return np.array([face_distance(shape, middle) > STRANGER for shape in shapes])
+
+
+def _onto(shape: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
+    scale, rotation, shift = align_similarity(shape[None], other[None])
+    moved: NDArray[np.float64] = scale[0] * shape @ rotation[0].T + shift[0]
+    return moved
+
+
+def _outside(points: Points, width: int, height: int) -> NDArray[np.bool_]:
+    outside: NDArray[np.bool_] = ((points < 0) | (points > [width, height])).any(-1).mean(1) > 0.02
+    return outside
+
+
+def _blurred(track: Mapping[str, Any]) -> NDArray[np.bool_]:
+    """Compare each frame with its own shot: shots may differ in focus and size."""
+    blurred = np.zeros(len(track["seen"]), bool)
+    for number in np.unique(track["shot"]):
+        here = track["seen"] & (track["shot"] == number)
+        if here.any():
+            blurred |= here & (track["sharpness"] < HEAVY_BLUR * np.median(track["sharpness"][here]))
+    return blurred
+
+
+def _covered(track: Mapping[str, Any]) -> NDArray[np.bool_]:
+    scores, seen = track["covered"], track["seen"]
+    if not seen.any():
+        return np.zeros(len(seen), bool)
+    middle = np.median(scores[seen])
+    spread = 1.4826 * np.median(np.abs(scores[seen] - middle))
+    covered: NDArray[np.bool_] = scores > np.clip(middle + 6 * spread, *COVERED)
+    return covered
+
+
+def _usual_light(track: dict[str, Any], tracks: Tracks, settings: PrepareSettings) -> NDArray[np.float32]:
+    """Return the skin colour that a take's frames are held against: its own median.
+
+    Takes may differ in light. But where there are many takes and fewer than a tenth of all frames look like
+    this one, it is the take that is broken, and all are held against the median of all.
+    """
+    own: NDArray[np.float32] = np.median(track["light"][track["seen"]], axis=0)
+    every = np.concatenate([t["light"][t["seen"]] for t in tracks.values()])
+    alike = (np.abs(every - own).max(1) <= settings.broken_colour_levels).mean()
+    if len(tracks) >= 10 and alike < 0.1:
+        usual: NDArray[np.float32] = np.median(every, axis=0)
+        return usual
+    return own
