@@ -63,15 +63,16 @@ class Engine:
         """
         with self.compute.autocast(self.precision):
             uv = self.uv.expand(len(places), -1, -1, -1)
-            return self.model.draw(spoken, self._pose(places), uv).float()
+            return self.model.draw(spoken, self.pose(places), uv).float()
 
     @torch.inference_mode()
     def draw_grids(self, spoken: Spoken, places: Sequence[Place]) -> Tensor:
         """Draw the lip field's feature grids, from which lips can be read anywhere; [B, C, rows, columns]."""
         with self.compute.autocast(self.precision):
-            return self.model.lip_field.grid(spoken.code, spoken.shape, self._pose(places))
+            return self.model.lip_field.grid(spoken.code, spoken.shape, self.pose(places))
 
-    def _pose(self, places: Sequence[Place]) -> Tensor:
+    def pose(self, places: Sequence[Place]) -> Tensor:
+        """Describe the head poses of frames to the lip field; [B, 6]."""
         transforms = torch.stack([self.paster.observed_from_canonical(p.steady_from_head) for p in places])
         return torch.from_numpy(pose_numbers(transforms.double().cpu().numpy())).to(self.compute.device)
 
