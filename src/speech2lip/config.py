@@ -44,7 +44,7 @@ class PrepareSettings:
     """Pixels of the lip patch for one pixel of the footage: above 1, resampling blurs less."""
     depth_steps: int = 150
     """Optimiser steps that refine the depth of the head; 0 keeps the depth of the face mesh."""
-    picture_crf: float = 14.0
+    picture_crf: float = 17.0
     """Quality of the kept picture (H.264 constant rate factor: lower is better and larger)."""
 
 

@@ -13,6 +13,7 @@ ana.footage/
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from speech2lip.config import PrepareSettings, from_plain
+from speech2lip.conventions import LANDMARK_COUNT
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.decomposition.head_pose import camera_matrix, steady_head_poses
 from speech2lip.decomposition.landmarks import lip_opening
@@ -203,8 +205,27 @@ def pack_landmarks(points: NDArray[np.float32], longer_side: int) -> NDArray[np.
     return np.where(np.isnan(points), _MISSING, np.clip(scaled, -32767, 32767)).astype(np.int16)
 
 
-def unpack_landmarks(packed: NDArray[np.int16], take: dict[str, Any]) -> NDArray[np.float32]:
-    """Undo `pack_landmarks`; [T, 478, 3] in pixels."""
+def squeeze_landmarks(packed: NDArray[np.int16]) -> NDArray[np.uint8]:
+    """Compress packed landmarks without loss, to about half: what changes from frame to frame, high and low
+    bytes apart.
+    """
+    changes = np.diff(packed, axis=0, prepend=np.zeros_like(packed[:1]))  # wraps around, and back in the sum
+    planes = np.ascontiguousarray(changes).view(np.uint8).reshape(-1, 2).T
+    return np.frombuffer(zlib.compress(planes.tobytes(), 6), np.uint8)
+
+
+def _expanded(squeezed: NDArray[np.uint8]) -> NDArray[np.int16]:
+    planes = np.frombuffer(zlib.decompress(squeezed.tobytes()), np.uint8).reshape(2, -1)
+    changes = np.ascontiguousarray(planes.T).view(np.int16).reshape(-1, LANDMARK_COUNT, 3)
+    return np.cumsum(changes, axis=0, dtype=np.int16)
+
+
+def unpack_landmarks(
+    packed: NDArray[np.int16] | NDArray[np.uint8], take: dict[str, Any]
+) -> NDArray[np.float32]:
+    """Undo `pack_landmarks`, and `squeeze_landmarks` where it was used; [T, 478, 3] in pixels."""
+    if packed.dtype == np.uint8:
+        packed = _expanded(packed.astype(np.uint8, copy=False))
     points = packed.astype(np.float32) * (2 * max(take["width"], take["height"]) / 32767)
     points[packed == _MISSING] = np.nan
     return points

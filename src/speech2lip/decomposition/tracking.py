@@ -18,7 +18,7 @@ from speech2lip.config import PrepareSettings
 from speech2lip.conventions import LANDMARK_SCHEME, SAMPLE_RATE
 from speech2lip.decomposition.cuts import change_between, is_abrupt, shot_numbers, thumbnail
 from speech2lip.decomposition.faces import choose_person, follow_faces
-from speech2lip.decomposition.footage import pack_landmarks
+from speech2lip.decomposition.footage import pack_landmarks, squeeze_landmarks
 from speech2lip.decomposition.landmarks import FACE_OVAL, LandmarkDetector
 from speech2lip.decomposition.left_out import covered_scores, upright_look
 from speech2lip.decomposition.masks import light_points
@@ -132,7 +132,7 @@ class _Seen:
         covered[[p is not None for p in self.points]] = covered_scores(np.array(self.looks, np.uint8))
         return {
             "times": np.array(self.times, np.float64),
-            "landmarks": pack_landmarks(landmarks, longer_side),
+            "landmarks": squeeze_landmarks(pack_landmarks(landmarks, longer_side)),
             "light": np.array(self.light, np.float32).reshape(-1, 3),
             "sharpness": np.array(self.sharpness, np.float32),
             "covered": covered,

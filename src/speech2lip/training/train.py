@@ -23,10 +23,11 @@ from speech2lip.compute import choose_device, device_name
 from speech2lip.config import PrepareSettings, TrainSettings, to_plain
 from speech2lip.decomposition.cuts import runs_within_shots
 from speech2lip.decomposition.footage import Footage, Take, canonical_plain, canonical_tensors, read_footage
+from speech2lip.decomposition.report_advice import look_over
 from speech2lip.errors import SettingsError
 from speech2lip.media.video import VideoWriter
 from speech2lip.model import LipModel
-from speech2lip.storage import check_output, new_folder_atomically, output_errors, write_json
+from speech2lip.storage import check_output, new_folder_atomically, output_errors, read_json, write_json
 from speech2lip.synthesis.lip_shape import principal_components
 from speech2lip.training.checkpoint import Progressed
 from speech2lip.training.dataset import TrainingSet, build_training_set, light_gain, usual_light
@@ -64,6 +65,8 @@ def train(
     settings = settings or TrainSettings()
     check_output(avatar, overwrite=overwrite)
     prepared = _prepared(takes, avatar, footage, prepare_settings, say)
+    for line in look_over(prepared, read_json(prepared.folder / "footage.json")).lines():
+        say(line)
     began = time.monotonic()
     compute = choose_device(settings.device)
     ranges = held_out_ranges(prepared.takes, settings.hold_out)
