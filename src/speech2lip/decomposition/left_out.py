@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,14 @@ HEAVY_BLUR = 0.2
 COVERED = (0.07, 0.17)
 """Bounds of how much more the lower face may differ from its usual look than the upper one (share of its
 brightness). Real footage stays below 0.16, a microphone gives 0.2."""
+SAME_LOOK, OTHER_LOOK = 0.15, 0.34
+"""Gaps between looks below which it is surely the same person of the same take, and above which, with a face
+shape that is doubtful, surely not: between people 0.34 and more; of one person 0.09 from word to word, but up to
+0.37 where the head turns."""
+DOUBTFUL = 0.017
+"""Distance of face shapes from which on the look decides too."""
+_SHORT_SHOT = 50
+"""Frames below which a face's shape is less certain: the head may be turned all the time."""
 _LOOK_FROM = np.array([33, 263, 10, 152])
 _LOOK_TO = np.array([[0.248, 0.374], [0.752, 0.374], [0.5, 0.05], [0.5, 0.95]], np.float32) * LOOK
 _SHAPE_FRAMES = 150
@@ -117,37 +126,83 @@ def reasons_of(
     return result
 
 
+@dataclass(frozen=True)
+class _Shot:
+    """The face of one shot."""
+
+    take: str
+    number: int
+    frames: NDArray[np.bool_]
+    shape: NDArray[np.float64]
+    length: int
+
+
 def find_strangers(tracks: Tracks) -> dict[str, NDArray[np.bool_]]:
     """Find the shots, in all takes, that show another face than the one seen longest; per take [T]."""
-    shapes: list[NDArray[np.float64]] = []
-    places: list[tuple[str, NDArray[np.bool_]]] = []
-    for name, track in tracks.items():
-        for number in np.unique(track["shot"]):
-            frames = track["seen"] & (track["shot"] == number)
-            if frames.sum() >= 5:
-                points = track["landmarks"][frames]
-                step = max(1, len(points) // _SHAPE_FRAMES)
-                shapes.append(fit_rigid_shape(points[::step].astype(np.float64)))
-                places.append((name, frames))
     result = {name: np.zeros(len(track["seen"]), bool) for name, track in tracks.items()}
-    for (name, frames), other in zip(places, _unlike_most(shapes, [f.sum() for _, f in places]), strict=True):
-        result[name] |= frames & other
+    shots = [shot for name, track in tracks.items() for shot in _shots(name, track)]
+    if len(shots) < 2:
+        return result
+    usual = _usual_shape([shot.shape for shot in shots], [shot.length for shot in shots])
+    known: dict[str, list[int]] = {name: [] for name in tracks}
+    for shot in sorted(shots, key=lambda shot: -shot.length):
+        gaps = tracks[shot.take]["look_gaps"][shot.number, known[shot.take]]
+        if _is_stranger(face_distance(shot.shape, usual), gaps, shot.length):
+            result[shot.take] |= shot.frames
+        else:
+            known[shot.take].append(shot.number)
     return result
 
 
-def _unlike_most(shapes: list[NDArray[np.float64]], lengths: list[int]) -> NDArray[np.bool_]:
-    """Tell which shapes are unlike the one that most of the footage is like; [N]."""
-    if len(shapes) < 2:
-        return np.zeros(len(shapes), bool)
+def _is_stranger(apart: float, gaps: NDArray[np.float32], length: int) -> bool:
+    """Judge a shot by its face's shape and, against the person's own shots in the same take, by its look."""
+    if apart > (STRANGER if length >= _SHORT_SHOT else 1.5 * STRANGER):
+        return not len(gaps) or float(gaps.min()) > SAME_LOOK
+    return bool(len(gaps)) and apart > DOUBTFUL and float(gaps.min()) > OTHER_LOOK
+
+
+def _shots(name: str, track: dict[str, Any]) -> list[_Shot]:
+    shots = []
+    for number in np.unique(track["shot"]):
+        frames = track["seen"] & (track["shot"] == number)
+        if frames.sum() >= 5:
+            points = track["landmarks"][frames]
+            step = max(1, len(points) // _SHAPE_FRAMES)
+            shape = fit_rigid_shape(points[::step].astype(np.float64))
+            shots.append(_Shot(name, int(number), frames, shape, int(frames.sum())))
+    return shots
+
+
+def look_gaps(looks: NDArray[np.uint8], shot: NDArray[np.int32], shots: int) -> NDArray[np.float32]:
+    """Tell how unlike each shot's face looks to each other shot's nearest frames; 0 alike, 1 unlike.
+
+    Args:
+        looks: [N, 32, 32, 3] upright pictures of seen faces; shot: [N] the number of each one's shot.
+
+    Returns:
+        [shots, shots]; 1 where a face is not seen.
+    """
+    grey = looks.astype(np.float32).mean(-1).reshape(len(looks), -1)
+    grey -= grey.mean(1, keepdims=True)
+    grey /= np.maximum(np.linalg.norm(grey, axis=1, keepdims=True), 1e-6)
+    parts = [np.flatnonzero(shot == number) for number in range(shots)]
+    few = [part[np.linspace(0, len(part) - 1, min(len(part), 12)).astype(int)] for part in parts]
+    gaps = np.ones((shots, shots), np.float32)
+    for a in range(shots):
+        for b in range(shots):
+            if len(few[a]) and len(few[b]):
+                gaps[a, b] = np.median((1 - grey[few[a]] @ grey[few[b]].T).min(1))
+    return gaps
+
+
+def _usual_shape(shapes: list[NDArray[np.float64]], lengths: list[int]) -> NDArray[np.float64]:
+    """Return the middle of the shapes like which most of the footage is."""
     candidates = np.argsort(-np.asarray(lengths), kind="stable")[:24]
     apart = np.array([[face_distance(shape, shapes[c]) for c in candidates] for shape in shapes])
-    alike = np.asarray(lengths) @ (apart <= STRANGER)
-    person = candidates[int(np.argmax(alike))]
-    like = [
-        shape for shape, near in zip(shapes, apart[:, int(np.argmax(alike))] <= STRANGER, strict=True) if near
-    ]
-    middle = np.median([_onto(shape, shapes[person]) for shape in like], axis=0)
-    return np.array([face_distance(shape, middle) > STRANGER for shape in shapes])
+    best = int(np.argmax(np.asarray(lengths) @ (apart <= STRANGER)))
+    like = [shapes[n] for n in np.flatnonzero(apart[:, best] <= STRANGER)]
+    usual: NDArray[np.float64] = np.median([_onto(shape, shapes[candidates[best]]) for shape in like], axis=0)
+    return usual
 
 
 def _onto(shape: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:

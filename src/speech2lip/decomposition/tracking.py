@@ -20,7 +20,7 @@ from speech2lip.decomposition.cuts import change_between, is_abrupt, shot_number
 from speech2lip.decomposition.faces import choose_person, follow_faces
 from speech2lip.decomposition.footage import pack_landmarks, squeeze_landmarks
 from speech2lip.decomposition.landmarks import FACE_OVAL, LandmarkDetector
-from speech2lip.decomposition.left_out import covered_scores, upright_look
+from speech2lip.decomposition.left_out import LOOK, covered_scores, look_gaps, upright_look
 from speech2lip.decomposition.masks import light_points
 from speech2lip.errors import FootageError
 from speech2lip.media.sound import read_wave
@@ -30,7 +30,7 @@ from speech2lip.storage import new_folder_atomically, write_json
 Picture = NDArray[np.uint8]
 Points = NDArray[np.float32]
 
-TRACKING = 2
+TRACKING = 3
 """Counts the ways takes were read; takes read in another way are read anew."""
 LOOK_SECONDS = 0.5
 """Time between two looks for more faces than the one that is followed."""
@@ -128,15 +128,19 @@ class _Seen:
         """Return everything as arrays, [T, ...] each."""
         none = np.full((478, 3), np.nan, np.float32)
         landmarks = np.array([none if p is None else p for p in self.points], np.float32).reshape(-1, 478, 3)
+        seen = np.array([p is not None for p in self.points], bool)
+        looks = np.array(self.looks, np.uint8).reshape(-1, LOOK, LOOK, 3)
         covered = np.zeros(len(self.points), np.float32)
-        covered[[p is not None for p in self.points]] = covered_scores(np.array(self.looks, np.uint8))
+        covered[seen] = covered_scores(looks)
+        shot = shot_numbers(np.array(self.changes, np.float32))
         return {
             "times": np.array(self.times, np.float64),
             "landmarks": squeeze_landmarks(pack_landmarks(landmarks, longer_side)),
             "light": np.array(self.light, np.float32).reshape(-1, 3),
             "sharpness": np.array(self.sharpness, np.float32),
             "covered": covered,
-            "shot": shot_numbers(np.array(self.changes, np.float32)),
+            "shot": shot,
+            "look_gaps": look_gaps(looks, shot[seen], int(shot.max(initial=-1)) + 1),
         }
 
 
