@@ -27,7 +27,7 @@ COVERED = (0.07, 0.17)
 brightness). Real footage stays below 0.16, a microphone gives 0.2."""
 SAME_LOOK, OTHER_LOOK = 0.15, 0.34
 """Gaps between looks below which it is surely the same person of the same take, and above which, with a face
-shape that is doubtful, surely not: between people 0.34 and more; of one person 0.09 from word to word, but up to
+shape that is doubtful, surely not: between people 0.34 and more; of one person 0.09 from word to word, up to
 0.37 where the head turns."""
 DOUBTFUL = 0.017
 """Distance of face shapes from which on the look decides too."""

@@ -1,0 +1,93 @@
+"""Who the person is, among made faces."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from speech2lip.decomposition.faces import (
+    check_pick,
+    choose_person,
+    face_distance,
+    follow_faces,
+    group_faces,
+)
+from speech2lip.errors import SettingsError
+from tests.made_face import made_face
+
+Points = NDArray[np.float32]
+
+
+def _person(seed: int) -> NDArray[np.float64]:
+    """Return a face of its own: longer, wider and uneven in its own way; person 0 is the made face."""
+    face = made_face()
+    if seed:
+        random = np.random.default_rng(seed)
+        face = face * random.uniform(0.8, 1.25, 3) + 0.04 * np.sin(face[:, [1, 0, 0]] * 3 + seed)
+    return face
+
+
+def _seen(person: int, x: float, frame: int, *, size: float = 100.0) -> Points:
+    random = np.random.default_rng(frame)
+    points = _person(person) * size + [x + 3 * np.sin(frame / 5), 200, 0] + random.normal(0, 0.3, (478, 3))
+    return points.astype(np.float32)
+
+
+def _x(chosen: list[Points | None]) -> list[float]:
+    return [float("nan") if p is None else float(p[:, 0].mean()) for p in chosen]
+
+
+def test_faces_are_followed_past_swaps_and_gaps() -> None:
+    faces = [
+        [_seen(1, 500, i), _seen(0, 150, i)] if i % 2 else [_seen(0, 150, i), _seen(1, 500, i)]
+        for i in range(40)
+    ]
+    faces[20:24] = [[f[0] if i % 2 == 0 else f[1]] for i, f in enumerate(faces[20:24])]
+    tracks = follow_faces(faces, np.zeros(40, np.int32))
+    assert sorted(round(t.x, -2) for t in tracks) in ([100, 500], [200, 500])
+    assert sorted(len(t.frames) for t in tracks) == [36, 40]
+
+
+def test_a_cut_ends_tracks_and_blips_are_dropped() -> None:
+    faces = [[_seen(0, 150, i)] for i in range(30)]
+    faces[10] = [_seen(0, 150, 10), _seen(2, 600, 10)]
+    shot = np.repeat([0, 1], 15).astype(np.int32)
+    tracks = follow_faces(faces, shot)
+    assert [(t.shot, len(t.frames)) for t in tracks] == [(0, 15), (1, 15)]
+
+
+def test_one_face_is_one_shape_and_others_are_others() -> None:
+    shapes = [_person(n) for n in (0, 1, 2)]
+    turned = shapes[0] * 37 + 5
+    assert face_distance(turned, shapes[0]) < 1e-6
+    assert min(face_distance(shapes[0], shapes[n]) for n in (1, 2)) > 0.03
+    noisy = shapes[0] + np.random.default_rng(0).normal(0, 0.003, (478, 3))
+    assert group_faces([shapes[1], shapes[0], noisy], [5, 9, 4]).tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("pick", "expected"), [("longest", 600), ("left", 150), ("right", 600), ("1", 150), ("2", 600)]
+)
+def test_the_person_is_picked_and_found_again_after_a_cut(pick: str, expected: float) -> None:
+    both = [[_seen(0, 150, i), _seen(1, 600, i)] for i in range(40)]
+    alone = [[_seen(1 if expected == 600 else 0, 300, i)] for i in range(30)]
+    stranger = [[_seen(2, 300, i)] for i in range(20)]
+    longer = [[_seen(1, 620, i)] for i in range(40)]
+    shot = np.repeat([0, 1, 2, 3], [40, 30, 20, 40]).astype(np.int32)
+    chosen, people = choose_person(follow_faces(both + alone + stranger + longer, shot), pick, 130)
+    assert people == 3
+    x = np.array(_x(chosen))
+    assert np.allclose(x[:40], expected, atol=60) and np.allclose(x[40:70], 300, atol=60)
+    assert np.isnan(x[70:90]).all()
+    assert np.isnan(x[90:]).all() == (expected == 150)
+
+
+def test_nobody_is_no_person() -> None:
+    assert choose_person([], "longest", 3) == ([None, None, None], 0)
+
+
+@pytest.mark.parametrize("pick", ["middle", "0", "-1", ""])
+def test_a_pick_that_means_nothing_says_so(pick: str) -> None:
+    with pytest.raises(SettingsError, match="face must be"):
+        check_pick(pick)
