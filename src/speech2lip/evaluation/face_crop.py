@@ -24,7 +24,8 @@ def face_squares(landmarks: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     """
     known = np.flatnonzero(np.isfinite(landmarks[:, 0, 0]))
     assert known.size > 0, "no frame has a face"
-    nearest = known[np.abs(np.arange(len(landmarks))[:, None] - known).argmin(axis=1)]
+    # Between two known frames the middle decides; no table of all frames by all frames for long takes.
+    nearest = known[np.searchsorted((known[1:] + known[:-1]) / 2, np.arange(len(landmarks)))]
     low, high = landmarks[nearest, :468, :2].min(axis=1), landmarks[nearest, :468, :2].max(axis=1)
     centre, half = (low + high) / 2, (high - low).max(axis=1) / 2
     track = np.column_stack([centre, half]).astype(np.float64)

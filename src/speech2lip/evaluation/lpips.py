@@ -6,6 +6,7 @@ files under their own names, see docs/metrics.md.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speech2lip.errors import SettingsError
+from speech2lip.evaluation.held_out import Span
+from speech2lip.evaluation.listening import Heard
+from speech2lip.evaluation.tally import Figures, Moment, Openings
 
 Picture = NDArray[np.uint8]
 
@@ -100,3 +104,44 @@ def load_lpips(weights: Path) -> Lpips:
 def as_tensor(pictures: list[Picture]) -> Float[Tensor, "B 3 H W"]:
     """Bring RGB pictures [H, W, 3], levels 0 to 255, to [-1, 1]."""
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+class Likeness:
+    """Measures the whole frames of all rows: a watcher of an evaluation."""
+
+    def __init__(self, metric: Lpips, rows: Iterable[str]) -> None:
+        self.metric = metric
+        self._sums = dict.fromkeys(rows, 0.0)
+        self._frames = 0
+
+    def begin_take(self, span: Span, heard: Heard) -> None:
+        """Do nothing: frames stand for themselves."""
+
+    @torch.inference_mode()
+    def frame(
+        self,
+        span: Span,
+        index: int,
+        moment: Moment,
+        made: Mapping[str, Picture],
+        figures: Mapping[str, Figures],
+    ) -> None:
+        """Measure a frame of every row; one that is the real frame needs no work."""
+        self._frames += 1
+        others = [name for name in self._sums if made[name] is not moment.real]
+        if not others:
+            return
+        pictures = as_tensor([moment.real, *(made[name] for name in others)])
+        described = self.metric.describe(pictures.to(next(self.metric.parameters()).device))
+        real = [layer[:1].expand(len(others), -1, -1, -1) for layer in described]
+        found = self.metric.between(real, [layer[1:] for layer in described])
+        for name, distance in zip(others, found.tolist(), strict=True):
+            self._sums[name] += distance
+
+    def end_take(self, openings: Mapping[str, Openings]) -> None:
+        """Do nothing."""
+
+    def figures(self) -> dict[str, dict[str, float | None]]:
+        """Return the mean over frames, by row."""
+        count = self._frames
+        return {name: {"lpips": total / count if count else None} for name, total in self._sums.items()}

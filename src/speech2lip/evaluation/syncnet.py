@@ -8,6 +8,7 @@ ones, so read them against the real video's row only.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,8 @@ def load_syncnet(weights: Path) -> SyncNet:
         expert.load_state_dict(load_file(weights))
     except (SafetensorError, RuntimeError) as error:
         raise SettingsError(
-            f"{weights} does not hold the tensors of syncnet_v2 as safetensors; convert the public checkpoint"
+            f"{weights} does not hold the tensors of syncnet_v2 as safetensors; convert the public file as "
+            "docs/metrics.md tells"
         ) from error
     return expert.eval().requires_grad_(False)
 
@@ -116,37 +118,67 @@ def syncnet_score(
         wave: [S], 16 kHz, from the same moment on.
         batch: windows encoded at a time.
     """
-    count = min(len(faces), len(wave) * FPS // SAMPLE_RATE) - WINDOW_FRAMES
+    count = windows_in(len(faces), wave)
     assert count > 0, f"SyncNet needs more than {WINDOW_FRAMES} frames, not {len(faces)}"
+    windows = [faces[i : i + WINDOW_FRAMES] for i in range(count)]
+    codes = [encode_faces(expert, windows[first : first + batch]) for first in range(0, count, batch)]
+    return score_embeddings(np.concatenate(codes), encode_sounds(expert, wave, count, batch=batch))
+
+
+def windows_in(frames: int, wave: NDArray[np.float32]) -> int:
+    """Return how many windows the public tool scores in a clip of so many frames and this sound."""
+    return min(frames, len(wave) * FPS // SAMPLE_RATE) - WINDOW_FRAMES
+
+
+@torch.inference_mode()
+def encode_faces(expert: SyncNet, windows: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Encode windows of five faces, RGB [5, 224, 224, 3] each; [B, 1024]."""
+    turned = np.stack(windows)[..., ::-1].transpose(0, 4, 1, 2, 3)
+    clips = torch.from_numpy(np.ascontiguousarray(turned))
+    device = next(expert.parameters()).device
+    return expert.encode_face(clips.to(device, torch.float32)).cpu().numpy()
+
+
+@torch.inference_mode()
+def encode_sounds(
+    expert: SyncNet, wave: NDArray[np.float32], count: int, *, batch: int = 64
+) -> NDArray[np.float32]:
+    """Encode the sound of the first `count` windows of a clip; [count, 1024]."""
     cepstra = torch.from_numpy(mfcc(wave).astype(np.float32))
     device = next(expert.parameters()).device
-    face_codes, sound_codes = [], []
-    with torch.inference_mode():
-        for first in range(0, count, batch):
-            starts = range(first, min(first + batch, count))
-            windows = np.stack([faces[i : i + WINDOW_FRAMES, :, :, ::-1] for i in starts])
-            clips = torch.from_numpy(windows).permute(0, 4, 1, 2, 3).to(device, torch.float32)
-            sounds = [cepstra[None, :, MFCC_PER_FRAME * i : MFCC_PER_FRAME * i + WINDOW_MFCC] for i in starts]
-            face_codes.append(expert.encode_face(clips).cpu().numpy())
-            sound_codes.append(expert.encode_sound(torch.stack(sounds).to(device)).cpu().numpy())
-    return score_embeddings(np.concatenate(face_codes), np.concatenate(sound_codes))
+    codes = []
+    for first in range(0, count, batch):
+        starts = range(MFCC_PER_FRAME * first, MFCC_PER_FRAME * min(first + batch, count), MFCC_PER_FRAME)
+        sounds = torch.stack([cepstra[None, :, start : start + WINDOW_MFCC] for start in starts])
+        codes.append(expert.encode_sound(sounds.to(device)).cpu().numpy())
+    return np.concatenate(codes)
 
 
 def score_embeddings(
     faces: NDArray[np.floating[Any]], sounds: NDArray[np.floating[Any]], *, max_offset: int = MAX_OFFSET
 ) -> SyncScore:
-    """Score face and sound embeddings, [T, D] each, at offsets of up to +-15 frames.
+    """Score face and sound embeddings, [T, D] each, at offsets of up to +-15 frames."""
+    return score_distances(offset_distances(faces, sounds, max_offset=max_offset))
+
+
+def offset_distances(
+    faces: NDArray[np.floating[Any]], sounds: NDArray[np.floating[Any]], *, max_offset: int = MAX_OFFSET
+) -> Array:
+    """Return the mean distance of face and sound embeddings, [T, D] each, at each offset; [31].
 
     As in the public tool, sound before the beginning and after the end is all zeros, which raises the
     distance at far offsets of short clips: compare clips of equal length.
     """
     padded = np.pad(sounds.astype(np.float64), ((max_offset, max_offset), (0, 0)))
-    distances = np.array([
-        np.linalg.norm(faces - padded[shift : shift + len(faces)], axis=1).mean() for shift in range(2 *
-        max_offset + 1)
-    ])  # fmt: skip
+    shifted = (padded[shift : shift + len(faces)] for shift in range(2 * max_offset + 1))
+    return np.array([np.linalg.norm(faces - sound, axis=1).mean() for sound in shifted])
+
+
+def score_distances(distances: Array) -> SyncScore:
+    """Score the mean distances at all offsets, the middle one being none."""
     best = int(distances.argmin())
-    return SyncScore(best - max_offset, float(distances[best]), float(np.median(distances) - distances[best]))
+    nearest = float(distances[best])
+    return SyncScore(best - len(distances) // 2, nearest, float(np.median(distances) - nearest))
 
 
 def mfcc(wave: NDArray[np.float32]) -> Array:
