@@ -1,0 +1,47 @@
+"""What is heard in a take, and the silences that avatars are driven with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from speech2lip.conventions import MEL_BANDS, MEL_RATE, SAMPLE_RATE
+from speech2lip.decomposition.footage import read_footage
+from speech2lip.evaluation import listening
+from speech2lip.evaluation.listening import digital_silence, listen_to, room_noise
+from speech2lip.evaluation.phones import TRUTH, Phones
+from tests.evaluation.made_footage import write_footage
+
+
+def test_silence_is_silent_and_noise_is_soft() -> None:
+    assert digital_silence(4.0).shape == (64_000,) and not digital_silence(4.0).any()
+    noise = room_noise(4.0)
+    assert noise.dtype == np.float32 and len(noise) == 64_000
+    assert 20 * np.log10(np.sqrt(np.mean(noise.astype(np.float64) ** 2))) == pytest.approx(-60, abs=0.1)
+    assert (noise == room_noise(4.0)).all()
+
+
+def test_a_take_is_heard_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    take = read_footage(write_footage(tmp_path / "made.footage", ("a",))).takes[0]
+    rows = (("aa", 0.0, 0.2), ("b", 0.2, 0.3), ("iy", 0.3, 0.5), ("m", 0.5, 0.6), ("pau", 0.6, 1.6))
+    monkeypatch.setattr(listening, "phones_of", lambda *_, **__: Phones(rows, TRUTH))
+    heard = listen_to(take)
+    assert heard.closures is not None and heard.pauses is not None
+    assert heard.closures.tolist() == [[0.2, 0.3], [0.5, 0.6]]
+    assert heard.pauses.tolist() == [[0.6, 1.6]]
+    assert heard.source == TRUTH
+    wave, _ = soundfile.read(take.folder / "sound.flac", dtype="float32")
+    assert heard.wave == pytest.approx(wave, abs=1e-4)
+    assert heard.mel.shape[0] == MEL_BANDS
+    assert heard.mel.shape[1] == pytest.approx(len(wave) * MEL_RATE / SAMPLE_RATE, abs=1)
+
+
+def test_without_phones_closures_are_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    take = read_footage(write_footage(tmp_path / "made.footage", ("a",))).takes[0]
+    monkeypatch.setattr(listening, "phones_of", lambda *_, **__: None)
+    heard = listen_to(take)
+    assert heard.closures is None and heard.source is None
+    assert heard.pauses is not None  # found by loudness
