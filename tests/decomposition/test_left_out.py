@@ -105,6 +105,7 @@ def test_a_hand_stands_out_and_light_does_not() -> None:
 def test_looks_are_near_within_a_person_and_far_between() -> None:
     other = _faces(20)[:, ::-1]
     gaps = look_gaps(np.concatenate([_faces(40), other]), np.repeat([0, 1, 2], 20).astype(np.int32), 4)
+    assert (look_gaps(other[:0], np.zeros(0, np.int32), 1) == 1).all()
     assert gaps[0, 1] < 0.05 and gaps[0, 2] > 0.3 and (gaps[3] == 1).all()
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from speech2lip.config import PrepareSettings
 from speech2lip.decomposition.prepare import prepare
-from speech2lip.errors import FootageError, OutputError
+from speech2lip.errors import FootageError, OutputError, SettingsError, SoundError
 from speech2lip.media.video import VideoWriter, read_frames
 from speech2lip.presenter import present, read_truth
 
@@ -53,6 +54,37 @@ def test_without_a_face_it_says_so_and_keeps_what_was_read(tmp_path: Path) -> No
     assert not (out / "footage.json").exists()
 
 
+def test_a_take_that_fails_is_remembered_until_it_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def fails(path: Path, *_: object, **__: object) -> None:
+        tried.append(path.name)
+        raise SoundError(f"The sound of {path} cannot be decoded. Give a file with somebody speaking.")
+
+    monkeypatch.setattr("speech2lip.decomposition.prepare.track_take", fails)
+    bad, out = _video(tmp_path / "bad.mp4"), tmp_path / "a.footage"
+    for overwrite, tries in ((False, 1), (False, 1), (True, 2)):
+        with pytest.raises(FootageError, match="none of the takes") as error:
+            prepare([bad], footage=out, overwrite=overwrite, say=lambda _: None)
+        assert "cannot be decoded" in str(error.value) and len(tried) == tries
+    bad.unlink()
+    _video(bad, seconds=2)
+    with pytest.raises(FootageError, match="none of the takes"):
+        prepare([bad], footage=out, say=lambda _: None)
+    assert len(tried) == 3
+
+
+def test_settings_and_places_that_make_no_sense_are_told_before_any_work(tmp_path: Path) -> None:
+    good, out = _video(tmp_path / "good.mp4"), tmp_path / "a.footage"
+    with pytest.raises(SettingsError, match="face must be"):
+        prepare([good], footage=out, settings=PrepareSettings(face="middle"))
+    with pytest.raises(OutputError, match="does not exist"):
+        prepare([good], footage=out, report=tmp_path / "nowhere" / "page.html")
+    assert not out.exists()
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "papers").mkdir()
     (tmp_path / "papers" / "letter.txt").write_text("dear")
@@ -87,10 +119,15 @@ def test_the_presenter_is_held_still(presenter: Path) -> None:
     degrees = np.degrees(np.arccos(np.clip((np.trace(error, axis1=1, axis2=2) - 1) / 2, -1, 1)))
     assert np.median(degrees) < 1.0
     assert np.corrcoef(take.opening, truth.lip_opening)[0, 1] > 0.95
+    assert not len(take.cuts) and len(set(take.shot)) == 1
     before = (footage.folder / "footage.json").stat().st_mtime_ns
-    prepare(takes, footage=presenter / "p.footage", say=told.append)
+    page = presenter / "page.html"
+    prepare(takes, footage=presenter / "p.footage", report=page, say=told.append)
     assert (footage.folder / "footage.json").stat().st_mtime_ns == before
-    assert "up to date" in told[-1]
+    assert "up to date" in told[-2]
+    text = page.read_text(encoding="utf-8")
+    assert text.count("data:image/jpeg") == 4 and "http" not in text
+    assert "record more" in text and 'id="offsets"' in text
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ LOOK = 32
 """Side of the small upright picture of a face that covered mouths are found on, in pixels."""
 HEAVY_BLUR = 0.2
 """Sharpness over the shot's median below which a frame is blurred; fast turns in real footage keep 0.34."""
-COVERED = (0.07, 0.17)
+COVERED = (0.09, 0.17)
 """Bounds of how much more the lower face may differ from its usual look than the upper one (share of its
 brightness). Real footage stays below 0.16, a microphone gives 0.2."""
 SAME_LOOK, OTHER_LOOK = 0.15, 0.34
@@ -182,7 +182,7 @@ def look_gaps(looks: NDArray[np.uint8], shot: NDArray[np.int32], shots: int) -> 
     Returns:
         [shots, shots]; 1 where a face is not seen.
     """
-    grey = looks.astype(np.float32).mean(-1).reshape(len(looks), -1)
+    grey = looks.astype(np.float32).mean(-1).reshape(len(looks), LOOK * LOOK)
     grey -= grey.mean(1, keepdims=True)
     grey /= np.maximum(np.linalg.norm(grey, axis=1, keepdims=True), 1e-6)
     parts = [np.flatnonzero(shot == number) for number in range(shots)]
