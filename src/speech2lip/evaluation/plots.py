@@ -65,18 +65,24 @@ def opening_plot(
 
 
 def training_plots(history: Sequence[Mapping[str, float]]) -> str:
-    """Draw every loss over the seconds of training, one small plot each, one line a phase."""
+    """Draw every loss over the seconds of training, one small plot each, one line a phase.
+
+    All plots share one time axis, so that what began later is seen to begin later.
+    """
     names = [name for name in dict.fromkeys(key for entry in history for key in entry) if name not in _AXES]
-    return "".join(_training_plot(name, [entry for entry in history if name in entry]) for name in names)
+    last = max((float(entry["seconds"]) for entry in history), default=0.0) or 1.0
+    return "".join(
+        _training_plot(name, [entry for entry in history if name in entry], last) for name in names
+    )
 
 
 _AXES = ("phase", "step", "seconds")
 
 
-def _training_plot(name: str, entries: Sequence[Mapping[str, float]]) -> str:
+def _training_plot(name: str, entries: Sequence[Mapping[str, float]], last: float) -> str:
     width, height = 300, 130
     seconds, values = ([float(entry[key]) for entry in entries] for key in ("seconds", name))
-    last, top = max(seconds) or 1.0, max(values) or 1.0
+    top = max(values) or 1.0
     lines = []
     for phase in sorted({entry.get("phase", 0) for entry in entries}):
         points = [
@@ -85,10 +91,12 @@ def _training_plot(name: str, entries: Sequence[Mapping[str, float]]) -> str:
             if entry.get("phase", 0) == phase
         ]
         dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="1.8"/>' for x, y in points)
-        lines.append(f'<g class="phase{phase:g}"><path class="line" d="{_path(points)}"/>{dots}</g>')
+        # Two colours in turn: a phase is told from the one before it.
+        lines.append(f'<g class="phase{int(phase) % 2}"><path class="line" d="{_path(points)}"/>{dots}</g>')
     return (
         f'<svg class="training" viewBox="0 0 {width} {height}" role="img">'
-        f'<text x="2" y="12">{html.escape(name)} {top:.3g} &#8594; {values[-1]:.3g}</text>{"".join(lines)}'
+        f'<text x="2" y="12">{html.escape(name)} {values[0]:.3g} &#8594; {values[-1]:.3g}</text>'
+        f'{"".join(lines)}<line class="axis" x1="0" x2="{width}" y1="{height - 20}" y2="{height - 20}"/>'
         f'<text x="2" y="{height - 4}">0</text>'
         f'<text x="{width - 2}" y="{height - 4}" text-anchor="end">{last:.0f} s</text></svg>'
     )

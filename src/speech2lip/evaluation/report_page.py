@@ -38,6 +38,12 @@ MEANING: Mapping[str, str] = {
     "cross_r": "correlation with the person who is heard, under other sound &#8593;",
     "sync_offset_ms": "how late the sound is; near the real video's",
     "sync_confidence": "how clearly sound and lips fit &#8593;",
+    "syncnet_confidence": "the public SyncNet: how clearly sound and lips fit &#8593;",
+    "syncnet_distance": "the public SyncNet: distance of sound and lips &#8595;",
+    "syncnet_offset_ms": "the public SyncNet: how late the sound is",
+    "expert_confidence": "our own judge of sync: how clearly sound and lips fit &#8593;",
+    "expert_distance": "our own judge of sync: distance of sound and lips &#8595;",
+    "expert_offset_ms": "our own judge of sync: how late the sound is",
     "jitter_ratio": "trembling of the mouth over the real one's; 1 is right",
     "flicker_ratio": "changes of light in the mouth box over the real ones; 1 is right",
     "seam_ratio": "edge of what was pasted over the real frame there; 1 is right",
@@ -69,7 +75,7 @@ color:var(--soft);font-size:.85rem}
 svg{width:100%;height:auto}svg text{font-size:11px;fill:var(--soft)}
 svg .wave{fill:var(--wave)}svg .pause{fill:var(--pause);opacity:.7}svg .closure{fill:var(--ink)}
 svg .line{fill:none;stroke-width:1.8;stroke:var(--ours)}svg .line.truth{stroke:var(--truth)}
-svg .playhead{stroke:var(--ink);stroke-width:1}
+svg .playhead{stroke:var(--ink);stroke-width:1}svg .axis{stroke:var(--line)}
 svg circle{fill:var(--ours)}svg .phase1 .line{stroke:var(--truth)}svg .phase1 circle{fill:var(--truth)}
 .key b{font-weight:600}.key .t{color:var(--truth)}.key .o{color:var(--ours)}
 .sheet{width:100%;display:block}.grid{display:grid;grid-template-columns:repeat(4,1fr);gap:.8rem}
@@ -104,9 +110,10 @@ def write_page(report: Report, result: Result, heading: str) -> str:
         *(take_part(take) for take in report.takes),
         f"<p>{report.left_out} more takes were judged but are not shown.</p>" if report.left_out else "",
         "<h2>Worst frames of each metric</h2><p>Truth left, ours right.</p>", worst_part(report),
-        "<h2>Training</h2>",
+        "<h2>Training</h2><p>Each loss from first to last value over time; phases in two colours.</p>",
         f'<div class="curves">{training_plots(history)}</div>' if history else "<p>No history was kept.</p>",
-        f"<h2>Details</h2><pre><code>{html.escape(details_text(result))}</code></pre>",
+        "<h2>Details</h2><details><summary>Intervals, counts and how things are known, as JSON</summary>"
+        f"<pre><code>{html.escape(details_text(result))}</code></pre></details>",
     ]  # fmt: skip
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
