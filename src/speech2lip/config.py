@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from speech2lip.errors import SettingsError
@@ -178,6 +179,12 @@ class EvaluateSettings:
     """Pairs of takes of which one is shown under the other's sound, to look for leaks; 0 leaves that out."""
     pairing_frames: int = 75
     """Frames of a pairing, at most."""
+    judge_steps: int = 600
+    """Steps in which our own judge of sync learns from the training takes; 0 leaves it out."""
+    lpips_weights: Path | None = None
+    """AlexNet and the LPIPS heads as safetensors (docs/metrics.md tells how); without, that column is n/a."""
+    syncnet_weights: Path | None = None
+    """The public SyncNet as safetensors (docs/metrics.md tells how); without, its columns are n/a."""
     measure_cost: bool = True
     """Whether speed and memory of speaking are measured, in a process of its own."""
     device: str = "auto"
