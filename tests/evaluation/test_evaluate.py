@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -9,16 +10,21 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 
 from speech2lip.config import EvaluateSettings
-from speech2lip.errors import AvatarError, FootageError, OutputError
+from speech2lip.errors import AvatarError, FootageError, OutputError, SettingsError
 from speech2lip.evaluation import evaluate as evaluation
 from speech2lip.evaluation import judging
 from speech2lip.evaluation.evaluate import evaluate
+from speech2lip.evaluation.lpips import Lpips
+from speech2lip.evaluation.syncnet import SyncNet
 from speech2lip.evaluation.table import METRICS
 from tests.evaluation.made_footage import FakeDetector, write_avatar, write_footage
 
-SETTINGS = EvaluateSettings(silent_frames=10, pairings=2, measure_cost=False, device="cpu", precision="fp32")
+SETTINGS = EvaluateSettings(
+    silent_frames=10, pairings=2, judge_steps=2, measure_cost=False, device="cpu", precision="fp32"
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +61,24 @@ def test_all_rows_and_the_page(tmp_path: Path, footage: Path, avatar: Path) -> N
     assert "59 held-out frames of 2 takes" in told[-1] and "| nearest" in told[-1]
     check_page((tmp_path / "r.html").read_text())
     check_in_browser(tmp_path / "r.html")
+
+
+def test_given_weights_fill_their_own_columns(tmp_path: Path, footage: Path) -> None:
+    avatar = write_avatar(tmp_path / "short.avatar", held_out={"c": [14, 40]})
+    save_file(Lpips().state_dict(), tmp_path / "lpips.safetensors")
+    save_file(SyncNet().state_dict(), tmp_path / "syncnet.safetensors")
+    settings = dataclasses.replace(
+        SETTINGS, silent_frames=0, pairings=0, judge_steps=0, lpips_weights=tmp_path / "lpips.safetensors",
+        syncnet_weights=tmp_path / "syncnet.safetensors",
+    )  # fmt: skip
+    rows = evaluate(avatar=avatar, footage=footage, settings=settings, say=lambda _: None).rows
+    assert rows["real_video"]["lpips"] == 0 and rows["ours"]["lpips"] != 0
+    for row in rows.values():
+        assert row["syncnet_distance"] > 0 and abs(row["syncnet_offset_ms"]) <= 600
+        assert row["syncnet_confidence"] >= 0
+    with pytest.raises(SettingsError, match="no LPIPS weights"):
+        wrong = dataclasses.replace(settings, lpips_weights=tmp_path / "none.safetensors")
+        evaluate(avatar=avatar, footage=footage, settings=wrong)
 
 
 def check_page(page: str) -> None:

@@ -18,13 +18,16 @@ from speech2lip.evaluation import driven
 from speech2lip.evaluation.closure import OpeningScale
 from speech2lip.evaluation.cost import gflop_per_frame, known_costs, speaking_costs
 from speech2lip.evaluation.exact import against_truth
+from speech2lip.evaluation.experts import GivenWeights
 from speech2lip.evaluation.held_out import Span, unseen_spans
 from speech2lip.evaluation.judging import Judge
 from speech2lip.evaluation.phones import MISSING
 from speech2lip.evaluation.rows import Maker, Spoken, makers, usual_light_of
+from speech2lip.evaluation.sync_judge import LEAST_SECONDS, judge_of
+from speech2lip.evaluation.sync_trial import SyncTrials
 from speech2lip.evaluation.table import Result
 from speech2lip.evaluation.tally import Tally
-from speech2lip.evaluation.watching import Watcher
+from speech2lip.evaluation.watching import Watcher, Watchers
 from speech2lip.inference.engine import Engine
 from speech2lip.progress import Progress
 from speech2lip.storage import check_output
@@ -61,11 +64,12 @@ def evaluate(
         report: where to write a page (.html) with the table, players and plots.
 
     Raises:
-        AvatarError, FootageError, OutputError: as their messages say.
+        AvatarError, FootageError, OutputError, SettingsError: as their messages say.
     """
     settings = settings or EvaluateSettings()
     for path in filter(None, (json, report)):
         check_output(path, overwrite=overwrite)
+    given = GivenWeights(settings)
     person, prepared = read_avatar(avatar), read_footage(footage)
     spans = unseen_spans(person, prepared)
     engine = Engine(person, device=settings.device, precision=settings.precision)
@@ -80,13 +84,21 @@ def evaluate(
 
             page = stack.enter_context(Report(report, person))
         judge = Judge(prepared, engine.paster, rows, tallies, transcripts=transcripts)
-        sources = _judge_all(judge, spans, page)
+        expert = judge_of(person, prepared, steps=settings.judge_steps)
+        trials = None if expert is None else SyncTrials(expert, rows)
+        experts = given.experts(rows, engine.compute.device)
+        watchers = [watcher for watcher in (page, trials, *experts) if watcher is not None]
+        sources = _judge_all(judge, spans, Watchers(watchers))
         figures, details = _drive_all(rows, tallies, spans, person, prepared, settings)
+        for given_expert in experts:
+            for name, row in given_expert.figures().items():
+                figures.setdefault(name, {}).update(row)
         details |= {
             "phones": sources or MISSING,
             "unseen_takes": len(spans),
             "opening_threshold": scale.threshold,
         }
+        details |= _sync_details(trials, settings)
         exact = against_truth({name: tally.takes for name, tally in tallies.items()}, spans)
         details |= {"against_exact_truth": exact} if exact else {}
         costs, trouble = _costs(person, prepared, engine, spans, settings)
@@ -95,7 +107,10 @@ def evaluate(
         result = Result(
             footage=prepared.folder.name, device=device_name(engine.compute), commit=commit(),
             seconds_trained=person.about["seconds_trained"],
-            rows={name: tally.row() | figures.get(name, {}) for name, tally in tallies.items()},
+            rows={
+                name: tally.row() | figures.get(name, {}) | (trials.rows[name].verdict() if trials else {})
+                for name, tally in tallies.items()
+            },
             cost=costs, details=details,
         )  # fmt: skip
         say(heading(person, prepared, spans, engine) + "\n" + result.markdown() + "\n" + result.cost_line())
@@ -136,6 +151,14 @@ def _judge_all(judge: Judge, spans: Sequence[Span], watcher: Watcher | None) -> 
             if judge.heard is not None and judge.heard.source is not None:
                 sources.add(judge.heard.source)
     return sorted(sources)
+
+
+def _sync_details(trials: SyncTrials | None, settings: EvaluateSettings) -> dict[str, object]:
+    """Tell how well the judge of sync knows late sound from true sound on held-out real video, or why not."""
+    if trials is not None:
+        return {"sync_judge": {"tells_shifts_of_frames": trials.rows["real_video"].told_shifts()}}
+    reason = f"less than {LEAST_SECONDS:g} s to learn from" if settings.judge_steps else "not asked for"
+    return {"sync_judge": {"missing": reason}}
 
 
 def _drive_all(

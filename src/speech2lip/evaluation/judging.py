@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from speech2lip.composition.paste import Paster
 from speech2lip.decomposition.footage import Footage, Take
-from speech2lip.decomposition.head_pose import project
-from speech2lip.decomposition.landmarks import MOUTH_CORNERS, LandmarkDetector
+from speech2lip.decomposition.landmarks import LandmarkDetector
 from speech2lip.evaluation.held_out import Span
 from speech2lip.evaluation.listening import Heard, listen_to
-from speech2lip.evaluation.mouth_box import Box, mouth_box
+from speech2lip.evaluation.mouth_box import mouth_box_of
 from speech2lip.evaluation.nearest import moved
 from speech2lip.evaluation.rows import Maker
 from speech2lip.evaluation.tally import Figures, Moment, Tally
@@ -103,17 +102,8 @@ class Judge:
         return Moment(
             time=float(take.times[frame.index]),
             real=frame.rgb,
-            box=self._box(take, frame),
+            box=mouth_box_of(take, frame.index, self._shape),
             points=take.landmarks[frame.index],
             region=region,
             mask=mask.cpu().numpy(),
         )
-
-    def _box(self, take: Take, frame: Frame) -> Box:
-        """Return the mouth box of a frame; it depends on head pose alone."""
-        corners = self._shape[list(MOUTH_CORNERS)]
-        pose = take.camera_from_head[frame.index]
-        centre = project(pose[None], take.k, corners.mean(0, keepdims=True))[0, 0]
-        distance = (pose[:3, :3] @ corners.mean(0) + pose[:3, 3])[2]
-        width = float(np.linalg.norm(corners[1] - corners[0]) * take.k[0, 0] / distance)
-        return mouth_box(centre, width, frame_height=frame.rgb.shape[0], frame_width=frame.rgb.shape[1])

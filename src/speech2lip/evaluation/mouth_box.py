@@ -7,6 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from speech2lip.decomposition.footage import Take
+from speech2lip.decomposition.head_pose import project
+from speech2lip.decomposition.landmarks import MOUTH_CORNERS
+
 Box = tuple[int, int, int, int]
 """(x0, y0, x1, y1), half-open, pixels."""
 
@@ -36,3 +40,17 @@ def mouth_box(
         min(max(x1, 0), frame_width),
         min(max(y1, 0), frame_height),
     )
+
+
+def mouth_box_of(take: Take, index: int, shape: NDArray[np.floating[Any]]) -> Box:
+    """Return the mouth box of a take's frame; it depends on head pose alone.
+
+    Args:
+        shape: [478, 3] the canonical face.
+    """
+    corners = shape[list(MOUTH_CORNERS)]
+    pose = take.camera_from_head[index]
+    centre = project(pose[None], take.k, corners.mean(0, keepdims=True))[0, 0]
+    distance = (pose[:3, :3] @ corners.mean(0) + pose[:3, 3])[2]
+    width = float(np.linalg.norm(corners[1] - corners[0]) * take.k[0, 0] / distance)
+    return mouth_box(centre, width, frame_height=take.height, frame_width=take.width)

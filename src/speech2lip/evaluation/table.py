@@ -22,7 +22,9 @@ METRICS: Mapping[str, int] = {
     "mouth_psnr": 2, "mouth_ssim": 4, "mouth_cpbd": 3, "sharpness_ratio": 2, "frame_psnr": 2, "frame_ssim": 4,
     "lpips": 4, "lmd_px": 3, "lmd_percent": 2, "opening_r": 3, "opening_ccc": 3, "opening_std_ratio": 2,
     "width_r": 3, "closure_reached": 2, "silent_open_percent": 1, "leak_r": 3, "cross_r": 3,
-    "sync_offset_ms": 0, "sync_confidence": 3, "jitter_ratio": 2, "flicker_ratio": 2, "seam_ratio": 2,
+    "sync_offset_ms": 0, "sync_confidence": 3, "syncnet_confidence": 3, "syncnet_distance": 3,
+    "syncnet_offset_ms": 0, "expert_confidence": 3, "expert_distance": 3,
+    "expert_offset_ms": 0, "jitter_ratio": 2, "flicker_ratio": 2, "seam_ratio": 2,
     "frames": 0,
 }  # fmt: skip
 """Metrics of a row with the decimals that a table shows."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -36,3 +36,32 @@ class Watcher(Protocol):
     def end_take(self, openings: Mapping[str, Openings]) -> None:
         """A take ends: lip openings by row."""
         ...
+
+
+class Watchers:
+    """Tells several watchers."""
+
+    def __init__(self, watchers: Sequence[Watcher]) -> None:
+        self.watchers = watchers
+
+    def begin_take(self, span: Span, heard: Heard) -> None:
+        """A take begins."""
+        for watcher in self.watchers:
+            watcher.begin_take(span, heard)
+
+    def frame(
+        self,
+        span: Span,
+        index: int,
+        moment: Moment,
+        made: Mapping[str, Picture],
+        figures: Mapping[str, Figures],
+    ) -> None:
+        """A frame was judged."""
+        for watcher in self.watchers:
+            watcher.frame(span, index, moment, made, figures)
+
+    def end_take(self, openings: Mapping[str, Openings]) -> None:
+        """A take ends."""
+        for watcher in self.watchers:
+            watcher.end_take(openings)
