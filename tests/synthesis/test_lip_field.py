@@ -3,9 +3,10 @@ import torch
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from speech2lip.composition.pose_mapping import look_up
 from speech2lip.config import ModelSettings
 from speech2lip.decomposition.masks import LipPatch
-from speech2lip.synthesis.lip_field import POSE_SIZE, LipField
+from speech2lip.synthesis.lip_field import POSE_SIZE, LipField, _look_up_one
 from speech2lip.synthesis.lip_shape import LipShape, principal_components
 
 SETTINGS = ModelSettings()
@@ -91,3 +92,14 @@ def test_outline_and_shape_are_each_others_inverse() -> None:
     numbers = shape.from_outline(torch.from_numpy(outlines).float())
     assert torch.allclose(shape.outline(numbers), torch.from_numpy(outlines).float(), atol=1e-3)
     assert torch.allclose(numbers.std(0), torch.ones(4), atol=0.02)
+
+
+def test_looking_up_together_is_looking_up_in_each() -> None:
+    picture = torch.rand(1, 4, 9, 11, requires_grad=True)
+    points = torch.rand(6, 5, 7, 2) * 9
+    together = _look_up_one(picture, points)
+    each = look_up(picture.expand(6, -1, -1, -1), points)
+    assert torch.allclose(together, each, atol=1e-6)
+    (gradient,) = torch.autograd.grad(together.square().sum(), picture)
+    (plain,) = torch.autograd.grad(each.square().sum(), picture)
+    assert torch.allclose(gradient, plain, atol=1e-4)

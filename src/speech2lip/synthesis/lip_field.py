@@ -7,6 +7,8 @@ a colour. Being a function of a continuous position, it draws a patch at any res
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -104,8 +106,7 @@ class LipField(nn.Module):
         found = look_up(grid, uv * cells)
         flow, features = found[:, :2], found[:, 2:]
         moved = uv * pixels + flow.movedim(1, -1).to(uv.dtype) * 4
-        batch = len(uv)
-        texture = look_up(torch.cat([self.texture, self.mean], 1).expand(batch, -1, -1, -1), moved)
+        texture = _look_up_one(torch.cat([self.texture, self.mean], 1), moved)
         both = torch.cat([features, texture[:, :-3]], dim=1).movedim(1, -1)
         return texture[:, -3:] + self.colour(both).movedim(-1, 1)
 
@@ -118,3 +119,17 @@ class LipField(nn.Module):
     ) -> Float[Tensor, "B 3 *N"]:
         """[B, D], [B, K], [B, 6], [B, ..., 2] -> [B, 3, ...]."""
         return self.read(self.grid(code, shape, pose), uv)
+
+
+def _look_up_one(picture: Tensor, points: Tensor) -> Tensor:
+    """Do as `look_up` in one picture [1, C, h, w] for points of many [B, ..., 2]; [B, C, ...].
+
+    The points are looked up together: gradients are summed into a picture for each thread, not for each of the
+    batch, which would cost as much as all the rest.
+    """
+    batch = len(points)
+    groups = math.gcd(batch, 1 if points.is_cuda else torch.get_num_threads())
+    together = points.reshape(groups, -1, 2)
+    found = look_up(picture.expand(groups, -1, -1, -1), together)
+    apart = found.reshape(groups, found.shape[1], batch // groups, -1).transpose(1, 2)
+    return apart.reshape(batch, found.shape[1], *points.shape[1:-1])
