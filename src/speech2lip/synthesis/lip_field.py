@@ -124,8 +124,8 @@ class LipField(nn.Module):
 def _look_up_one(picture: Tensor, points: Tensor) -> Tensor:
     """Do as `look_up` in one picture [1, C, h, w] for points of many [B, ..., 2]; [B, C, ...].
 
-    The points are looked up together: gradients are summed into a picture for each thread, not for each of the
-    batch, which would cost as much as all the rest.
+    The points are looked up together: gradients are summed into a picture for each thread, not for each of
+    the batch, which would cost as much as all the rest.
     """
     batch = len(points)
     groups = math.gcd(batch, 1 if points.is_cuda else torch.get_num_threads())
