@@ -53,7 +53,7 @@ class Places:
 
 @dataclass(frozen=True)
 class Canvas:
-    """What is worked on of several frames: boxes of one size with even edges, and in each the region's own."""
+    """What is worked on of several frames: boxes with even edges, of one size, and the regions in them."""
 
     boxes: list[Box]
     regions: list[Box]
@@ -81,11 +81,13 @@ class Drawing:
         self.dtype = torch.bfloat16 if engine.precision == "bf16" else torch.float32
         field = engine.model.lip_field
         self.features = field.flow.in_channels
-        first, *rest = (copy.deepcopy(layer).to(self.dtype) for layer in field.colour)
+        _, *rest = (copy.deepcopy(layer).to(self.dtype) for layer in field.colour)
         self.field = copy.deepcopy(field).to(self.dtype)
         self.blend_net = copy.deepcopy(engine.model.blend_net).to(self.dtype)
         self.rest = torch.nn.Sequential(*rest)
-        weight, bias = field.colour[0].weight.detach(), field.colour[0].bias.detach()
+        first = field.colour[0]
+        assert isinstance(first, torch.nn.Linear)
+        weight, bias = first.weight.detach(), first.bias.detach()
         self.from_features, from_texture = weight[:, : self.features], weight[:, self.features :]
         with torch.inference_mode():
             texture = functional.conv2d(field.texture, from_texture[..., None, None], bias)
@@ -105,10 +107,11 @@ class Drawing:
         height, width = pictures[0].shape[0] * 2 // 3, pictures[0].shape[1]
         with torch.inference_mode():
             stacked = Places.stack(places)
-            canvas = self._canvas(stacked, (height, width))
+            regions = self.regions(stacked, (height, width))
+            canvas = Canvas(_boxes(regions, (height, width)), regions)
             device = self.engine.compute.device
             crops = read_box(list(pictures), canvas.boxes).to(device)
-            tables = self._tables(spoken, places)
+            tables = Table(self.grids(spoken, places))
             rgb, inside = self._compose(crops, canvas, stacked, tables, blend=blend)
             rgb, inside = rgb.cpu(), inside.cpu()
         composed = [picture.copy() for picture in pictures]
@@ -116,8 +119,8 @@ class Drawing:
             write_box(picture, canvas.boxes[index], rgb[index], inside[index])
         return composed
 
-    def _canvas(self, places: Places, size: tuple[int, int], *, margin: float = 0.12) -> Canvas:
-        """Find the regions as `Paster.region` does, and boxes of one size around them."""
+    def regions(self, places: Places, size: tuple[int, int], *, margin: float = 0.12) -> list[Box]:
+        """Find the regions of frames of a size (H, W) as `Paster.region` does."""
         transforms = self.paster.observed_from_canonical(places.camera_from_head)
         where = observed_from_canonical_points(
             self.paster.outline[None], self.paster.depth, transforms, self.paster.k, places.k
@@ -128,19 +131,19 @@ class Drawing:
         for x0, y0, x1, y1 in torch.cat([(low - edge).floor(), (high + edge).ceil()], 1).int().tolist():
             left, top = max(0, min(x0, size[1] - 2)), max(0, min(y0, size[0] - 2))
             regions.append((left, top, max(left + 2, min(x1, size[1])), max(top + 2, min(y1, size[0]))))
-        return Canvas(_boxes(regions, size), regions)
+        return regions
 
-    def _tables(self, spoken: Spoken, places: Sequence[Place]) -> Table:
-        """Draw the feature grids, the colour network's first layer already in them; flow is in channels 0, 1."""
+    def grids(self, spoken: Spoken, places: Sequence[Place]) -> Tensor:
+        """Draw flow and features [B, 2 + F, r, c], the first layer of the colour network in them."""
         pose = self.engine.pose(places)
         code, shape, pose = (part.to(self.dtype) for part in (spoken.code, spoken.shape, pose))
         grid = self.field.grid(code, shape, pose).float()
         ready = functional.conv2d(grid[:, 2:], self.from_features[..., None, None])
-        return Table(torch.cat([grid[:, :2], ready], dim=1))
+        return torch.cat([grid[:, :2], ready], dim=1)
 
     def _read(self, grids: Table, uv: Tensor, which: Tensor) -> Tensor:
         """Read colours [N, 3] at places [N, 2] of the patch from the grids of frames `which` [N]."""
-        pieces = zip(uv.split(self.points), which.split(self.points), strict=True)
+        pieces = zip(torch.split(uv, self.points), torch.split(which, self.points), strict=True)
         return torch.cat([self._read_piece(grids, *piece) for piece in pieces])
 
     def _read_piece(self, grids: Table, uv: Tensor, which: Tensor) -> Tensor:
@@ -189,21 +192,23 @@ class Drawing:
         starts = torch.tensor([box[:2] for box in canvas.boxes])[:, None]
         points = (lattice + starts).to(self.paster.device)
         transforms = self.paster.observed_from_canonical(places.camera_from_head)
-        found = canonical_from_observed_points(
-            points, self.paster.depth, transforms, self.paster.k, places.k
-        )
+        found = canonical_from_observed_points(points, self.paster.depth, transforms, self.paster.k, places.k)
         uv = ((found - self.paster.box_start) / self.paster.box_size).movedim(-1, 1)
         uv = uv.reshape(len(starts), 2, len(y), len(x))
         fine = functional.interpolate(uv, size=(height, width), mode="bilinear", align_corners=True)
         return fine.movedim(1, -1)
 
+    def mend(self, small: Tensor) -> Tensor:
+        """Run the Blend-Net on pasted picture, mask and reference [B, 7, p, q]; [B, 3, p, q]."""
+        small = small.to(self.dtype, memory_format=torch.channels_last)
+        return self.blend_net(small[:, :3], small[:, 3:4], small[:, 4:]).float()
+
     def _residual(self, pasted: Tensor, mask: Tensor, uv: Tensor, canvas: Canvas, places: Places) -> Tensor:
         reference = self.paster.carry(self.mean.expand(len(uv), -1, -1, -1), uv, places.light)
         seen = torch.cat([pasted, mask, reference], dim=1)
         inner = [canvas.inner(index) for index in range(len(seen))]
-        small = torch.cat([shrink(seen[i : i + 1, :, rows, columns]) for i, (rows, columns) in enumerate(inner)])
-        small = small.to(self.dtype, memory_format=torch.channels_last)
-        residual = self.blend_net(small[:, :3], small[:, 3:4], small[:, 4:]).float()
+        parts = [shrink(seen[i : i + 1, :, rows, columns]) for i, (rows, columns) in enumerate(inner)]
+        residual = self.mend(torch.cat(parts))
         enlarged = torch.zeros_like(pasted)
         for index, (rows, columns) in enumerate(inner):
             size = (rows.stop - rows.start, columns.stop - columns.start)

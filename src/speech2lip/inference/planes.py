@@ -1,7 +1,7 @@
 """Part of a picture as it is coded, yuv420p in BT.709 video range, to colours in [0, 1] and back.
 
-Pictures are arrays uint8 [3 H / 2, W]: the rows of Y, then those of U and V, as PyAV hands them over. Only the
-part that is composed is ever converted; all else goes from the decoder to the encoder as it is.
+Pictures are arrays uint8 [3 H / 2, W]: the rows of Y, then those of U and V, as PyAV hands them over. Only
+the part that is composed is ever converted; all else goes from the decoder to the encoder as it is.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _GREEN = 1 - _RED - _BLUE
 _LUMA, _CHROMA = 219 / 255, 112 / 255
 """Video range: luma 16 to 235, chroma 128 - 112 to 128 + 112, of 255."""
 
-_YUV_FROM_RGB = torch.tensor(
+YUV_FROM_RGB = torch.tensor(
     [
         [_RED * _LUMA, _GREEN * _LUMA, _BLUE * _LUMA],
         [-_RED / (1 - _BLUE) * _CHROMA, -_GREEN / (1 - _BLUE) * _CHROMA, _CHROMA],
         [_CHROMA, -_GREEN / (1 - _RED) * _CHROMA, -_BLUE / (1 - _RED) * _CHROMA],
     ]
 )
-_RGB_FROM_YUV = torch.linalg.inv(_YUV_FROM_RGB)
+RGB_FROM_YUV = torch.linalg.inv(YUV_FROM_RGB)
 _OFFSET = torch.tensor([16 / 255, 128 / 255, 128 / 255])
 
 
@@ -50,7 +50,7 @@ def read_box(pictures: list[Picture], boxes: list[Box]) -> Tensor:
         chroma.append(torch.from_numpy(np.stack([u[half], v[half]])))
     fine = _double(torch.stack(chroma).float())
     yuv = torch.cat([torch.stack(luma)[:, None].float(), fine], dim=1) / 255
-    return functional.conv2d(yuv - _OFFSET[:, None, None], _RGB_FROM_YUV[..., None, None]).clamp_(0, 1)
+    return functional.conv2d(yuv - _OFFSET[:, None, None], RGB_FROM_YUV[..., None, None]).clamp_(0, 1)
 
 
 def write_box(picture: Picture, box: Box, rgb: Tensor, inside: Tensor) -> None:
@@ -60,7 +60,7 @@ def write_box(picture: Picture, box: Box, rgb: Tensor, inside: Tensor) -> None:
     """
     x0, y0, x1, y1 = box
     y, u, v = split(picture)
-    yuv = functional.conv2d(rgb[None], _YUV_FROM_RGB[..., None, None])[0] + _OFFSET[:, None, None]
+    yuv = functional.conv2d(rgb[None], YUV_FROM_RGB[..., None, None])[0] + _OFFSET[:, None, None]
     coded = _bytes(yuv[0])
     where = inside.numpy()
     np.copyto(y[y0:y1, x0:x1], coded, where=where)
@@ -75,17 +75,10 @@ def _bytes(values: Tensor) -> Picture:
 
 
 def _double(chroma: Tensor) -> Tensor:
-    """Chroma [B, C, h, w] to twice the size; samples lie on the even columns, midway between two rows."""
-    rows = functional.interpolate(
-        chroma, size=(2 * chroma.shape[2], chroma.shape[3]), mode="bilinear", align_corners=False
-    )
-    following = torch.cat([rows[..., 1:], rows[..., -1:]], dim=-1)
-    return torch.stack([rows, (rows + following) / 2], dim=-1).flatten(-2)
+    """Chroma [B, C, h, w] to twice the size; a sample lies amid its four pixels, where ffmpeg puts it."""
+    return functional.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def _halve(chroma: Tensor) -> Tensor:
     """Do the reverse of `_double`: [B, C, 2 h, 2 w] to half the size."""
-    rows = (chroma[..., 0::2, :] + chroma[..., 1::2, :]) / 2
-    even, odd = rows[..., 0::2], rows[..., 1::2]
-    before = torch.cat([odd[..., :1], odd[..., :-1]], dim=-1)
-    return even / 2 + (odd + before) / 4
+    return functional.avg_pool2d(chroma, 2)

@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 
 import speech2lip
 from speech2lip.avatar import read_avatar
+from speech2lip.composition.paste import Place
 from speech2lip.config import SpeakSettings
 from speech2lip.conventions import MEL_RATE, SAMPLE_RATE
-from speech2lip.inference.base_motion import BaseFrames, there_and_back
-from speech2lip.inference.engine import Engine
+from speech2lip.inference.base_motion import there_and_back
+from speech2lip.inference.base_planes import BasePlanes
+from speech2lip.inference.engine import Engine, Picture
+from speech2lip.inference.pipeline import in_order, worker_count
 from speech2lip.media.sound import SoundReader, check_speech, resample_blocks
 from speech2lip.media.video import VideoWriter
 from speech2lip.progress import Progress
@@ -95,21 +98,39 @@ def speak(
         stretches = speech_stretches(
             reader, base.fps, engine.model.settings.past_seconds, engine.model.settings.ahead_seconds
         )
-        pictures = BaseFrames(base)
-        for stretch in stretches:
-            spoken = engine.listen(log_mel(torch.from_numpy(stretch.wave)), stretch.moments)
-            indices = list(itertools.islice(order, len(stretch.moments)))
-            shown = [pictures[i].rgb for i in indices]
-            places = [base.place(i, engine.compute.device) for i in indices]
-            for picture in engine.speak_frames(shown, places, spoken):
-                writer.write(picture)
-            writer.write_sound(stretch.native)
-            frames += len(indices)
-            progress.set(frames / float(base.fps))
+        workers = worker_count(engine.compute.device)
+        with BasePlanes(base) as pictures:
+
+            def jobs() -> Iterator[_Job]:
+                coming = list(itertools.islice(order, _BATCH))
+                for stretch in stretches:
+                    indices, coming = coming[: len(stretch.moments)], list(itertools.islice(order, _BATCH))
+                    shown = [pictures[i] for i in indices]
+                    pictures.expect(coming)
+                    yield _Job(stretch, shown, [base.place(i, engine.compute.device) for i in indices])
+
+            def draw(job: _Job) -> tuple[Stretch, list[Picture]]:
+                spoken = engine.listen(log_mel(torch.from_numpy(job.stretch.wave)), job.stretch.moments)
+                return job.stretch, engine.speak_coded(job.pictures, job.places, spoken)
+
+            for stretch, composed in in_order(draw, jobs(), workers=workers):
+                for picture in composed:
+                    writer.write_coded(picture)
+                writer.write_sound(stretch.native)
+                frames += len(composed)
+                progress.set(frames / float(base.fps))
     seconds = frames / float(base.fps)
     speed = frames / max(time.monotonic() - began, 1e-6)
-    say(f"{output}: {seconds:.2f} s, {frames} frames, {speed:.0f} frames/s in {engine.precision}")
+    say(f"{output}: {seconds:.2f} s, {frames} frames, {speed:.0f} frames/s")
+    say(f"drawn {engine.path}, in {engine.precision} ({engine.reason}), {workers} batches at a time")
     return Spoke(output, frames, seconds, speed, engine.precision)
+
+
+@dataclass(frozen=True)
+class _Job:
+    stretch: Stretch
+    pictures: list[Picture]
+    places: list[Place]
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,14 @@ def frame_from_rgb(rgb: Picture, reformatter: VideoReformatter) -> av.VideoFrame
     return coded
 
 
+def frame_from_coded(coded: Picture) -> av.VideoFrame:
+    """A picture [3 H / 2, W] as a frame to encode, tagged as what it is."""
+    frame = av.VideoFrame.from_ndarray(coded, format="yuv420p")
+    frame.colorspace = BT709
+    frame.color_range = ColorRange.MPEG
+    return frame
+
+
 def _matrix(frame: av.VideoFrame) -> Colorspace | None:
     if frame.colorspace != _UNSPECIFIED:
         return None

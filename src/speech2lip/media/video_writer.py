@@ -17,7 +17,7 @@ from av.video.reformatter import ColorRange, VideoReformatter
 
 from ..errors import OutputError
 from ..storage import output_error, write_atomically
-from .picture import BT709, Picture, frame_from_rgb
+from .picture import BT709, Picture, frame_from_coded, frame_from_rgb
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -117,10 +117,21 @@ class VideoWriter:
         width, height = self._size
         if rgb.shape != (height, width, 3) or rgb.dtype != np.uint8:
             raise ValueError(f"expected uint8 [{height}, {width}, 3], got {rgb.dtype} {list(rgb.shape)}")
+        self._write_frame(frame_from_rgb(rgb, self._reformatter), time)
+
+    def write_coded(self, coded: Picture, *, time: float | None = None) -> None:
+        """Write one picture as `write` does from yuv420p in BT.709 video range, uint8 [3 H / 2, W]."""
+        width, height = self._size
+        if coded.shape != (height * 3 // 2, width) or coded.dtype != np.uint8:
+            raise ValueError(
+                f"expected uint8 [{height * 3 // 2}, {width}], got {coded.dtype} {list(coded.shape)}"
+            )
+        self._write_frame(frame_from_coded(coded), time)
+
+    def _write_frame(self, frame: av.VideoFrame, time: float | None) -> None:
         tick = self._frames * self._ticks_per_frame if time is None else round(time * self._ticks_per_second)
         if tick <= self._last_tick:
             raise ValueError(f"frame {self._frames} at {time} s is not later than the one before it")
-        frame = frame_from_rgb(rgb, self._reformatter)
         frame.pts, frame.time_base = tick, Fraction(1, self._ticks_per_second)
         self._last_tick = tick
         self._frames += 1

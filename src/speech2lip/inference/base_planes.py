@@ -1,0 +1,76 @@
+"""Frames of a base take as they are coded, in any order near one another, decoded ahead of their use."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from speech2lip.avatar import BaseTake
+from speech2lip.inference.planes import Picture
+from speech2lip.media.coded import read_coded
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_CHUNK = 25
+"""Frames decoded at once; our base takes have a key frame every second."""
+_CHUNKS_KEPT = 2
+_WHOLE_BYTES = 32_000_000
+"""A take whose frames need no more than this is decoded once and kept."""
+
+
+class BasePlanes:
+    """Gives frames uint8 [3 H / 2, W] of a base take; a thread decodes the chunk that comes next.
+
+    Several streams may read one: what is kept is shared. Use it in a `with` block, which ends the thread.
+    """
+
+    def __init__(self, take: BaseTake) -> None:
+        self.take = take
+        self._count = len(take.times)
+        self._chunks: OrderedDict[int, Future[list[Picture]]] = OrderedDict()
+        self._decoder = ThreadPoolExecutor(1, thread_name_prefix="base take")
+        whole = self._count * take.width * take.height * 3 // 2 <= _WHOLE_BYTES
+        self._kept = -(-self._count // _CHUNK) if whole else _CHUNKS_KEPT
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the decoding thread."""
+        self._decoder.shutdown(wait=True, cancel_futures=True)
+        self._chunks.clear()
+
+    def __getitem__(self, index: int) -> Picture:
+        if not 0 <= index < self._count:
+            raise IndexError(f"the take has frames 0 to {self._count - 1}, not {index}")
+        chunk = index // _CHUNK
+        pictures = self._chunk(chunk).result()
+        place = index - chunk * _CHUNK
+        if place >= len(pictures):
+            raise IndexError(f"frame {index} of {self.take.folder / 'picture.mp4'} cannot be decoded")
+        return pictures[place]
+
+    def expect(self, indices: Sequence[int]) -> None:
+        """Begin to decode what holds frames that will soon be asked for."""
+        for index in indices:
+            self._chunk(index // _CHUNK)
+
+    def _chunk(self, chunk: int) -> Future[list[Picture]]:
+        if chunk not in self._chunks:
+            start = chunk * _CHUNK
+            stop = min(start + _CHUNK, self._count)
+            path = self.take.folder / "picture.mp4"
+            self._chunks[chunk] = self._decoder.submit(read_coded, path, start_frame=start, stop_frame=stop)
+            while len(self._chunks) > self._kept:
+                self._chunks.popitem(last=False)
+        self._chunks.move_to_end(chunk)
+        return self._chunks[chunk]

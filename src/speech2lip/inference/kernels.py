@@ -1,0 +1,261 @@
+"""Pixel work of the processor's fast path, compiled: geometry, look-ups and mixing, each in one pass.
+
+Each kernel names its plain twin, which says what it computes; it runs without Python's lock, so that frames
+are worked on side by side. Compiled once and kept on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Function = TypeVar("Function", bound=Callable[..., object])
+Floats = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+Indices = NDArray[np.int32]
+
+
+def compiled(function: Function) -> Function:
+    """Compile with numba, kept on disk between runs; typed as the plain function."""
+    keep: Any = numba.njit(cache=True, fastmath=True, error_model="numpy", nogil=True)
+    return cast(Function, keep(function))
+
+
+@compiled
+def solve_lattice(
+    start: Floats,
+    step: Floats,
+    depth: Floats,
+    observed_from_canonical: Floats,
+    canonical_from_observed: Floats,
+    k_canonical: Floats,
+    k_observed: Floats,
+    box: Floats,
+    rounds: int,
+    uv: Floats,
+) -> None:
+    """Solve the mapping at the nodes of a lattice into `uv` [ny, nx, 2].
+
+    Twin: `canonical_from_observed_points`. `start` and `step` are x, y in pixels; `box` is where the patch
+    begins (x, y) and its size.
+    """
+    rows, columns = depth.shape
+    forth, back = observed_from_canonical, canonical_from_observed
+    half, zero, one = np.float32(0.5), np.float32(0), np.float32(1)
+    last_x, last_y = np.float32(columns - 1), np.float32(rows - 1)
+    middle_x, middle_y = np.float32(columns * 0.5), np.float32(rows * 0.5)
+    focal_x, focal_y, centre_x, centre_y = (
+        k_canonical[0, 0],
+        k_canonical[1, 1],
+        k_canonical[0, 2],
+        k_canonical[1, 2],
+    )
+    flat_x, flat_y = one / focal_x, one / focal_y
+    for row in range(uv.shape[0]):
+        ray_y = (start[1] + np.float32(row) * step[1] - k_observed[1, 2]) / k_observed[1, 1]
+        for column in range(uv.shape[1]):
+            ray_x = (start[0] + np.float32(column) * step[0] - k_observed[0, 2]) / k_observed[0, 0]
+            # Along the ray, a point in canonical camera space is direction x depth + shift.
+            along_x = back[0, 0] * ray_x + back[0, 1] * ray_y + back[0, 2]
+            along_y = back[1, 0] * ray_x + back[1, 1] * ray_y + back[1, 2]
+            along_z = back[2, 0] * ray_x + back[2, 1] * ray_y + back[2, 2]
+            x, y = middle_x, middle_y
+            for _ in range(rounds + 1):
+                px, py = min(max(x - half, zero), last_x), min(max(y - half, zero), last_y)
+                left, top = min(int(px), columns - 2), min(int(py), rows - 2)
+                part_x, part_y = px - np.float32(left), py - np.float32(top)
+                above = depth[top, left] + (depth[top, left + 1] - depth[top, left]) * part_x
+                below = depth[top + 1, left] + (depth[top + 1, left + 1] - depth[top + 1, left]) * part_x
+                z = above + (below - above) * part_y
+                bent = (
+                    forth[2, 0] * (x - centre_x) * flat_x
+                    + forth[2, 1] * (y - centre_y) * flat_y
+                    + forth[2, 2]
+                )
+                away = bent * z + forth[2, 3]
+                closer = one / (along_z * away + back[2, 3])
+                x = focal_x * (along_x * away + back[0, 3]) * closer + centre_x
+                y = focal_y * (along_y * away + back[1, 3]) * closer + centre_y
+            uv[row, column, 0] = (x - box[0]) / box[2]
+            uv[row, column, 1] = (y - box[1]) / box[3]
+
+
+@compiled
+def spread_lattice(
+    lattice: Floats, covers: Floats, light: Floats, seen: Floats, points: Floats, where: Indices
+) -> int:
+    """Read mask and reference at every pixel of a box between the nodes of its lattice; list what is inside.
+
+    Twins: `Paster.patch_uv`, `carry_mask`, `carry`. `covers` [p + 2, q + 2, 4] is the mask with zeros around
+    it and the reference with its edge repeated. Written are channels 3 (mask) and 4 to 6 (reference) of
+    `seen` [h, w, 8], and for the pixels with a mask above 0 their places on the patch `points` [N, 2] and
+    their numbers `where` [N] in the box. Returns N.
+    """
+    height, width = seen.shape[0], seen.shape[1]
+    nodes_y, nodes_x = lattice.shape[0], lattice.shape[1]
+    rows, columns = np.float32(covers.shape[0] - 2), np.float32(covers.shape[1] - 2)
+    along_y = np.float32((nodes_y - 1) / max(height - 1, 1))
+    along_x = np.float32((nodes_x - 1) / max(width - 1, 1))
+    half, zero, one = np.float32(0.5), np.float32(0), np.float32(1)
+    most_x, most_y = columns + one, rows + one
+    red, green, blue = light[0], light[1], light[2]
+    line = np.empty((nodes_x, 2), np.float32)
+    count = 0
+    for i in range(height):
+        fy = np.float32(i) * along_y
+        top = min(int(fy), nodes_y - 2)
+        part = fy - np.float32(top)
+        for node in range(nodes_x):
+            for axis in range(2):
+                above = lattice[top, node, axis]
+                line[node, axis] = above + (lattice[top + 1, node, axis] - above) * part
+        for j in range(width):
+            fx = np.float32(j) * along_x
+            left = min(int(fx), nodes_x - 2)
+            part = fx - np.float32(left)
+            u = line[left, 0] + (line[left + 1, 0] - line[left, 0]) * part
+            v = line[left, 1] + (line[left + 1, 1] - line[left, 1]) * part
+            px = min(max(u * columns + half, zero), most_x)
+            py = min(max(v * rows + half, zero), most_y)
+            x, y = min(int(px), covers.shape[1] - 2), min(int(py), covers.shape[0] - 2)
+            px, py = px - np.float32(x), py - np.float32(y)
+            w11 = px * py
+            w01, w10 = px - w11, py - w11
+            w00 = one - px - w10
+            a, b, c, d = covers[y, x], covers[y, x + 1], covers[y + 1, x], covers[y + 1, x + 1]
+            covered = a[0] * w00 + b[0] * w01 + c[0] * w10 + d[0] * w11
+            pixel = seen[i, j]
+            pixel[3] = covered
+            pixel[4] = red * (a[1] * w00 + b[1] * w01 + c[1] * w10 + d[1] * w11)
+            pixel[5] = green * (a[2] * w00 + b[2] * w01 + c[2] * w10 + d[2] * w11)
+            pixel[6] = blue * (a[3] * w00 + b[3] * w01 + c[3] * w10 + d[3] * w11)
+            pixel[7] = 0
+            if covered > 0:
+                points[count, 0], points[count, 1], where[count] = u, v, i * width + j
+                count += 1
+    return count
+
+
+@compiled
+def read_features(
+    points: Floats, grid: Floats, texture: Floats, reach: float, colours: Floats, hidden: Floats
+) -> None:
+    """Read what the colour network needs at places `points` [N, 2] of the patch.
+
+    Twin: `LipField.read`. `grid` [r, c, 2 + F] holds flow and features, `texture` [p, q, 3 + F] mean colour
+    and features, both with the network's first layer in them; `reach` is what flow is multiplied with.
+    Written are mean colours [N, 3] and the sums of the features [N, F].
+    """
+    rows, columns = np.float32(grid.shape[0]), np.float32(grid.shape[1])
+    height, width = np.float32(texture.shape[0]), np.float32(texture.shape[1])
+    half, zero, one = np.float32(0.5), np.float32(0), np.float32(1)
+    features = hidden.shape[1]
+    for n in range(points.shape[0]):
+        px = min(max(points[n, 0] * columns - half, zero), columns - one)
+        py = min(max(points[n, 1] * rows - half, zero), rows - one)
+        x, y = min(int(px), grid.shape[1] - 2), min(int(py), grid.shape[0] - 2)
+        px, py = px - np.float32(x), py - np.float32(y)
+        w11 = px * py
+        w01, w10 = px - w11, py - w11
+        w00 = one - px - w10
+        a, b, c, d = grid[y, x], grid[y, x + 1], grid[y + 1, x], grid[y + 1, x + 1]
+        flow_x = a[0] * w00 + b[0] * w01 + c[0] * w10 + d[0] * w11
+        flow_y = a[1] * w00 + b[1] * w01 + c[1] * w10 + d[1] * w11
+        for f in range(features):
+            hidden[n, f] = a[2 + f] * w00 + b[2 + f] * w01 + c[2 + f] * w10 + d[2 + f] * w11
+        px = min(max(points[n, 0] * width + flow_x * np.float32(reach) - half, zero), width - one)
+        py = min(max(points[n, 1] * height + flow_y * np.float32(reach) - half, zero), height - one)
+        x, y = min(int(px), texture.shape[1] - 2), min(int(py), texture.shape[0] - 2)
+        px, py = px - np.float32(x), py - np.float32(y)
+        w11 = px * py
+        w01, w10 = px - w11, py - w11
+        w00 = one - px - w10
+        a, b, c, d = texture[y, x], texture[y, x + 1], texture[y + 1, x], texture[y + 1, x + 1]
+        for f in range(3):
+            colours[n, f] = a[f] * w00 + b[f] * w01 + c[f] * w10 + d[f] * w11
+        for f in range(features):
+            hidden[n, f] += a[3 + f] * w00 + b[3 + f] * w01 + c[3 + f] * w10 + d[3 + f] * w11
+
+
+@compiled
+def carry_patch(points: Floats, patch: Floats, colours: Floats) -> None:
+    """Read a patch [p, q, 3] at places [N, 2] into colours [N, 3]; twin: `Paster.carry`."""
+    rows, columns = np.float32(patch.shape[0]), np.float32(patch.shape[1])
+    half, zero, one = np.float32(0.5), np.float32(0), np.float32(1)
+    for n in range(points.shape[0]):
+        px = min(max(points[n, 0] * columns - half, zero), columns - one)
+        py = min(max(points[n, 1] * rows - half, zero), rows - one)
+        x, y = min(int(px), patch.shape[1] - 2), min(int(py), patch.shape[0] - 2)
+        px, py = px - np.float32(x), py - np.float32(y)
+        w11 = px * py
+        w01, w10 = px - w11, py - w11
+        w00 = one - px - w10
+        for c in range(3):
+            colours[n, c] = (
+                patch[y, x, c] * w00
+                + patch[y, x + 1, c] * w01
+                + patch[y + 1, x, c] * w10
+                + patch[y + 1, x + 1, c] * w11
+            )
+
+
+@compiled
+def paste(colours: Floats, light: Floats, where: Indices, seen: Floats) -> None:
+    """Mix colours [N, 3] into the pixels `where` [N] of `seen` [h x w, 8], as the mask says."""
+    for n in range(where.shape[0]):
+        pixel = seen[where[n]]
+        for c in range(3):
+            pixel[c] += (colours[n, c] * light[c] - pixel[c]) * pixel[3]
+
+
+@compiled
+def shrink_to(seen: Floats, between: Floats, small: Floats) -> None:
+    """Resample `seen` [h, w, 8] to `small` [p, q, 8] without aliasing; `between` [h, q, 8] is room for it.
+
+    Twin: `shrink`, a bilinear `interpolate` with `antialias=True`.
+    """
+    height, width = seen.shape[0], seen.shape[1]
+    rows, columns = small.shape[0], small.shape[1]
+    weights, first, taps = _triangles(width, columns)
+    for i in range(height):
+        for k in range(columns):
+            target = between[i, k]
+            for c in range(8):
+                target[c] = 0
+            for m in range(taps[k]):
+                weight, source = weights[k, m], seen[i, first[k] + m]
+                for c in range(8):
+                    target[c] += weight * source[c]
+    weights, first, taps = _triangles(height, rows)
+    for k in range(rows):
+        for i in range(columns):
+            for c in range(8):
+                small[k, i, c] = 0
+        for m in range(taps[k]):
+            weight = weights[k, m]
+            for i in range(columns):
+                for c in range(8):
+                    small[k, i, c] += weight * between[first[k] + m, i, c]
+
+
+@compiled
+def _triangles(length: int, count: int) -> tuple[Floats, Indices, Indices]:
+    """Return the weights of a bilinear reduction: for each of `count` samples what it takes of `length`."""
+    scale = length / count
+    reach = max(1.0, scale)
+    weights = np.zeros((count, int(2 * reach) + 3), np.float32)
+    first, taps = np.empty(count, np.int32), np.empty(count, np.int32)
+    for k in range(count):
+        centre = scale * (k + 0.5)
+        begin, end = max(int(centre - reach + 0.5), 0), min(int(centre + reach + 0.5), length)
+        first[k], taps[k] = begin, end - begin
+        total = 0.0
+        for m in range(begin, end):
+            total += max(0.0, 1.0 - abs(m - centre + 0.5) / reach)
+        for m in range(begin, end):
+            weights[k, m - begin] = max(0.0, 1.0 - abs(m - centre + 0.5) / reach) / total
+    return weights, first, taps
