@@ -59,9 +59,9 @@ class LossWeights:
     """Absolute difference of the patch's horizontal and vertical differences: sharp teeth and lip edges."""
     shape: float = 1.0
     """Squared error of the lip shape that is read from speech."""
-    sync: float = 0.02
+    sync: float = 0.01
     """Contrastive sync loss of drawn clips and their own sound, under the sync expert."""
-    apart: float = 0.02
+    apart: float = 0.01
     """The same of drawn clips and other sounds; both 0: no expert is trained."""
     expert: float = 1.0
     """What the sync expert itself learns by; it has a phase of its own."""
