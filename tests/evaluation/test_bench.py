@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from speech2lip import presenter
+from speech2lip.decomposition import prepare as preparation
 from speech2lip.decomposition.footage import read_footage
 from speech2lip.errors import SettingsError
-from speech2lip.evaluation.bench import _Bench, bench, share_time, view
+from speech2lip.evaluation import bench as benchmark
+from speech2lip.evaluation.bench import _Bench, bench, share_time
+from speech2lip.evaluation.bench_presenter import SPLITS, film, view
 from speech2lip.evaluation.quality_page import quality_page
 from speech2lip.evaluation.subjects import Subject, foreign_sounds, grid_words, subjects
 from speech2lip.evaluation.table import Result
-from tests.evaluation.made_footage import write_footage
+from speech2lip.presenter.truth import truth_path
+from speech2lip.training import train as training
+from tests.evaluation.made_footage import write_avatar, write_footage
 
 
 def _touch(*paths: Path) -> None:
@@ -114,3 +121,107 @@ def test_the_page_is_made_of_the_files_alone(tmp_path: Path) -> None:
     wanted += ["speak_fps 30.0"]
     assert [words for words in wanted if words not in text] == []
     assert "mouth_ssim" not in text.split("## I.")[1]
+
+
+def test_the_presenters_splits_have_names_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def present(folder: Path, *, split: str, voice: str, takes: int | None, **_: object) -> None:
+        for number in range(takes or 6):
+            _touch(
+                folder / f"{split}_{voice}_{number:02}.mp4", folder / f"{split}_{voice}_{number:02}.truth.npz"
+            )
+
+    monkeypatch.setattr(presenter, "present", present)
+    takes = film(tmp_path)
+    assert list(takes) == ["train", "sentences", "voice", "poses"]
+    assert [path.name for path in takes["poses"]] == [f"poses_{number:02}.mp4" for number in range(4)]
+    stems = [path.stem for paths in takes.values() for path in paths]
+    assert len(set(stems)) == len(stems) == 6 + 6 + 6 + 4
+    assert all(truth_path(path).exists() for paths in takes.values() for path in paths)
+    monkeypatch.setattr(presenter, "present", None)
+    assert film(tmp_path) == takes  # what is there is not filmed again
+
+
+def test_splits_differ_in_what_they_say() -> None:
+    sentences, voice, poses = SPLITS
+    assert sentences.sentences == voice.sentences == "unseen" and poses.sentences == "train"
+    assert voice.voice == "b" and sentences.voice == poses.voice == "a"
+    assert poses.seed != 0  # the seed of what is learned from
+
+
+@pytest.fixture
+def stages(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, object]]:
+    """Stand in for what takes long; list what was asked for."""
+    asked: list[tuple[str, object]] = []
+
+    def train(*, avatar: Path, settings: object, **_: object) -> None:
+        asked.append((avatar.name, settings))
+        write_avatar(avatar, held_out={"c": [20, 40]})
+
+    def evaluate(*, paper: Path | None, footage: Path, **_: object) -> Result:
+        asked.append(("judged", paper and paper.name))
+        return Result(footage.name, "cpu", rows={"ours": {"opening_r": 0.5}})
+
+    def prepare(takes: object, *, footage: Path, **_: object) -> None:
+        write_footage(footage)
+
+    monkeypatch.setattr(training, "train", train)
+    monkeypatch.setattr(preparation, "prepare", prepare)
+    monkeypatch.setattr(benchmark, "evaluate", evaluate)
+    monkeypatch.setattr(_Bench, "_strangers", lambda *_: None)
+    return asked
+
+
+def _own(tmp_path: Path, **more: Any) -> str:
+    _touch(tmp_path / "me" / "1.mp4", tmp_path / "me" / "2.mov")
+    places = {"work": tmp_path / "w", "results": tmp_path / "r", "page": tmp_path / "q.md"}
+    page = bench(data=tmp_path / "me", minutes=4, say=lambda _: None, **places, **more)
+    return page.read_text()
+
+
+def test_a_plain_folder_of_one_person(tmp_path: Path, stages: list[tuple[str, object]]) -> None:
+    text = _own(tmp_path)
+    assert [what for what, _ in stages] == ["me.avatar", "judged"]
+    assert stages[0][1].minutes == 4  # type: ignore[attr-defined]
+    assert stages[1][1] is None
+    assert "## Own footage" in text and "### me" in text and "Not measured" not in text
+    assert "grid_s1" not in text
+
+
+def test_the_papers_row_is_judged_where_there_is_one(
+    tmp_path: Path, stages: list[tuple[str, object]]
+) -> None:
+    write_avatar(tmp_path / "w" / "me.paper.avatar", held_out={"c": [20, 40]})
+    _own(tmp_path)
+    assert stages[-1] == ("judged", "me.paper.avatar")
+    saved = json.loads((tmp_path / "r" / "own_me.json").read_text())
+    assert saved["details"]["paper_seconds_trained"] == 12.0
+
+
+def test_the_papers_avatar_gets_as_much_time(
+    tmp_path: Path, stages: list[tuple[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, object]] = []
+
+    def from_plain(_: object, plain: dict[str, object]) -> object:
+        asked.append(plain)
+        return plain
+
+    monkeypatch.setattr(benchmark, "from_plain", from_plain)
+    _own(tmp_path, paper=True)
+    assert [what for what, _ in stages] == ["me.avatar", "me.paper.avatar", "judged"]
+    assert stages[0][1].minutes == asked[0]["minutes"] == 2  # type: ignore[attr-defined]
+    assert asked[0]["preset"] == "paper"
+    assert stages[-1] == ("judged", "me.paper.avatar")
+
+
+def test_a_paper_avatar_that_fails_costs_no_other_row(
+    tmp_path: Path, stages: list[tuple[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def from_plain(*_: object) -> object:
+        raise SettingsError("no such preset")
+
+    monkeypatch.setattr(benchmark, "from_plain", from_plain)
+    assert "Not measured" not in _own(tmp_path, paper=True)
+    assert [what for what, _ in stages] == ["me.avatar", "judged"]

@@ -23,6 +23,8 @@ class Arguments:
     """For all training together."""
     only: tuple[str, ...] = ()
     """Names of the people to measure; all without."""
+    paper: bool = False
+    """Train a second avatar of everybody as the paper does it, in as much time: one more row."""
     work: Path = Path("runs/bench")
     """Footage and avatars are kept here, and used again."""
     results: Path = Path("benchmarks/results")
@@ -42,6 +44,7 @@ def run(arguments: Arguments) -> None:
         data=arguments.data,
         minutes=arguments.minutes,
         only=arguments.only,
+        paper=arguments.paper,
         work=arguments.work,
         results=arguments.results,
         page=arguments.page,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,11 @@ import numpy as np
 
 from speech2lip.avatar import read_avatar
 from speech2lip.compute import device_name
-from speech2lip.config import EvaluateSettings, TrainSettings
+from speech2lip.config import EvaluateSettings, TrainSettings, from_plain, to_plain
 from speech2lip.decomposition.footage import read_footage
 from speech2lip.decomposition.landmarks import LandmarkDetector
 from speech2lip.errors import SettingsError, Speech2LipError
+from speech2lip.evaluation.bench_presenter import LEARNED, SPLITS, film, view
 from speech2lip.evaluation.closure import OpeningScale
 from speech2lip.evaluation.cost import machine
 from speech2lip.evaluation.cross import drive_with_stranger, strangers
@@ -27,7 +27,7 @@ from speech2lip.evaluation.rows import Spoken, usual_light_of
 from speech2lip.evaluation.subjects import PRESENTER, Subject, foreign_sounds, grid_words, subjects
 from speech2lip.evaluation.table import Result
 from speech2lip.inference.engine import Engine
-from speech2lip.storage import output_errors, read_json, write_atomically, write_json
+from speech2lip.storage import output_errors, write_atomically
 
 Say = Callable[[str], None]
 
@@ -35,12 +35,11 @@ LEAST_MINUTES = 0.5
 """Training below this tells nothing; the subject waits for another day."""
 FOREIGN_SECONDS = 12.0
 """Of each foreign sound, at most."""
-_PRESENTER_SIZE = 320
 _SPLITS = {
     "I": "takes 4, 14, 24 ... in sorted order are held out",
     "II": "the last 10 % is held out (every tenth take where there are ten)",
     "own": "every tenth take, or the last 10 %, is held out",
-    "P": "whole takes are held out: sentences and head movement that training never saw",
+    "P": "whole takes are held out",
 }
 
 
@@ -50,6 +49,7 @@ def bench(
     data: Path | None = None,
     minutes: float = 60.0,
     only: Sequence[str] = (),
+    paper: bool = False,
     work: Path = Path("runs/bench"),
     results: Path = Path("benchmarks/results"),
     page: Path = Path("docs/quality.md"),
@@ -66,6 +66,8 @@ def bench(
         data: folder of footage, each person a folder in it; None: the one named by SPEECH2LIP_DATA, if any.
         minutes: for all training together; shared out by how much each person would get without a limit.
         only: names of the people to measure; all without.
+        paper: whether a second avatar is trained as the paper does it, in as much time; one that is in the
+            work folder (`NAME.paper.avatar`) is judged in any case.
         work: footage and avatars are kept here.
         results: one JSON file for each table.
         page: the Markdown page that is made of all result files.
@@ -90,8 +92,8 @@ def bench(
         for folder in (work, results, page.absolute().parent):
             folder.mkdir(parents=True, exist_ok=True)
     chosen = [subject for subject in everybody if not only or subject.name in only]
-    shares = share_time(chosen, minutes)
-    runs = _Bench(data, work, results, settings or EvaluateSettings(), say)
+    shares = share_time(chosen, minutes / 2 if paper else minutes)
+    runs = _Bench(data, work, results, settings or EvaluateSettings(), say, paper=paper)
     for subject in chosen:
         runs.run(subject, shares.get(subject.name, 0.0))
         with write_atomically(page) as partial:
@@ -115,9 +117,17 @@ class _Bench:
     """Runs subjects one after the other; what goes wrong with one is told in its row."""
 
     def __init__(
-        self, data: Path | None, work: Path, results: Path, settings: EvaluateSettings, say: Say
+        self,
+        data: Path | None,
+        work: Path,
+        results: Path,
+        settings: EvaluateSettings,
+        say: Say,
+        *,
+        paper: bool = False,
     ) -> None:
         self.data, self.work, self.results, self.settings, self.say = data, work, results, settings, say
+        self.paper = paper
 
     def run(self, subject: Subject, minutes: float) -> None:
         """Measure one person, or write why not."""
@@ -139,66 +149,77 @@ class _Bench:
     def _person(self, subject: Subject, minutes: float) -> None:
         footage, avatar = (self.work / f"{subject.name}.{kind}" for kind in ("footage", "avatar"))
         self._prepare(subject.takes, footage)
-        self._train(footage, avatar, minutes)
-        self._judge(subject.benchmark, subject.name, avatar, footage)
+        self._train(footage, avatar, minutes, hold_out=None)
+        paper = self._paper(subject.name, footage, minutes)
+        self._judge(subject.benchmark, subject.name, avatar, footage, paper=paper)
         self._strangers(subject.name, avatar, footage)
 
     def _presenter(self, subject: Subject, minutes: float) -> None:
-        takes = {
-            "train": self._film("train", "a", 0),
-            "unseen_a": self._film("unseen", "a", 7),
-            "unseen_b": self._film("unseen", "b", 8),
-        }
+        takes = film(self.work / "takes")
         footage, avatar = self.work / "presenter.footage", self.work / "presenter.avatar"
         self._prepare([path for paths in takes.values() for path in paths], footage)
         names = {kind: [path.stem for path in paths] for kind, paths in takes.items()}
-        seen = view(footage, self.work / "presenter-train.footage", names["train"])
+        seen = view(footage, self.work / "presenter-train.footage", names[LEARNED])
         self._train(seen, avatar, minutes, hold_out=0.0)
-        for kind, note in (("unseen_a", "unseen sentences, the same voice"), ("unseen_b", "another voice")):
-            shown = view(footage, self.work / f"presenter-{kind}.footage", names["train"] + names[kind])
-            self._judge(subject.benchmark, f"presenter_{kind}", avatar, shown, note=note)
+        paper = self._paper(subject.name, seen, minutes, hold_out=0.0)
+        for split in SPLITS:
+            shown = view(
+                footage, self.work / f"presenter-{split.name}.footage", names[LEARNED] + names[split.name]
+            )
+            name = f"presenter_{split.name}"
+            self._judge(subject.benchmark, name, avatar, shown, paper=paper, note=split.note)
         self._path(subject.benchmark, subject.name).unlink(missing_ok=True)
-
-    def _film(self, split: str, voice: str, seed: int) -> list[Path]:
-        from speech2lip.presenter import present
-
-        folder = self.work / "takes" / f"{split}_{voice}"
-        if not folder.exists():
-            partial = folder.with_name(f".{folder.name}.part")
-            shutil.rmtree(partial, ignore_errors=True)
-            workers = min(4, os.cpu_count() or 1)
-            present(partial, size=_PRESENTER_SIZE, voice=voice, split=split, seed=seed, workers=workers)
-            partial.rename(folder)
-        return sorted(folder.glob("*.mp4"))
 
     def _prepare(self, takes: Sequence[Path], footage: Path) -> None:
         from speech2lip.decomposition.prepare import prepare
 
         prepare(takes, footage=footage, say=self.say)
 
-    def _train(self, footage: Path, avatar: Path, minutes: float, *, hold_out: float | None = None) -> None:
+    def _paper(
+        self, name: str, footage: Path, minutes: float, *, hold_out: float | None = None
+    ) -> Path | None:
+        """Return the avatar trained as the paper does it; None where there is none and none is wanted."""
+        avatar = self.work / f"{name}.paper.avatar"
+        if self.paper:
+            try:
+                self._train(footage, avatar, minutes, hold_out=hold_out, preset="paper")
+            except Speech2LipError as error:
+                self.say(f"{name}: no row of the paper's preset: {' '.join(str(error).split())}")
+        return avatar if avatar.exists() else None
+
+    def _train(
+        self, footage: Path, avatar: Path, minutes: float, *, hold_out: float | None, preset: str = "default"
+    ) -> None:
         from speech2lip.training.train import train
 
         if avatar.exists():
             self.say(f"{avatar} is there already; remove it to train it anew")
             return
         settings = TrainSettings(
-            minutes=minutes, hold_out=hold_out, device=self.settings.device, precision=self.settings.precision
+            minutes=minutes,
+            hold_out=hold_out,
+            device=self.settings.device,
+            precision=self.settings.precision,
         )
+        if preset != "default":
+            settings = from_plain(TrainSettings, to_plain(settings) | {"preset": preset})
         train(avatar=avatar, footage=footage, settings=settings, say=self.say)
 
-    def _judge(self, benchmark: str, name: str, avatar: Path, footage: Path, *, note: str = "") -> None:
+    def _judge(
+        self, benchmark: str, name: str, avatar: Path, footage: Path, *, paper: Path | None, note: str = ""
+    ) -> None:
         report = self.work / f"{name}.html"
         words = self._transcripts(footage)
         result = evaluate(
             avatar=avatar,
             footage=footage,
+            paper=paper,
             transcripts=words,
             report=report,
             settings=self.settings,
             say=self.say,
         )
-        self._save(benchmark, name, result, avatar, note=note, split=_SPLITS[benchmark])
+        self._save(benchmark, name, result, avatar, paper=paper, note=note, split=_SPLITS[benchmark])
 
     def _transcripts(self, footage: Path) -> Path | None:
         """Write the words of GRID sentences, which their names tell; None where the names tell nothing."""
@@ -240,31 +261,23 @@ class _Bench:
         )
 
     def _save(
-        self, benchmark: str, name: str, result: Result, avatar: Path, *, note: str, split: str
+        self,
+        benchmark: str,
+        name: str,
+        result: Result,
+        avatar: Path,
+        *,
+        note: str,
+        split: str,
+        paper: Path | None = None,
     ) -> None:
         seconds = read_avatar(avatar).about["seconds_footage"]
         more: dict[str, Any] = {"benchmark": benchmark, "split": split, "machine": machine()}
         more |= {"seconds_footage": seconds} | ({"note": note} if note else {})
+        if paper is not None:
+            more["paper_seconds_trained"] = read_avatar(paper).about["seconds_trained"]
         details = {**result.details, **more}
         dataclasses.replace(result, footage=name, details=details).save(self._path(benchmark, name))
 
     def _path(self, benchmark: str, name: str) -> Path:
         return self.results / f"{benchmark}_{name}.json"
-
-
-def view(footage: Path, folder: Path, names: Sequence[str]) -> Path:
-    """Make a footage folder that holds some takes of another one, in the same canonical space.
-
-    The files are hard links, so it takes no room.
-    """
-    plain = read_json(footage / "footage.json")
-    wanted = plain | {"takes": [name for name in plain["takes"] if name in names]}
-    if folder.exists() and read_json(folder / "footage.json") == wanted:
-        return folder
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "takes").mkdir(parents=True)
-    os.link(footage / "canonical.safetensors", folder / "canonical.safetensors")
-    for name in wanted["takes"]:
-        shutil.copytree(footage / "takes" / name, folder / "takes" / name, copy_function=os.link)
-    write_json(folder / "footage.json", wanted)
-    return folder
