@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .evaluation.bench import bench
     from .evaluation.evaluate import evaluate
     from .inference.speak import speak
+    from .inference.stream import stream
     from .journey import demo
     from .presenter import present
     from .training.train import train
@@ -25,11 +26,23 @@ _PUBLIC = {
     "prepare": "decomposition.prepare",
     "present": "presenter",
     "speak": "inference.speak",
+    "stream": "inference.stream",
     "train": "training.train",
 }
 """Public name -> module that holds it, imported on first use: `import speech2lip` stays instant."""
 
-__all__ = ["__version__", "bench", "demo", "doctor", "evaluate", "prepare", "present", "speak", "train"]
+__all__ = [
+    "__version__",
+    "bench",
+    "demo",
+    "doctor",
+    "evaluate",
+    "prepare",
+    "present",
+    "speak",
+    "stream",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _CHUNK = 25
 """Frames decoded at once; our base takes have a key frame every second."""
 _CHUNKS_KEPT = 2
+"""Of each reader: the one that it shows and the one that comes next."""
 _WHOLE_BYTES = 32_000_000
 """A take whose frames need no more than this is decoded once and kept."""
 
@@ -33,8 +35,10 @@ class BasePlanes:
         self._count = len(take.times)
         self._chunks: OrderedDict[int, Future[list[Picture]]] = OrderedDict()
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="base take")
+        self._lock = Lock()
+        self._readers = 0
         whole = self._count * take.width * take.height * 3 // 2 <= _WHOLE_BYTES
-        self._kept = -(-self._count // _CHUNK) if whole else _CHUNKS_KEPT
+        self._whole = -(-self._count // _CHUNK) if whole else 0
 
     def __enter__(self) -> Self:
         return self
@@ -43,6 +47,11 @@ class BasePlanes:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def count_reader(self, change: int) -> None:
+        """Tell that one reader more (1) or less (-1) goes through the take at its own pace."""
+        with self._lock:
+            self._readers += change
 
     def close(self) -> None:
         """End the decoding thread."""
@@ -65,12 +74,16 @@ class BasePlanes:
             self._chunk(index // _CHUNK)
 
     def _chunk(self, chunk: int) -> Future[list[Picture]]:
-        if chunk not in self._chunks:
-            start = chunk * _CHUNK
-            stop = min(start + _CHUNK, self._count)
-            path = self.take.folder / "picture.mp4"
-            self._chunks[chunk] = self._decoder.submit(read_coded, path, start_frame=start, stop_frame=stop)
-            while len(self._chunks) > self._kept:
-                self._chunks.popitem(last=False)
-        self._chunks.move_to_end(chunk)
-        return self._chunks[chunk]
+        with self._lock:
+            if chunk not in self._chunks:
+                start = chunk * _CHUNK
+                stop = min(start + _CHUNK, self._count)
+                path = self.take.folder / "picture.mp4"
+                self._chunks[chunk] = self._decoder.submit(
+                    read_coded, path, start_frame=start, stop_frame=stop
+                )
+                kept = self._whole or _CHUNKS_KEPT * max(1, self._readers)
+                while len(self._chunks) > kept:
+                    self._chunks.popitem(last=False)
+            self._chunks.move_to_end(chunk)
+            return self._chunks[chunk]

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 import speech2lip
 from speech2lip.avatar import read_avatar
@@ -23,6 +22,7 @@ from speech2lip.conventions import MEL_RATE, SAMPLE_RATE
 from speech2lip.inference.base_motion import there_and_back
 from speech2lip.inference.base_planes import BasePlanes
 from speech2lip.inference.engine import Engine, Picture
+from speech2lip.inference.moving_sound import MovingSound, Samples
 from speech2lip.inference.pipeline import in_order, worker_count
 from speech2lip.media.sound import SoundReader, check_speech, resample_blocks
 from speech2lip.media.video import VideoWriter
@@ -36,8 +36,6 @@ _MEL_MARGIN = 4
 """Mel frames beyond a stretch that its edges depend on."""
 
 _HOP = SAMPLE_RATE // MEL_RATE
-
-Samples = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -154,8 +152,8 @@ def speech_stretches(
     """
     past = math.ceil(past_seconds * MEL_RATE + _MEL_MARGIN) * _HOP
     ahead = math.ceil(ahead_seconds * MEL_RATE + _MEL_MARGIN) * _HOP
-    native = _Buffer(sound.channels)
-    heard = _Buffer(1)
+    native = MovingSound(sound.channels)
+    heard = MovingSound(1)
     waves = resample_blocks(_keep(sound, native), sound.sample_rate)
     heard.push(np.zeros((past, 1), np.float32))
     finished = False
@@ -183,29 +181,7 @@ def speech_stretches(
             return
 
 
-class _Buffer:
-    """Samples of a moving part of a sound, addressed by their place in the whole; zeros beyond its end."""
-
-    def __init__(self, channels: int) -> None:
-        self._parts: list[Samples] = []
-        self._channels = channels
-        self._begin = 0
-        self.end = 0
-
-    def push(self, block: Samples) -> None:
-        self._parts.append(block.reshape(-1, self._channels))
-        self.end += len(block)
-
-    def cut(self, start: int, stop: int) -> Samples:
-        """Return [stop - start, C] and forget what lies before `start`."""
-        every = np.concatenate(self._parts) if self._parts else np.zeros((0, self._channels), np.float32)
-        every = every[max(0, start - self._begin) :]
-        self._parts, self._begin = [every], max(self._begin, min(start, self.end))
-        found = every[: max(0, stop - self._begin)]
-        return np.pad(found, ((0, stop - start - len(found)), (0, 0)))
-
-
-def _keep(blocks: SoundReader, buffer: _Buffer) -> Iterator[Samples]:
+def _keep(blocks: SoundReader, buffer: MovingSound) -> Iterator[Samples]:
     for block in blocks:
         buffer.push(block)
         yield block

@@ -1,0 +1,57 @@
+"""An avatar loaded and ready to speak: what any number of streams share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import torch
+
+from speech2lip.avatar import read_avatar
+from speech2lip.config import SpeakSettings
+from speech2lip.inference.base_planes import BasePlanes
+from speech2lip.inference.engine import Engine
+from speech2lip.synthesis.speech import log_mel
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class Speaker:
+    """Holds the engine and the base take of an avatar; close it, or use it in a `with` block.
+
+    Raises:
+        AvatarError, SettingsError: as their messages say.
+    """
+
+    def __init__(self, avatar: Path, *, settings: SpeakSettings | None = None) -> None:
+        """Load an avatar folder and draw one frame, so that the first one of a stream is not late."""
+        self.settings = settings or SpeakSettings()
+        person = read_avatar(avatar)
+        self.name = avatar.name
+        self.base = person.base(self.settings.take)
+        self.engine = Engine(person, device=self.settings.device, precision=self.settings.precision)
+        self.pictures = BasePlanes(self.base)
+        spoken = self.engine.listen(log_mel(torch.zeros(16_000)), [0.5])
+        first = self.first
+        self.engine.speak_coded(
+            [self.pictures[first]], [self.base.place(first, self.engine.compute.device)], spoken
+        )
+
+    @property
+    def first(self) -> int:
+        """Index of the base frame that streams begin with."""
+        return min(round(self.settings.start * float(self.base.fps)), len(self.base.times) - 1)
+
+    def close(self) -> None:
+        """Let go of the base take."""
+        self.pictures.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
