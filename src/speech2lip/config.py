@@ -170,6 +170,32 @@ class SpeakSettings:
 
 
 @dataclass(frozen=True)
+class LiveSettings:
+    """How an avatar speaks live."""
+
+    port: int = 8765
+    """Port of the page; 0 takes a free one."""
+    host: str = "127.0.0.1"
+    """Address that the page is served at; the default can be reached from this machine alone."""
+    sample_rate: int = 16_000
+    """Samples a second of raw sound and of the microphone."""
+    channels: int = 1
+    """Channels of raw sound and of the microphone, 1 or 2."""
+    stay: bool = False
+    """Whether the person stays, silent, when the sound has ended."""
+    quality: int = 4
+    """Quality of the pictures of the page: 2 is best, 31 worst."""
+    take: str | None = None
+    """Base take to speak over; None: the longest that the avatar carries."""
+    start: float = 0.0
+    """Second of the base take to begin at."""
+    device: str = "auto"
+    """`auto`, `cpu` or `cuda`."""
+    precision: str = "auto"
+    """`auto` (a timed probe decides), `fp32` or `bf16`."""
+
+
+@dataclass(frozen=True)
 class EvaluateSettings:
     """How an avatar is judged."""
 

@@ -216,7 +216,7 @@ class SpeechStream:
             )
         if not np.isfinite(sound).all():
             raise SoundError("The sound has samples that are no numbers.")
-        return sound.reshape(-1, self.channels)
+        return sound.astype(np.float32, copy=False).reshape(-1, self.channels)
 
     def _append(self, block: Samples) -> None:
         self._native.push(block)
