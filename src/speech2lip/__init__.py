@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .decomposition.prepare import prepare
     from .evaluation.bench import bench
     from .evaluation.evaluate import evaluate
+    from .inference.live.show import live
     from .inference.speak import speak
     from .inference.stream import stream
     from .journey import demo
@@ -23,6 +24,7 @@ _PUBLIC = {
     "demo": "journey",
     "doctor": "checkup",
     "evaluate": "evaluation.evaluate",
+    "live": "inference.live.show",
     "prepare": "decomposition.prepare",
     "present": "presenter",
     "speak": "inference.speak",
@@ -37,6 +39,7 @@ __all__ = [
     "demo",
     "doctor",
     "evaluate",
+    "live",
     "prepare",
     "present",
     "speak",

@@ -12,6 +12,7 @@ COMMANDS = {
     "prepare": "learn the head of one person from videos: footage",
     "train": "make an avatar from footage, or straight from videos",
     "speak": "let an avatar speak a sound file",
+    "live": "let an avatar speak what it hears, on a local page",
     "evaluate": "measure an avatar on footage that it has not seen",
     "bench": "train and measure everybody there is footage of",
     "demo": "the whole journey on a made presenter",

@@ -129,6 +129,11 @@ class SpeechStream:
                 )
             self._append(block)
 
+    @property
+    def finished(self) -> bool:
+        """Whether no more sound comes."""
+        return self._finished
+
     def finish(self) -> None:
         """Tell that no more sound comes: the last frames can then be pulled without waiting."""
         with self._lock:

@@ -21,7 +21,7 @@ BT709 = 1
 _HD_HEIGHT = 720
 """From here on players take untagged pictures for BT.709, below for BT.601."""
 
-_EXACTLY = Interpolation.BICUBIC.value | 0x2000 | 0x4000 | 0x40000
+EXACTLY = Interpolation.BICUBIC.value | 0x2000 | 0x4000 | 0x40000
 """Bicubic, chroma at full width in and out, exact rounding: without these flags each pass darkens by 1
 to 2 levels. They are ffmpeg's, by number because older releases of PyAV do not name them."""
 
@@ -43,7 +43,7 @@ def rgb_from_frame(
         format="rgb24",
         src_colorspace=_matrix(frame),
         src_color_range=frame.color_range or None,
-        interpolation=_EXACTLY,
+        interpolation=EXACTLY,
     )
     rgb = _upright(scaled.to_ndarray().astype(np.uint8, copy=False), _display_matrix(frame))
     height, width = (size // 2 * 2 for size in rgb.shape[:2])
@@ -58,7 +58,7 @@ def frame_from_rgb(rgb: Picture, reformatter: VideoReformatter) -> av.VideoFrame
         format="yuv420p",
         dst_colorspace=Colorspace.ITU709,
         dst_color_range=ColorRange.MPEG,
-        interpolation=_EXACTLY,
+        interpolation=EXACTLY,
     )
     coded.colorspace = BT709
     coded.color_range = ColorRange.MPEG

@@ -1,0 +1,1 @@
+"""SOUND AS IT COMES -> a local page that shows the avatar speaking it."""
