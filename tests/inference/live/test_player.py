@@ -79,7 +79,7 @@ def test_a_slow_viewer_is_spared_pictures_and_keeps_the_sound() -> None:
 def test_a_viewer_who_sleeps_is_let_go_and_memory_is_bounded() -> None:
     audience = Audience(fps=2)
     packets = audience.packets()
-    thread = Thread(target=lambda: next(packets))
+    thread = Thread(target=lambda: next(packets, None))
     thread.start()
     assert audience.wait_for_viewer(5)
     for i in range(100):
