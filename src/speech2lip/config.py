@@ -67,6 +67,8 @@ class LossWeights:
     """What the sync expert itself learns by; it has a phase of its own."""
     steady: float = 0.2
     """Squared error of the lip shape's change from frame to frame."""
+    rest: float = 0.2
+    """Squared error of the lip shape under silence, faint noise, breath and clicks: the mouth rests."""
 
 
 @dataclass(frozen=True)

@@ -7,50 +7,165 @@ import math
 import torch
 from torch import Tensor
 
+from speech2lip.conventions import MEL_RATE
 from speech2lip.synthesis.speech import SILENT_MEL
 
+LOUD = 1.0
+"""Where the loud bands of clear speech lie in the normalised log-mel spectrum."""
+_NATURAL = 1.5 * math.log(10)
+"""One unit of the normalised log-mel spectrum (15 dB) in natural logarithms of power."""
+_TOP_MEL = 2595 * math.log10(1 + 8000 / 700)
 
-def vary_speech(windows: Tensor, *, generator: torch.Generator) -> Tensor:
-    """Vary level, voice, microphone and background of mel windows.
+
+def vary_speech(windows: Tensor, *, generator: torch.Generator, parts: int = 1) -> Tensor:
+    """Vary voice, room, microphone, level and background of mel windows, each in a share of them.
 
     Args:
         windows: [B, M, W] normalised log-mel (1 unit is 15 dB of power).
         generator: on the processor; makes the variation repeatable.
+        parts: so many windows of equal length lie behind one another in W; all of a row are varied alike.
 
     Returns:
-        [B, M, W].
+        [B, M, W], nowhere below silence.
+    """
+    dice = _Dice(windows.device, generator)
+    varied = _voice(windows, dice)
+    varied = _room(varied, dice, parts)
+    level = _level(windows, dice)
+    varied = varied + level + _microphone(windows, dice)
+    varied = _add(varied, _hiss(windows, dice, level))
+    varied = _add(varied, _music(windows, dice) + level)
+    return _dropped(varied, dice).clamp_min(SILENT_MEL)
+
+
+class _Dice:
+    """Draws on the processor, whatever the device, so that a seed means the same everywhere."""
+
+    def __init__(self, device: torch.device, generator: torch.Generator) -> None:
+        self.device, self.generator = device, generator
+
+    def between(self, low: float, high: float, *shape: int) -> Tensor:
+        drawn = torch.rand(*shape, generator=self.generator)
+        return (low + (high - low) * drawn).to(self.device)
+
+    def chance(self, share: float, *shape: int) -> Tensor:
+        return (torch.rand(*shape, generator=self.generator) < share).to(self.device)
+
+
+def _voice(windows: Tensor, dice: _Dice) -> Tensor:
+    """Stretch the spectrum as a longer or shorter vocal tract does, blur its harmonics or add others."""
+    batch, bands, _ = windows.shape
+    stretch = torch.exp(dice.between(-0.2, 0.2, batch))
+    hertz = band_hertz(bands, windows.device)
+    place = 2595 * torch.log10(1 + hertz[None] / stretch[:, None] / 700) / _TOP_MEL * (bands + 1) - 1
+    varied = _read_bands(windows, place + dice.between(-1.5, 1.5, batch, 1))
+    blurred = torch.nn.functional.avg_pool1d(
+        torch.nn.functional.pad(varied.transpose(1, 2), (2, 2), mode="replicate"), 5, stride=1
+    ).transpose(1, 2)
+    varied = torch.where(dice.chance(0.4, batch, 1, 1), blurred, varied)
+    pitch = dice.between(80, 320, batch, 1)
+    # Harmonics show where they are further apart than bands are wide.
+    shown = torch.sigmoid((pitch * 8 - hertz) / 150) * (dice.between(0, 0.5, batch, 1))
+    ripple = shown * torch.cos(2 * math.pi * hertz / pitch)
+    return varied + (ripple * dice.chance(0.4, batch, 1))[..., None]
+
+
+def _room(windows: Tensor, dice: _Dice, parts: int) -> Tensor:
+    """Let sound die away slowly, as echoes do: in 0.15 to 0.9 s by 60 dB, as strong as the direct sound or
+    weaker.
     """
     batch, bands, frames = windows.shape
+    length = frames // parts
+    since = torch.arange(length, device=windows.device)
+    since = since[None] - since[:, None]
+    fall = 6 * math.log(10) / (dice.between(0.15, 0.9, batch, 1, 1) * MEL_RATE)
+    tail = torch.where(since > 0, torch.exp(-fall * since.clamp_min(0)), torch.zeros((), device=fall.device))
+    share = dice.between(0.05, 1.2, batch, 1, 1) * dice.chance(0.4, batch, 1, 1)
+    mixed = torch.eye(length, device=windows.device) + share * tail * fall
+    power = torch.exp(windows * _NATURAL).reshape(batch, bands * parts, length) @ mixed
+    return (power / (1 + share)).clamp_min(1e-20).log().reshape(batch, bands, frames) / _NATURAL
 
-    def draw(*shape: int) -> Tensor:
-        return torch.rand(*shape, generator=generator).to(windows.device)
 
-    varied = _shift_bands(windows, (draw(batch) - 0.5) * 8)
-    level = (draw(batch, 1, 1) - 0.5) * 1.2
-    tilt = (
-        (draw(batch, 1, 1) - 0.5) * 0.8 * torch.linspace(-1, 1, bands, device=windows.device)[None, :, None]
+def _level(windows: Tensor, dice: _Dice) -> Tensor:
+    """Louder or softer: within 9 dB mostly, down to 30 dB softer at times; [B, 1, 1]."""
+    batch = len(windows)
+    usual, soft = dice.between(-0.6, 0.6, batch, 1, 1), dice.between(-2.0, 0.0, batch, 1, 1)
+    return torch.where(dice.chance(0.3, batch, 1, 1), soft, usual)
+
+
+def _microphone(windows: Tensor, dice: _Dice) -> Tensor:
+    """Tilt and bend the spectrum, and at times cut off what a telephone does not carry; [B, M, 1]."""
+    batch, bands, _ = windows.shape
+    place = torch.linspace(0, 1, bands, device=windows.device)[None]
+    curve = torch.zeros(batch, bands, device=windows.device)
+    for wave in range(1, 5):
+        turn = dice.between(0, 2 * math.pi, batch, 1)
+        curve = curve + dice.between(-0.3, 0.3, batch, 1) * torch.cos(math.pi * wave * place + turn)
+    low = dice.between(0, 0.16, batch, 1)
+    high = dice.between(0.6, 1.1, batch, 1)
+    cut = 40 * ((low - place).clamp_min(0) + (place - high).clamp_min(0))
+    return (curve - cut * dice.chance(0.3, batch, 1))[..., None]
+
+
+def _hiss(windows: Tensor, dice: _Dice, level: Tensor) -> Tensor:
+    """Steady noise of a random colour, often none that is heard; [B, M, W]."""
+    batch, bands, frames = windows.shape
+    colour = (
+        dice.between(-0.4, 0.4, batch, 1, 1) * torch.linspace(-1, 1, bands, device=windows.device)[:, None]
     )
-    varied = varied + level + tilt
-    floor = SILENT_MEL + draw(batch, 1, 1) * 1.8 * (draw(batch, 1, 1) < 0.6)
-    hiss = floor + 0.15 * (draw(batch, bands, frames) - 0.5)
-    varied = torch.logaddexp(varied * _NATURAL, hiss * _NATURAL) / _NATURAL
-    start, width = draw(batch, 1) * bands, draw(batch, 1) * 10 * (draw(batch, 1) < 0.5)
+    room = (LOUD + level - 1.2 - SILENT_MEL).clamp_min(0.1)
+    loud = room * dice.between(0, 1.0, batch, 1, 1) * dice.chance(0.6, batch, 1, 1)
+    return SILENT_MEL + loud + colour + dice.between(-0.15, 0.15, batch, bands, frames)
+
+
+def _music(windows: Tensor, dice: _Dice) -> Tensor:
+    """Chords that are struck at random moments and die away, 5 to 25 dB below loud speech; [B, M, W]."""
+    batch, bands, frames = windows.shape
+    place = torch.arange(bands, device=windows.device)
+    time = torch.arange(frames, device=windows.device)
+    sound = torch.full_like(windows, SILENT_MEL - LOUD)
+    loud = LOUD - dice.between(0.3, 1.7, batch, 1, 1)
+    struck = dice.between(-0.5 * frames, frames, batch, 3)
+    for tone in range(12):
+        band = dice.between(2, 0.6 * bands, batch, 1, 1)
+        width = dice.between(0.5, 1.5, batch, 1, 1)
+        width = torch.where(dice.chance(0.1, batch, 1, 1), torch.full_like(width, bands), width)
+        since = time - struck[:, tone % 3, None, None]
+        fall = dice.between(0.0, 0.04, batch, 1, 1)
+        heard = loud + dice.between(-0.5, 0.1, batch, 1, 1) - fall * since.clamp_min(0)
+        heard = torch.where(since >= 0, heard, torch.full_like(heard, SILENT_MEL - LOUD))
+        sound = torch.maximum(sound, heard - 0.5 * ((place[:, None] - band) / width) ** 2)
+    return torch.where(dice.chance(0.5, batch, 1, 1), sound, torch.full_like(sound, 2 * SILENT_MEL))
+
+
+def _dropped(windows: Tensor, dice: _Dice) -> Tensor:
+    """Silence a few neighbouring bands in some windows."""
+    batch, bands, _ = windows.shape
+    start, width = (
+        dice.between(0, bands, batch, 1),
+        dice.between(0, 10, batch, 1) * dice.chance(0.4, batch, 1),
+    )
     place = torch.arange(bands, device=windows.device)[None]
-    dropped = (place >= start) & (place < start + width)
-    return torch.where(dropped[:, :, None], torch.full_like(varied, SILENT_MEL), varied).clamp_min(SILENT_MEL)
+    inside = (place >= start) & (place < start + width)
+    return torch.where(inside[..., None], torch.full_like(windows, SILENT_MEL), windows)
 
 
-_NATURAL = 1.5 * math.log(10)
-"""One unit of the normalised log-mel spectrum in natural logarithms of power."""
+def band_hertz(bands: int, device: torch.device) -> Tensor:
+    """Return the centres of the mel bands; [M]."""
+    mel = _TOP_MEL * torch.arange(1, bands + 1, device=device) / (bands + 1)
+    return 700 * (10 ** (mel / 2595) - 1)
 
 
-def _shift_bands(windows: Tensor, shift: Tensor) -> Tensor:
-    """Move the spectrum up or down by a fraction of bands, as another vocal tract would; [B, M, W], [B] ->
-    [B, M, W].
-    """
+def _add(one: Tensor, other: Tensor) -> Tensor:
+    """Add powers."""
+    return torch.logaddexp(one * _NATURAL, other * _NATURAL) / _NATURAL
+
+
+def _read_bands(windows: Tensor, place: Tensor) -> Tensor:
+    """Read spectra at places between bands; [B, M, W], [B, M] -> [B, M, W]."""
     bands = windows.shape[1]
-    position = (torch.arange(bands, device=windows.device)[None] - shift[:, None]).clamp(0, bands - 1)
-    low = position.floor().long().clamp(max=bands - 2)
-    part = (position - low)[..., None]
+    place = place.clamp(0, bands - 1)
+    low = place.floor().long().clamp(max=bands - 2)
+    part = (place - low)[..., None]
     index = low[..., None].expand(-1, -1, windows.shape[2])
     return windows.gather(1, index) * (1 - part) + windows.gather(1, index + 1) * part

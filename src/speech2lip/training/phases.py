@@ -20,7 +20,11 @@ from speech2lip.synthesis.speech import mel_windows, window_offsets
 from speech2lip.training.augmentation import vary_speech
 from speech2lip.training.dataset import TrainingSet
 from speech2lip.training.losses import colour_losses, shape_losses
+from speech2lip.training.resting import quiet_windows, rest_shape
 from speech2lip.training.sync import SyncClips, SyncExpert, drawn_sync_losses, expert_losses
+
+_QUIET_BATCH = 16
+"""Quiet sounds in a step."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,7 @@ class _Batches:
         self.offsets = window_offsets(settings.model).to(self.device)
         self.shapes = model.lip_shape.from_outline(data.outlines)
         self.spread = model.lip_shape.components.norm(dim=1)
+        self.rest = rest_shape(self.shapes, data.mel, data.times) if settings.losses.rest else None
         rows, columns = data.patches.shape[-2:]
         self.window = min(settings.window, rows, columns)
         self.size = torch.tensor([columns, rows], device=self.device)
@@ -100,12 +105,23 @@ class _Batches:
         target = look_up(data.patches[index[shown]].float() / 255, square, mode="bicubic")
         weight = look_up(data.motion.expand(len(target), 1, -1, -1), square)
         losses = colour_losses(drawn, target, weight) | shape_losses(spoken.shape, truth, self.spread)
-        return losses | self._sync_loss(random)
+        return losses | self._rest_loss(random) | self._sync_loss(random)
 
     def speech_losses(self, random: torch.Generator) -> dict[str, Tensor]:
         """Lip shape alone for many pairs: a start that costs next to nothing, before anything is drawn."""
         index, spoken = self._heard_pairs(self.settings.speech_batch, random)
-        return shape_losses(spoken.shape, self.shapes[index], self.spread)
+        losses = shape_losses(spoken.shape, self.shapes[index], self.spread)
+        return losses | self._rest_loss(random)
+
+    def _rest_loss(self, random: torch.Generator) -> dict[str, Tensor]:
+        """Lip shape where nobody speaks; nothing if the footage never shows the mouth at rest."""
+        if self.rest is None:
+            return {}
+        windows = quiet_windows(_QUIET_BATCH, self.data.mel.shape[0], len(self.offsets), generator=random).to(
+            self.device
+        )
+        heard = self.model.listen(windows).shape
+        return {"rest": shape_losses(heard, self.rest.expand_as(heard), self.spread)["shape"]}
 
     def _heard_pairs(self, count: int, random: torch.Generator) -> tuple[Tensor, Spoken]:
         """Listen at random frames and their successors, `count` in all; their indices and what was heard."""
@@ -141,7 +157,7 @@ class _Batches:
         change = self.settings.tempo_changes * (2 * torch.rand(len(first), generator=random) - 1)
         pace = 1 + change.to(self.device)
         pairs = torch.cat([self.windows_at(first, pace), self.windows_at(first + 1, pace)], dim=2)
-        varied = vary_speech(pairs, generator=random)
+        varied = vary_speech(pairs, generator=random, parts=2)
         chosen = torch.rand(len(first), 1, 1, generator=random) < self.settings.voice_changes
         return torch.cat(torch.where(chosen.to(self.device), varied, pairs).chunk(2, dim=2))
 

@@ -1,0 +1,69 @@
+"""How this person's mouth rests, and sounds under which it must: nothing, faint noise, breath, clicks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from speech2lip.conventions import MEL_RATE
+from speech2lip.synthesis.speech import SILENT_MEL
+
+QUIET = 2.0
+"""A moment is quiet this far (30 dB) below the loud moments of the footage."""
+BEFORE, AFTER = 0.25, 0.35
+"""Seconds around a frame that must be quiet: lips open before they are heard."""
+LEAST_FRAMES = 10
+"""Quiet frames below which nothing is known of how the mouth rests."""
+_DECIBEL = 1 / 15
+"""In units of the normalised log-mel spectrum."""
+
+
+def rest_shape(shapes: Tensor, mel: Tensor, times: Tensor) -> Tensor | None:
+    """Find the median lip shape of the frames around which nobody speaks; [K], or None if there are few.
+
+    Args:
+        shapes: [N, K] of the frames.
+        mel: [M, F] of the footage, takes with silence between them.
+        times: [N] seconds in `mel`.
+    """
+    level = mel.exp().mean(0).log()
+    heard = level[level > SILENT_MEL + 0.05]
+    if not len(heard):
+        return None
+    quiet = level < torch.quantile(heard, 0.95) - QUIET
+    before, after = round(BEFORE * MEL_RATE), round(AFTER * MEL_RATE)
+    padded = torch.nn.functional.pad((~quiet).float()[None, None], (before, after), value=0.0)
+    loud_near = torch.nn.functional.max_pool1d(padded, before + after + 1, stride=1)[0, 0]
+    place = (times * MEL_RATE).round().long().clamp(0, len(level) - 1)
+    resting = shapes[loud_near[place] == 0]
+    return resting.median(dim=0).values if len(resting) >= LEAST_FRAMES else None
+
+
+def quiet_windows(count: int, bands: int, frames: int, *, generator: torch.Generator) -> Tensor:
+    """Make mel windows in which nobody speaks; [count, M, W], on the processor.
+
+    All hold noise of a random colour from nothing up to 50 dB below full scale; a third hold a breath, a
+    third clicks.
+    """
+
+    def draw(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(*shape, generator=generator)
+
+    place = torch.linspace(-1, 1, bands)[None, :, None]
+    time = torch.arange(frames)[None, None]
+    floor = draw(SILENT_MEL - 1, SILENT_MEL + 20 * _DECIBEL, count, 1, 1)
+    noise = floor + draw(-0.3, 0.3, count, 1, 1) * place + draw(-0.15, 0.15, count, bands, frames)
+    kind = torch.randint(3, (count, 1, 1), generator=generator)
+    middle, width = draw(0, frames, count, 1, 1), draw(10, 60, count, 1, 1)
+    hump = draw(0.0, 0.9, count, 1, 1) - 0.5 * ((place - draw(-0.5, 0.8, count, 1, 1)) / 0.7) ** 2
+    breath = (
+        SILENT_MEL + 1.5 * hump - 0.5 * ((time - middle) / width) ** 2 + draw(-0.2, 0.2, count, bands, frames)
+    )
+    click = torch.full((count, 1, frames), 3 * SILENT_MEL)
+    for _ in range(2):
+        since = time - draw(-frames, frames, count, 1, 1).round()
+        struck = draw(SILENT_MEL, 1.0, count, 1, 1) - 0.6 * since.abs()
+        click = torch.maximum(click, torch.where((since >= -1) & (since < 4), struck, click))
+    click = click + draw(-0.3, 0.3, count, 1, 1) * place + draw(-0.2, 0.2, count, bands, frames)
+    sound = torch.where(kind == 1, breath, torch.where(kind == 2, click, noise))
+    return torch.maximum(noise, sound).clamp_min(SILENT_MEL)

@@ -1,0 +1,48 @@
+import pytest
+import torch
+
+from speech2lip.synthesis.speech import SILENT_MEL
+from speech2lip.training.resting import AFTER, BEFORE, LEAST_FRAMES, quiet_windows, rest_shape
+
+
+def _footage(speech: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Ten seconds of faint hiss with speech; the shape is 1 where nobody speaks, 5 elsewhere."""
+    mel = SILENT_MEL + 0.2 + 0.05 * torch.rand(80, 1000, generator=torch.Generator().manual_seed(0))
+    mel[:, speech] = 0.8
+    times = torch.arange(0, 10, 0.04, dtype=torch.float64)
+    start, stop = speech.start / 100, speech.stop / 100
+    away = (times < start - AFTER) | (times > stop + BEFORE)
+    return torch.where(away, 1.0, 5.0)[:, None], mel, times
+
+
+def test_the_mouth_rests_as_it_does_where_nobody_speaks() -> None:
+    rest = rest_shape(*_footage(slice(400, 900)))
+    assert rest is not None
+    assert rest.tolist() == [1.0]
+
+
+def test_without_a_quiet_moment_nothing_is_known() -> None:
+    shapes, mel, times = _footage(slice(20, 990))
+    assert LEAST_FRAMES > 2
+    assert rest_shape(shapes, mel, times) is None
+
+
+def test_footage_without_any_sound_tells_nothing() -> None:
+    assert rest_shape(torch.zeros(100, 2), torch.full((80, 400), SILENT_MEL), torch.arange(100) / 25) is None
+
+
+def test_quiet_windows_are_quiet_and_repeatable() -> None:
+    windows, again = (quiet_windows(64, 80, 60, generator=torch.Generator().manual_seed(4)) for _ in range(2))
+    assert windows.shape == (64, 80, 60)
+    assert torch.equal(windows, again)
+    assert windows.min() == SILENT_MEL
+    # Clicks may be loud, for a moment.
+    loud = (windows.mean(1) > -0.5).float().mean(1)
+    assert loud.max() < 0.2
+    assert windows.mean(1).quantile(0.9).item() < -0.5
+    assert (windows.amax((1, 2)) == SILENT_MEL).any() and (windows.amax((1, 2)) > -0.5).any()
+
+
+@pytest.mark.parametrize("frames", [40, 60])
+def test_any_length_will_do(frames: int) -> None:
+    assert quiet_windows(3, 80, frames, generator=torch.Generator().manual_seed(0)).shape == (3, 80, frames)
