@@ -88,7 +88,9 @@ def test_a_state_of_something_else_is_not_taken_up(tmp_path: Path) -> None:
 
 
 def test_training_learns(tmp_path: Path) -> None:
-    _, state = _train(tmp_path, settings=dataclasses.replace(SETTINGS, steps=600, blend_share=0.2))
+    _, state = _train(
+        tmp_path, settings=dataclasses.replace(SETTINGS, steps=600, blend_share=0.2, speech_share=0.0)
+    )
     lips = [note for note in state.history if note["phase"] == 2]
     assert lips[-1]["colour"] < 0.6 * lips[0]["colour"]
     assert lips[-1]["shape"] < 0.6 * lips[0]["shape"]
