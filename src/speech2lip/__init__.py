@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .decomposition.prepare import prepare
     from .evaluation.bench import bench
     from .evaluation.evaluate import evaluate
+    from .inference.export import export
     from .inference.live.show import live
     from .inference.speak import speak
     from .inference.stream import stream
@@ -24,6 +25,7 @@ _PUBLIC = {
     "demo": "journey",
     "doctor": "checkup",
     "evaluate": "evaluation.evaluate",
+    "export": "inference.export",
     "live": "inference.live.show",
     "prepare": "decomposition.prepare",
     "present": "presenter",
@@ -39,6 +41,7 @@ __all__ = [
     "demo",
     "doctor",
     "evaluate",
+    "export",
     "live",
     "prepare",
     "present",

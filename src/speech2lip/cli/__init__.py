@@ -15,6 +15,7 @@ COMMANDS = {
     "live": "let an avatar speak what it hears, on a local page",
     "evaluate": "measure an avatar on footage that it has not seen",
     "bench": "train and measure everybody there is footage of",
+    "export": "write an avatar as ONNX graphs, for players without Python",
     "demo": "the whole journey on a made presenter",
     "present": "write videos of the made presenter, with the truth about them",
     "doctor": "tell what this machine has and what is missing",

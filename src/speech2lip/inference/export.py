@@ -1,0 +1,217 @@
+"""An avatar as ONNX graphs, tables and a manifest, for players that know neither Python nor torch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+from torch import Tensor
+
+import speech2lip
+from speech2lip.avatar import Avatar, BaseTake, read_avatar
+from speech2lip.composition.blend_net import CROP_SIZE
+from speech2lip.composition.paste import pose_numbers
+from speech2lip.composition.pose_mapping import look_up
+from speech2lip.conventions import MEL_RATE, SAMPLE_RATE
+from speech2lip.decomposition.head_pose import camera_matrix
+from speech2lip.errors import MissingExtra, OutputError, SettingsError
+from speech2lip.inference.engine import Engine
+from speech2lip.inference.exported import FFT, HOP, WINDOW, Graph, graphs
+from speech2lip.storage import output_errors, temporary_sibling
+from speech2lip.synthesis.speech import SILENT_MEL, window_offsets
+
+FORMAT = 1
+_OPSET = 17
+
+_STEPS = (
+    "mel: compute the spectrum of the sound; frame f is centred on second f / mel_rate",
+    "for a picture at second t take the mel frames t x mel_rate + window_offsets (linear between frames, "
+    "silent_mel beyond the ends) and run listen",
+    "run grid with the pose of the base frame (tables: pose)",
+    "project the outline to find the region, add region_margin of its size and 2 pixels on each side",
+    "run map for the centres of the region's pixels (x + 0.5, y + 0.5), or for every fourth and interpolate",
+    "run read for their uv; multiply lips and reference with the light of the base frame",
+    "pasted = frame + (lips - frame) x mask, colours in [0, 1]",
+    "reduce pasted, mask and reference to crop_size (bilinear, antialiased), run blend, enlarge the residual "
+    "(bilinear) and add it where mask > 0; elsewhere the frame stays as it is",
+)
+
+
+def export(avatar: Path, *, onnx: Path, overwrite: bool = False, say: Callable[[str], None] = print) -> Path:
+    """Write the networks and tables of an avatar as ONNX files with a manifest.
+
+    Args:
+        avatar: an avatar folder.
+        onnx: the folder to write: `manifest.json`, a graph for each step (`mel`, `listen`, `grid`, `map`,
+            `read`, `blend`), `tables.safetensors`, and the base takes' pictures.
+
+    Raises:
+        AvatarError, OutputError, MissingExtra: as their messages say.
+    """
+    _need_onnx()
+    if onnx.exists() and not overwrite:
+        raise OutputError(f"{onnx} exists already. Choose another name, or allow it (--overwrite).")
+    person = read_avatar(avatar)
+    engine = Engine(person, device="cpu", precision="fp32")
+    if engine.drawing is None:
+        raise SettingsError(
+            f"{avatar} was trained with other networks than the default ones; those cannot be exported"
+        )
+    with output_errors(onnx):
+        onnx.absolute().parent.mkdir(parents=True, exist_ok=True)
+        folder = temporary_sibling(onnx)
+        folder.mkdir()
+        try:
+            listed = [_write(graph, folder) for graph in graphs(engine)]
+            tables = _tables(person, engine)
+            save_file(tables, folder / "tables.safetensors")
+            for take in person.bases:
+                shutil.copyfile(take.folder / "picture.mp4", folder / f"{take.name}.mp4")
+            manifest = _manifest(person, listed, tables)
+            (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+            if onnx.exists():
+                shutil.rmtree(onnx)
+            folder.rename(onnx)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+    size = sum(file.stat().st_size for file in onnx.iterdir()) / 1e6
+    say(f"{onnx}: {len(listed)} graphs, {len(tables)} tables, {len(person.bases)} base takes, {size:.1f} MB")
+    return onnx
+
+
+def _need_onnx() -> None:
+    try:
+        import onnx  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra('Export needs onnx: pip install "speech2lip[onnx]"') from error
+
+
+def _write(graph: Graph, folder: Path) -> dict[str, Any]:
+    module = graph.module.eval().requires_grad_(False)
+    examples = tuple(graph.inputs.values())
+    path = folder / f"{graph.name}.onnx"
+    with warnings.catch_warnings(), torch.no_grad():
+        # torch would rather use its newer exporter, which needs one more package; and it tells that shapes of
+        # constants are kept, which is what we want.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            examples,
+            str(path),
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+            dynamic_axes=graph.free,
+            opset_version=_OPSET,
+            dynamo=False,
+        )
+        given = module(*examples)
+    outputs = (given,) if isinstance(given, Tensor) else given
+    return {
+        "file": path.name,
+        "does": graph.does,
+        "inputs": {name: _shape(tensor, graph.free.get(name, {})) for name, tensor in graph.inputs.items()},
+        "outputs": {
+            name: _shape(tensor, graph.free.get(name, {}))
+            for name, tensor in zip(graph.outputs, outputs, strict=True)
+        },
+    }
+
+
+def _shape(tensor: Tensor, free: dict[int, str]) -> list[int | str]:
+    return [free.get(axis, size) for axis, size in enumerate(tensor.shape)]
+
+
+def _tables(person: Avatar, engine: Engine) -> dict[str, np.ndarray[Any, Any]]:
+    paster = engine.paster
+    tables = {
+        "outline": paster.outline.numpy(),
+        "outline_depth": _depths(engine).numpy(),
+        "k_canonical": paster.k.numpy(),
+        "window_offsets": window_offsets(engine.model.settings).numpy().astype(np.int32),
+    }
+    for take in person.bases:
+        tables |= {f"{take.name}/{name}": table for name, table in _track(take, engine).items()}
+    return {name: np.ascontiguousarray(table) for name, table in tables.items()}
+
+
+def _depths(engine: Engine) -> Tensor:
+    return look_up(engine.paster.depth[None, None], engine.paster.outline[None])[0, 0]
+
+
+def _track(take: BaseTake, engine: Engine) -> dict[str, np.ndarray[Any, Any]]:
+    head = engine.paster.head_from_canonical.double().numpy()
+    return {
+        "times": take.times.astype(np.float32),
+        "observed_from_canonical": (take.camera_from_head @ head).astype(np.float32),
+        "canonical_from_observed": np.linalg.inv(take.camera_from_head @ head).astype(np.float32),
+        "pose": pose_numbers(take.steady_from_head @ head),
+        "light": take.light.astype(np.float32),
+        "k_observed": camera_matrix(take.width, take.height, take.focal).astype(np.float32),
+    }
+
+
+_UNITS = {
+    "outline": "canonical pixels (x, y) around the replaced region",
+    "outline_depth": "eye units: 1 is the distance of the outer eye corners",
+    "k_canonical": "canonical pixels",
+    "window_offsets": "mel frames",
+    "times": "seconds from the first frame",
+    "observed_from_canonical": "rigid transforms between cameras, eye units",
+    "canonical_from_observed": "their inverses",
+    "pose": "the lip field's input: rotation vector / 0.2 rad, tanh of the shift in eye units",
+    "light": "red, green, blue over the canonical light",
+    "k_observed": "pixels of the base take",
+}
+
+
+def _manifest(
+    person: Avatar, listed: list[dict[str, Any]], tables: dict[str, np.ndarray[Any, Any]]
+) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "made_by": f"speech2lip {speech2lip.__version__}",
+        "avatar": person.folder.name,
+        "synthetic": "lip movements; say so wherever the pictures are shown",
+        "steps": list(_STEPS),
+        "constants": {
+            "sample_rate": SAMPLE_RATE,
+            "mel_rate": MEL_RATE,
+            "window_samples": WINDOW,
+            "transform_samples": FFT,
+            "hop_samples": HOP,
+            "silent_mel": SILENT_MEL,
+            "region_margin": 0.12,
+            "crop_size": list(CROP_SIZE),
+            "patch_size": list(person.canonical.patch.size),
+            "pixel_centres": 0.5,
+            "base_colours": "BT.709, video range",
+        },
+        "graphs": {Path(graph["file"]).stem: graph for graph in listed},
+        "tables": {
+            name: {
+                "shape": list(table.shape),
+                "type": str(table.dtype),
+                "unit": _UNITS[name.rsplit("/", 1)[-1]],
+            }
+            for name, table in tables.items()
+        },
+        "bases": [
+            {
+                "name": take.name,
+                "file": f"{take.name}.mp4",
+                "width": take.width,
+                "height": take.height,
+                "fps": str(take.fps),
+                "frames": len(take.times),
+            }
+            for take in person.bases
+        ],
+    }
