@@ -1,8 +1,18 @@
 import pytest
 import torch
 
+from speech2lip.composition.paste import Paster
+from speech2lip.config import LossWeights, TrainSettings
+from speech2lip.model import LipModel
 from speech2lip.synthesis.speech import SILENT_MEL
+from speech2lip.training.dataset import TrainingSet
+from speech2lip.training.phases import phases
 from speech2lip.training.resting import AFTER, BEFORE, LEAST_FRAMES, quiet_windows, rest_shape
+from speech2lip.training.sync import SyncExpert
+from tests.made_face import TINY, made_canonical
+from tests.training.made_set import made_set
+
+CANONICAL = made_canonical()
 
 
 def _footage(speech: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -46,3 +56,21 @@ def test_quiet_windows_are_quiet_and_repeatable() -> None:
 @pytest.mark.parametrize("frames", [40, 60])
 def test_any_length_will_do(frames: int) -> None:
     assert quiet_windows(3, 80, frames, generator=torch.Generator().manual_seed(0)).shape == (3, 80, frames)
+
+
+def test_training_asks_for_rest_where_the_footage_shows_it() -> None:
+    data = made_set(canonical=CANONICAL, frames=60)
+    data.mel[:, 220:] = SILENT_MEL
+    data.mel[:, :220] = 0.8
+    assert "rest" in _speech_losses(data, LossWeights())
+    assert "rest" not in _speech_losses(data, LossWeights(rest=0.0))
+    data.mel[:] = 0.8
+    assert "rest" not in _speech_losses(data, LossWeights())
+
+
+def _speech_losses(data: TrainingSet, losses: LossWeights) -> dict[str, torch.Tensor]:
+    settings = TrainSettings(losses=losses, model=TINY, device="cpu")
+    model = LipModel(TINY, CANONICAL.patch.size)
+    plan = phases(model, SyncExpert(), data, Paster(CANONICAL), settings)
+    speech = next(phase for phase in plan if phase.name == "speech")
+    return speech.losses(torch.Generator().manual_seed(0))

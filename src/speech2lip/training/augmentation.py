@@ -119,12 +119,15 @@ def _hiss(windows: Tensor, dice: _Dice, level: Tensor) -> Tensor:
 
 
 def _music(windows: Tensor, dice: _Dice) -> Tensor:
-    """Chords that are struck at random moments and die away, 5 to 25 dB below loud speech; [B, M, W]."""
+    """Chords that are struck at random moments and die away, and beats of a drum; [B, M, W].
+
+    A tone is narrow: 15 dB below speech as a whole it is as loud as speech in its own band.
+    """
     batch, bands, frames = windows.shape
     place = torch.arange(bands, device=windows.device)
     time = torch.arange(frames, device=windows.device)
     sound = torch.full_like(windows, SILENT_MEL - LOUD)
-    loud = LOUD - dice.between(0.3, 1.7, batch, 1, 1)
+    loud = LOUD + dice.between(-1.3, 0.6, batch, 1, 1)
     struck = dice.between(-0.5 * frames, frames, batch, 3)
     for tone in range(12):
         band = dice.between(2, 0.6 * bands, batch, 1, 1)
@@ -132,6 +135,7 @@ def _music(windows: Tensor, dice: _Dice) -> Tensor:
         width = torch.where(dice.chance(0.1, batch, 1, 1), torch.full_like(width, bands), width)
         since = time - struck[:, tone % 3, None, None]
         fall = dice.between(0.0, 0.04, batch, 1, 1)
+        fall = torch.where(width == bands, 10 * fall + 0.1, fall)
         heard = loud + dice.between(-0.5, 0.1, batch, 1, 1) - fall * since.clamp_min(0)
         heard = torch.where(since >= 0, heard, torch.full_like(heard, SILENT_MEL - LOUD))
         sound = torch.maximum(sound, heard - 0.5 * ((place[:, None] - band) / width) ** 2)
