@@ -109,11 +109,13 @@ def made_canonical() -> Canonical:
     )
 
 
-def made_avatar(folder: Path, *, frames: int = 30, fps: Fraction = Fraction(25)) -> Path:
+def made_avatar(
+    folder: Path, *, frames: int = 30, fps: Fraction = Fraction(25), settings: ModelSettings = TINY
+) -> Path:
     """Write an untrained avatar whose head turns a little over a noisy base take; returns its folder."""
     canonical = made_canonical()
     torch.manual_seed(0)
-    model = LipModel(TINY, canonical.patch.size)
+    model = LipModel(settings, canonical.patch.size)
     base = folder / "base" / "base"
     base.mkdir(parents=True)
     random = np.random.default_rng(0)
@@ -143,7 +145,7 @@ def made_avatar(folder: Path, *, frames: int = 30, fps: Fraction = Fraction(25))
         {
             "format": FORMAT,
             "version": "test",
-            "model": to_plain(TINY),
+            "model": to_plain(settings),
             "canonical": canonical_plain(canonical),
             "focal": 1.6,
             "bases": ["base"],

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,6 +53,8 @@ class PrepareSettings:
 class LossWeights:
     """Weights of the named losses; 0 turns one off."""
 
+    squared: float = 0.0
+    """Squared colour difference of the lip patch, as published."""
     colour: float = 1.0
     """Absolute colour difference of the lip patch, weighted where this person moves."""
     gradient: float = 0.5
@@ -85,6 +87,8 @@ class ModelSettings:
     """Channels of the speech encoder."""
     shape_size: int = 8
     """Principal components of the lip shape."""
+    field: str = "grid"
+    """The lip field: `grid`, ours, or `paper`, the published network."""
     field_width: int = 48
     """Channels of the lip field's feature grid."""
     field_cells: tuple[int, int] = (18, 24)
@@ -101,6 +105,8 @@ class TrainSettings:
 
     minutes: float = 15.0
     """Time that training may take on this machine; the schedule is fitted into it."""
+    preset: str = "default"
+    """`default`, or `paper`: the published network and losses, the baseline of the tables."""
     steps: int | None = None
     """Exact number of optimiser steps instead of a time; None fits the schedule into the minutes."""
     hold_out: float | None = None
@@ -153,6 +159,35 @@ class TrainSettings:
     """Weights of the losses."""
     model: ModelSettings = field(default_factory=ModelSettings)
     """Sizes of the networks."""
+
+
+def with_preset(settings: TrainSettings) -> TrainSettings:
+    """Return the settings that a preset stands for.
+
+    The paper's: its lip field on speech code and time code alone, learned by the squared colour difference at
+    randomly sampled positions and its sync loss; no lip shape, no changes of voice and tempo. Its Blend-Net
+    (79 GMAC a frame) is too dear for a processor: ours stands in for it, trained by the squared difference.
+
+    Raises:
+        SettingsError: there is no such preset.
+    """
+    if settings.preset == "default":
+        return settings
+    if settings.preset != "paper":
+        raise SettingsError(f"there is no preset {settings.preset!r}; there are default and paper")
+    losses = replace(settings.losses, squared=30.0, colour=0.0, gradient=0.0, shape=0.0, steady=0.0, rest=0.0)
+    return replace(
+        settings,
+        losses=losses,
+        model=replace(settings.model, field="paper"),
+        batch=16,
+        window=20,
+        spacing=6.0,
+        speech_share=0.0,
+        voice_changes=0.0,
+        tempo_changes=0.0,
+        learning_rate=5e-4,
+    )
 
 
 @dataclass(frozen=True)

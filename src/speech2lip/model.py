@@ -13,6 +13,7 @@ from speech2lip.config import ModelSettings
 from speech2lip.decomposition.landmarks import SHAPE_POINTS
 from speech2lip.synthesis.lip_field import LipField
 from speech2lip.synthesis.lip_shape import LipShape
+from speech2lip.synthesis.paper_field import PaperField
 from speech2lip.synthesis.speech import SpeechEncoder
 
 
@@ -24,6 +25,8 @@ class Spoken:
     """[B, D]."""
     shape: Tensor
     """[B, K] lip shape."""
+    moment: Tensor | None = None
+    """[B] place in the footage from 0 to 1, for the paper's time code; None: not told."""
 
 
 class LipModel(nn.Module):
@@ -34,8 +37,16 @@ class LipModel(nn.Module):
         self.settings = settings
         self.encoder = SpeechEncoder(settings)
         self.lip_shape = LipShape(settings, 2 * len(SHAPE_POINTS))
-        self.lip_field = LipField(settings, patch_size)
+        self.lip_field: LipField | PaperField = (
+            PaperField(settings, patch_size) if settings.field == "paper" else LipField(settings, patch_size)
+        )
         self.blend_net = BlendNet(settings.blend_width)
+
+    @property
+    def grid_field(self) -> LipField:
+        """Our lip field, where the model has it."""
+        assert isinstance(self.lip_field, LipField)
+        return self.lip_field
 
     def listen(self, windows: Tensor) -> Spoken:
         """Mel windows [B, M, W] -> speech codes and lip shapes."""
@@ -44,5 +55,8 @@ class LipModel(nn.Module):
 
     def draw(self, spoken: Spoken, pose: Tensor, uv: Tensor) -> Tensor:
         """Draw lips at places [B, ..., 2] of the patch for head poses [B, 6]; [B, 3, ...]."""
-        drawn: Tensor = self.lip_field(spoken.code, spoken.shape, pose, uv)
+        if isinstance(self.lip_field, PaperField):
+            drawn: Tensor = self.lip_field(spoken.code, uv, spoken.moment)
+        else:
+            drawn = self.lip_field(spoken.code, spoken.shape, pose, uv)
         return drawn

@@ -1,3 +1,4 @@
+import dataclasses
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -179,3 +180,18 @@ def test_drawing_at_the_frames_pixels_agrees_with_carrying_a_patch(tmp_path: Pat
     assert (direct != frame).any()
     error = ((direct.astype(float) - carried) ** 2).mean()
     assert 10 * np.log10(255**2 / max(error, 1e-9)) > 40
+
+
+def test_the_papers_network_speaks_too(tmp_path: Path) -> None:
+    settings = dataclasses.replace(TINY, field="paper")
+    person = read_avatar(made_avatar(tmp_path / "ana.avatar", settings=settings))
+    engine = Engine(person, device="cpu", precision="fp32")
+    assert engine.drawing is None
+    frame, place = next(iter(person.bases[0].frames(0, 1))).rgb, person.bases[0].place(0, torch.device("cpu"))
+    spoken = engine.listen(torch.zeros(80, 200), [1.0])
+    (composed,) = engine.speak_frames([frame], [place], spoken)
+    assert composed.shape == frame.shape and (composed != frame).any()
+    x0, y0, x1, y1 = engine.paster.region(place, frame.shape[:2])
+    outside = np.ones(frame.shape[:2], bool)
+    outside[y0:y1, x0:x1] = False
+    assert (composed[outside] == frame[outside]).all()

@@ -7,7 +7,7 @@ from torch import nn
 
 from speech2lip.composition.paste import Paster
 from speech2lip.compute import choose_device, faster_precision
-from speech2lip.config import LossWeights, TrainSettings
+from speech2lip.config import LossWeights, TrainSettings, with_preset
 from speech2lip.model import LipModel
 from speech2lip.training.checkpoint import Progressed, load_state
 from speech2lip.training.loop import learning_rate_share, run
@@ -148,3 +148,21 @@ def test_the_faster_precision_wins_only_clearly() -> None:
     assert faster_precision(work, compute) == "bf16"
     assert set(seen) == {True, False}
     assert faster_precision(lambda: time.sleep(0.005), compute) == "fp32"
+
+
+def test_the_papers_preset_trains_and_goes_on(tmp_path: Path) -> None:
+    settings = with_preset(dataclasses.replace(SETTINGS, preset="paper", steps=8))
+    settings = dataclasses.replace(settings, batch=2, window=4, speech_share=0.0)
+    model = LipModel(dataclasses.replace(TINY, field="paper"), CANONICAL.patch.size)
+    expert = SyncExpert()
+    state = run(
+        nn.ModuleList([model, expert]),
+        phases(model, expert, made_set(canonical=CANONICAL), PASTER, settings),
+        settings,
+        compute=choose_device("cpu"),
+        budget_seconds=60,
+        state_path=tmp_path / "state.safetensors",
+        key="k",
+    )
+    assert state.phase == 4
+    assert model.lip_field.colour.weight.grad is not None

@@ -79,7 +79,7 @@ class Drawing:
         """Prepare tables and weights; `direct` as in the engine: beyond it a patch is drawn and carried."""
         self.engine, self.paster = engine, engine.paster
         self.dtype = torch.bfloat16 if engine.precision == "bf16" else torch.float32
-        field = engine.model.lip_field
+        field = engine.model.grid_field
         self.features = field.flow.in_channels
         _, *rest = (copy.deepcopy(layer).to(self.dtype) for layer in field.colour)
         self.field = copy.deepcopy(field).to(self.dtype)

@@ -20,7 +20,8 @@ from speech2lip.compute import choose_device, probe_precision
 from speech2lip.inference.drawing import Drawing
 from speech2lip.media.coded import coded_from_rgb, rgb_from_coded
 from speech2lip.model import Spoken
-from speech2lip.synthesis.lip_field import LipField
+from speech2lip.synthesis.lip_field import LipField, uv_lattice
+from speech2lip.synthesis.paper_field import PaperField
 from speech2lip.synthesis.speech import mel_windows, window_offsets
 from speech2lip.training.dataset import shrink
 
@@ -38,10 +39,7 @@ class Engine:
         self.model = self.compute.place(avatar.model).eval()
         self.paster = Paster(avatar.canonical, device=self.compute.device)
         self.offsets = window_offsets(self.model.settings).to(self.compute.device)
-        rows, columns = avatar.canonical.patch.size
-        self.uv = ((self.paster.patch_points - self.paster.box_start) / self.paster.box_size).reshape(
-            1, rows, columns, 2
-        )
+        self.uv = uv_lattice(*self.model.lip_field.drawn_size).to(self.compute.device)
         self.reference = self.model.lip_field.mean.detach()
         self.precision, self.reason = precision, "as asked for"
         if precision == "auto":
@@ -77,7 +75,7 @@ class Engine:
     def draw_grids(self, spoken: Spoken, places: Sequence[Place]) -> Tensor:
         """Draw the lip field's feature grids, from which lips can be read anywhere; [B, C, rows, columns]."""
         with self.compute.autocast(self.precision):
-            return self.model.lip_field.grid(spoken.code, spoken.shape, self.pose(places))
+            return self.model.grid_field.grid(spoken.code, spoken.shape, self.pose(places))
 
     def pose(self, places: Sequence[Place]) -> Tensor:
         """Describe the head poses of frames to the lip field; [B, 6]."""
@@ -102,7 +100,7 @@ class Engine:
         def lips(uv: Tensor) -> Tensor:
             large = uv.shape[1] * uv.shape[2] > _DIRECT * self.uv.shape[1] * self.uv.shape[2]
             with self.compute.autocast(self.precision):
-                drawn = self.model.lip_field.read(grid[None], self.uv if large else uv).float()
+                drawn = self.model.grid_field.read(grid[None], self.uv if large else uv).float()
             if large:
                 return self.paster.carry(drawn, uv, place.light[None])
             return drawn * place.light[None, :, None, None]
@@ -180,6 +178,10 @@ class Engine:
         blend: bool = True,
     ) -> list[Picture]:
         """Draw and compose a batch of frames."""
+        if isinstance(self.model.lip_field, PaperField):
+            patches = self.draw(spoken, places)
+            drawn = zip(frames, patches, places, strict=True)
+            return [self.compose(f, patch, place, blend=blend) for f, patch, place in drawn]
         grids = self.draw_grids(spoken, places)
         together = zip(frames, grids, places, strict=True)
         return [self.compose_directly(f, grid, place, blend=blend) for f, grid, place in together]

@@ -80,7 +80,7 @@ class Grid(nn.Module):
 
     def __init__(self, model: LipModel) -> None:
         super().__init__()
-        self.field = model.lip_field
+        self.field = model.grid_field
 
     def forward(self, code: Tensor, shape: Tensor, pose: Tensor) -> Tensor:
         """[1, D], [1, K], [1, 6] -> [1, 2 + C, r, c]."""
@@ -95,8 +95,8 @@ class Read(nn.Module):
 
     def __init__(self, model: LipModel) -> None:
         super().__init__()
-        self.field = model.lip_field
-        self.texture = torch.cat([model.lip_field.texture, model.lip_field.mean], dim=1).detach()
+        self.field = model.grid_field
+        self.texture = torch.cat([model.grid_field.texture, model.grid_field.mean], dim=1).detach()
 
     def forward(self, grid: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
         """[1, 2 + C, r, c], [1, N, 2] -> [1, 3, N], [1, 3, N]."""
@@ -153,7 +153,7 @@ def graphs(engine: Engine) -> list[Graph]:
         torch.zeros(1, POSE_SIZE),
     )
     with torch.no_grad():
-        grid = model.lip_field.grid(code, shape, pose)
+        grid = model.grid_field.grid(code, shape, pose)
     points, one = torch.rand(1, 5, 2), torch.eye(4)[None]
     crop = {name: torch.zeros(1, c, *CROP_SIZE) for name, c in (("pasted", 3), ("mask", 1), ("reference", 3))}
     batch, some = {0: "batch"}, {1: "points"}

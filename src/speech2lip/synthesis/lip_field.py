@@ -21,6 +21,12 @@ POSE_SIZE = 6
 """Numbers that describe the head pose to the lip field: rotation vector and shift from the canonical pose."""
 
 
+def uv_lattice(rows: int, columns: int) -> Tensor:
+    """Return the places of the pixel centres of a patch; [1, rows, columns, 2] in [0, 1]."""
+    x, y = (torch.arange(columns) + 0.5) / columns, (torch.arange(rows) + 0.5) / rows
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)[None]
+
+
 class ModulatedConv(nn.Module):
     """A 3 x 3 convolution whose output is scaled and shifted by a condition (feature-wise linear
     modulation).
@@ -77,6 +83,11 @@ class LipField(nn.Module):
             nn.SiLU(),
             last,
         )
+
+    @property
+    def drawn_size(self) -> tuple[int, int]:
+        """Rows and columns of a drawn patch."""
+        return self.patch_size
 
     def grid(
         self, code: Float[Tensor, "B D"], shape: Float[Tensor, "B K"], pose: Float[Tensor, "B 6"]

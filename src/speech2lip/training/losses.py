@@ -18,11 +18,13 @@ def colour_losses(drawn: Tensor, truth: Tensor, weight: Tensor) -> dict[str, Ten
         drawn, truth: [B, 3, h, w] in [0, 1]; weight: broadcastable to [B, 1, h, w], mean about 1.
 
     Returns:
-        `colour`: mean absolute difference; `gradient`: that of the differences between neighbouring pixels.
+        `squared`: mean squared difference, not weighted; `colour`: mean absolute difference; `gradient`: that
+        of the differences between neighbouring pixels.
     """
     difference = drawn.float() - truth
     across, down = difference.diff(dim=-1).abs(), difference.diff(dim=-2).abs()
     return {
+        "squared": (difference**2).mean(),
         "colour": (difference.abs() * weight).mean(),
         "gradient": (across * weight[..., :, 1:]).mean() + (down * weight[..., 1:, :]).mean(),
     }

@@ -101,7 +101,8 @@ class _Batches:
         shown = slice(0, settings.batch)
         drawn_shape = self._mixed_shape(spoken.shape[shown], truth[shown], random)
         uv, square = self._squares(index[shown], random)
-        drawn = self.model.draw(Spoken(spoken.code[shown], drawn_shape), data.poses[index[shown]], uv)
+        moment = index[shown].float() / len(data.times)
+        drawn = self.model.draw(Spoken(spoken.code[shown], drawn_shape, moment), data.poses[index[shown]], uv)
         target = look_up(data.patches[index[shown]].float() / 255, square, mode="bicubic")
         weight = look_up(data.motion.expand(len(target), 1, -1, -1), square)
         losses = colour_losses(drawn, target, weight) | shape_losses(spoken.shape, truth, self.spread)
@@ -187,6 +188,7 @@ class _Batches:
     def blend_losses(self, random: torch.Generator) -> dict[str, Tensor]:
         """Colour of the mended crop, with holes punched into half of them."""
         data, crops = self.data, self.data.crops
+        self.model.lip_field.eval()
         chosen = torch.randint(len(crops.index), (self.settings.batch // 2,), generator=random).to(
             self.device
         )

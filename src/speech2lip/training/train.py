@@ -20,7 +20,7 @@ import speech2lip
 from speech2lip.avatar import FORMAT, Avatar, read_avatar
 from speech2lip.composition.paste import Paster
 from speech2lip.compute import choose_device, device_name
-from speech2lip.config import PrepareSettings, TrainSettings, to_plain
+from speech2lip.config import PrepareSettings, TrainSettings, to_plain, with_preset
 from speech2lip.decomposition.cuts import runs_within_shots
 from speech2lip.decomposition.footage import Footage, Take, canonical_plain, canonical_tensors, read_footage
 from speech2lip.decomposition.report_advice import look_over
@@ -62,7 +62,7 @@ def train(
     Raises:
         FootageError, SettingsError, OutputError: as their messages say.
     """
-    settings = settings or TrainSettings()
+    settings = with_preset(settings or TrainSettings())
     check_output(avatar, overwrite=overwrite)
     prepared = _prepared(takes, avatar, footage, prepare_settings, say)
     for line in look_over(prepared, read_json(prepared.folder / "footage.json")).lines():

@@ -1,0 +1,119 @@
+"""The published implicit lip model, as a baseline: one network for every point of the patch.
+
+Source: Speech2Lip (Wu et al., ICCV 2023): c = f(x, a, t). Ten frequencies of the position, the speech code
+and a code of 20 numbers of the time each pass a linear layer of their own and are summed; eight layers of
+256 with ReLU, the sum joined again after the fifth; a linear layer to the colour.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from speech2lip.config import ModelSettings
+
+FREQUENCIES = 10
+TIME_FREQUENCIES = 10
+WIDTH = 256
+LAYERS = 8
+SKIP_AFTER = 5
+DRAWN_COLUMNS = 120
+"""Points across the patch that are drawn: the published lip image is 120 x 80."""
+_UNKNOWN_SHARE = 0.1
+"""Share of training in which the time is not told, as it is not when the avatar speaks."""
+
+
+def sinusoids(x: Tensor, frequencies: int) -> Tensor:
+    """Encode numbers [..., D] in [0, 1] as sin and cos of pi 2^k x; [..., 2 D frequencies]."""
+    scale = math.pi * 2 ** torch.arange(frequencies, device=x.device, dtype=x.dtype)
+    angle = (x[..., None] * scale).flatten(-2)
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)
+
+
+class PaperField(nn.Module):
+    """Draws lips at any points of the patch from speech code and time; knows no lip shape, no head pose."""
+
+    def __init__(self, settings: ModelSettings, patch_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.place = nn.Linear(4 * FREQUENCIES, WIDTH)
+        self.speech = nn.Linear(settings.code_size, WIDTH)
+        self.time = nn.Linear(2 * TIME_FREQUENCIES, WIDTH)
+        widths = [2 * WIDTH if number == SKIP_AFTER else WIDTH for number in range(LAYERS)]
+        self.layers = nn.ModuleList([nn.Linear(width, WIDTH) for width in widths])
+        self.colour = nn.Linear(WIDTH, 3)
+        self.register_buffer("mean", torch.full((1, 3, *patch_size), 0.5))
+
+    mean: Tensor
+    """The mean patch: reference of the Blend-Net, not part of the field."""
+
+    @property
+    def drawn_size(self) -> tuple[int, int]:
+        """Rows and columns that are drawn of the patch."""
+        rows, columns = self.patch_size
+        return max(8, round(DRAWN_COLUMNS * rows / columns)), DRAWN_COLUMNS
+
+    def forward(
+        self,
+        code: Float[Tensor, "B D"],
+        uv: Float[Tensor, "B *N 2"],
+        moment: Float[Tensor, "B"] | None = None,
+    ) -> Float[Tensor, "B 3 *N"]:
+        """Draw points; in training by the local ensemble.
+
+        Args:
+            code: [B, D].
+            uv: [B, ..., 2] in [0, 1] over the patch.
+            moment: [B] place in the footage, 0 to 1; None: not told. The published code counts from 0 again
+                when it speaks, at moments that were trained on for other speech.
+        """
+        told = self._time(moment, code)
+        if self.training:
+            return self._ensemble(code, uv, told)
+        return self._points(code, uv, told)
+
+    def _time(self, moment: Tensor | None, code: Tensor) -> Tensor:
+        nothing = code.new_zeros(len(code), 2 * TIME_FREQUENCIES)
+        if moment is None:
+            return nothing
+        told = sinusoids(moment[:, None].to(code.dtype), TIME_FREQUENCIES)
+        if not self.training:
+            return told
+        return torch.where(torch.rand(len(code), 1, device=code.device) < _UNKNOWN_SHARE, nothing, told)
+
+    def _ensemble(self, code: Tensor, uv: Tensor, told: Tensor) -> Tensor:
+        """Average the colours of the corners of a random rectangle around each point, each with the area of
+        the part of the rectangle that lies opposite (LIIF's local ensemble, the paper's continuous sampling).
+        """
+        pixel = uv.new_tensor([1 / self.patch_size[1], 1 / self.patch_size[0]])
+        low, high = (torch.rand_like(uv) * pixel + 1e-6 for _ in range(2))
+        total = (low + high).prod(-1)
+        drawn: Tensor | float = 0.0
+        for right in (0, 1):
+            for below in (0, 1):
+                corner = torch.stack(
+                    [
+                        uv[..., 0] + (high[..., 0] if right else -low[..., 0]),
+                        uv[..., 1] + (high[..., 1] if below else -low[..., 1]),
+                    ],
+                    dim=-1,
+                )
+                opposite = (low if right else high)[..., 0] * (low if below else high)[..., 1]
+                drawn = drawn + self._points(code, corner, told) * (opposite / total)[:, None]
+        assert isinstance(drawn, Tensor)
+        return drawn
+
+    def _points(self, code: Tensor, uv: Tensor, told: Tensor) -> Tensor:
+        between = (len(code), *[1] * (uv.dim() - 2), WIDTH)
+        known = (self.speech(code) + self.time(told)).reshape(between)
+        joined = self.place(sinusoids(uv, FREQUENCIES)) + known
+        features = joined
+        for number, layer in enumerate(self.layers):
+            if number == SKIP_AFTER:
+                features = torch.cat([features, joined], dim=-1)
+            features = torch.relu(layer(features))
+        colour: Tensor = self.colour(features)
+        return colour.movedim(-1, 1)
