@@ -13,9 +13,9 @@ from speech2lip.config import EvaluateSettings
 
 @dataclass(frozen=True)
 class Arguments:
-    """Train and judge an avatar of everybody there is footage of, and write the tables."""
+    """Train and judge an avatar of everybody there is footage of, or measure speed, and write the tables."""
 
-    what: Annotated[Literal["quality"], tyro.conf.Positional] = "quality"
+    what: Annotated[Literal["quality", "speed"], tyro.conf.Positional] = "quality"
     """What is measured."""
     data: Path | None = None
     """Folder of footage, each person a folder in it; None: the one named by SPEECH2LIP_DATA."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from speech2lip.avatar import read_avatar
 from speech2lip.compute import device_name
-from speech2lip.config import EvaluateSettings, TrainSettings, from_plain, to_plain
+from speech2lip.config import EvaluateSettings, SpeakSettings, TrainSettings, from_plain, to_plain
 from speech2lip.decomposition.footage import read_footage
 from speech2lip.decomposition.landmarks import LandmarkDetector
 from speech2lip.errors import SettingsError, Speech2LipError
@@ -24,6 +24,7 @@ from speech2lip.evaluation.evaluate import commit, evaluate
 from speech2lip.evaluation.held_out import unseen_spans
 from speech2lip.evaluation.quality_page import quality_page
 from speech2lip.evaluation.rows import Spoken, usual_light_of
+from speech2lip.evaluation.speed import measure_speed
 from speech2lip.evaluation.subjects import PRESENTER, Subject, foreign_sounds, grid_words, subjects
 from speech2lip.evaluation.table import Result
 from speech2lip.inference.engine import Engine
@@ -31,6 +32,7 @@ from speech2lip.storage import output_errors, write_atomically
 
 Say = Callable[[str], None]
 
+QUALITY_PAGE = Path("docs/quality.md")
 LEAST_MINUTES = 0.5
 """Training below this tells nothing; the subject waits for another day."""
 FOREIGN_SECONDS = 12.0
@@ -52,7 +54,7 @@ def bench(
     paper: bool = False,
     work: Path = Path("runs/bench"),
     results: Path = Path("benchmarks/results"),
-    page: Path = Path("docs/quality.md"),
+    page: Path = QUALITY_PAGE,
     settings: EvaluateSettings | None = None,
     say: Say = print,
 ) -> Path:
@@ -62,7 +64,7 @@ def bench(
     time is missing the tables say so; nothing fails.
 
     Args:
-        what: `quality` is all there is.
+        what: `quality`, or `speed` of the first avatar in the work folder (no training).
         data: folder of footage, each person a folder in it; None: the one named by SPEECH2LIP_DATA, if any.
         minutes: for all training together; shared out by how much each person would get without a limit.
         only: names of the people to measure; all without.
@@ -70,7 +72,7 @@ def bench(
             work folder (`NAME.paper.avatar`) is judged in any case.
         work: footage and avatars are kept here.
         results: one JSON file for each table.
-        page: the Markdown page that is made of all result files.
+        page: the Markdown page that is made of all result files; of speed it is `docs/speed.md` unless given.
 
     Returns:
         The page.
@@ -78,8 +80,13 @@ def bench(
     Raises:
         SettingsError: no such benchmark, no such folder of footage, or nobody of a name in `only`.
     """
+    if what == "speed":
+        settings = settings or EvaluateSettings()
+        page = page if page != QUALITY_PAGE else QUALITY_PAGE.with_name("speed.md")
+        how = SpeakSettings(device=settings.device, precision=settings.precision)
+        return measure_speed(work, results=results, page=page, settings=how, say=say)
     if what != "quality":
-        raise SettingsError(f"there is no benchmark of {what!r}; there is one of quality")
+        raise SettingsError(f"there is no benchmark of {what!r}; there are quality and speed")
     data = data or (Path(os.environ["SPEECH2LIP_DATA"]) if os.environ.get("SPEECH2LIP_DATA") else None)
     if data is not None and not data.is_dir():
         raise SettingsError(f"there is no folder of footage {data}; name one with --data or SPEECH2LIP_DATA")

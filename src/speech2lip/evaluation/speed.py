@@ -1,0 +1,303 @@
+"""How fast an avatar speaks and what it needs: the benchmark of speed, all ratios from one run."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+
+from speech2lip.avatar import BaseTake, read_avatar
+from speech2lip.compute import device_name
+from speech2lip.config import SpeakSettings
+from speech2lip.conventions import SAMPLE_RATE
+from speech2lip.errors import SettingsError
+from speech2lip.evaluation.cost import gflop_per_frame, machine
+from speech2lip.evaluation.resized import Size, resized_avatar
+from speech2lip.evaluation.speed_page import speed_page
+from speech2lip.inference.base_planes import BasePlanes
+from speech2lip.inference.pipeline import cores
+from speech2lip.inference.speak import speak
+from speech2lip.inference.speaker import Speaker
+from speech2lip.inference.stream import stream
+from speech2lip.media.video import VideoWriter
+from speech2lip.storage import output_errors, write_atomically, write_json
+from speech2lip.synthesis.speech import log_mel
+
+Figures = dict[str, Any]
+Say = Callable[[str], None]
+
+_BATCH = 8
+_SIZES = (
+    Size("256", 256),
+    Size("512", 512),
+    Size("768", 768),
+    Size("512 in 720p", 512, (1280, 720)),
+    Size("512 in 1080p", 512, (1920, 1080)),
+    Size("512 in 4K", 512, (3840, 2160)),
+)
+
+
+def measure_speed(
+    work: Path,
+    *,
+    results: Path,
+    page: Path,
+    settings: SpeakSettings | None = None,
+    sizes: tuple[Size, ...] = _SIZES,
+    seconds: float = 20.0,
+    long_minutes: float = 10.0,
+    stream_seconds: float = 3.0,
+    say: Say = print,
+) -> Path:
+    """Measure the first avatar of a folder at several picture sizes; write `speed.json` and the page.
+
+    Args:
+        work: a folder with avatars in it; `NAME.paper.avatar` is measured beside, if there is one.
+        seconds: of sound for each size; long_minutes: of sound for the memory; stream_seconds: for each
+            number of streams.
+
+    Raises:
+        SettingsError: there is no avatar in the folder.
+    """
+    settings = settings or SpeakSettings()
+    avatars = sorted(work.glob("*.avatar"))
+    own = [path for path in avatars if not path.name.endswith(".paper.avatar")]
+    if not own:
+        raise SettingsError(
+            f"there is no avatar in {work}; name a folder with one by --work (`speech2lip demo` makes demo/)"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        room = Path(folder)
+        sound = _noise(room / "sound.wav", seconds)
+        rows: list[Figures] = []
+        for size in sizes:
+            avatar = resized_avatar(own[0], size, room / f"{len(rows)}.avatar")
+            rows.append({"name": size.name, **_one_size(avatar, sound, settings)})
+            say(f"{size.name}: {rows[-1]['speak_fps']:.0f} frames/s, {rows[-1]['codec_fps']:.0f} without us")
+        figures: Figures = {
+            "avatar": own[0].name,
+            "machine": machine(),
+            "cores": cores(),
+            "sizes": rows,
+            "streams": _streams(room / f"{min(1, len(rows) - 1)}.avatar", settings, stream_seconds),
+            "memory": _memory(room / "0.avatar", _noise(room / "long.wav", 60 * long_minutes), settings),
+        }
+        paper = next((path for path in avatars if path.name.endswith(".paper.avatar")), None)
+        if paper is not None:
+            figures["paper"] = _paper(paper, _noise(room / "short.wav", 2.0), settings)
+    with output_errors(results):
+        results.mkdir(parents=True, exist_ok=True)
+        page.absolute().parent.mkdir(parents=True, exist_ok=True)
+    write_json(results / "speed.json", figures)
+    with write_atomically(page, overwrite=True) as partial:
+        partial.write_text(speed_page(figures), encoding="utf-8")
+    say(f"{page}: the tables; {results / 'speed.json'}: the figures")
+    return page
+
+
+def _noise(path: Path, seconds: float) -> Path:
+    """Write noise that comes and goes as speech does."""
+    random = np.random.default_rng(0)
+    with soundfile.SoundFile(path, "w", SAMPLE_RATE, 1) as file:
+        for start in range(0, round(seconds * SAMPLE_RATE), SAMPLE_RATE):
+            count = min(SAMPLE_RATE, round(seconds * SAMPLE_RATE) - start)
+            loud = 0.05 * (1 + np.sin((start + np.arange(count)) / SAMPLE_RATE * 9))
+            file.write((random.normal(0, 1, count) * loud).astype(np.float32))
+    return path
+
+
+def _one_size(avatar: Path, sound: Path, settings: SpeakSettings) -> Figures:
+    began = time.perf_counter()
+    with Speaker(avatar, settings=settings) as speaker:
+        loaded = time.perf_counter() - began
+        base, engine = speaker.base, speaker.engine
+        left, top, right, bottom = engine.paster.region(
+            base.place(0, engine.compute.device), (base.height, base.width)
+        )
+        figures: Figures = {
+            "width": base.width,
+            "height": base.height,
+            "region_pixels": (right - left) * (bottom - top),
+            "precision": engine.precision,
+            "path": engine.path,
+            "device": device_name(engine.compute),
+            "load_ms": 1000 * loaded,
+            "first_frame_ms": 1000 * _first_frame(speaker),
+            "stages_ms": _stages(speaker),
+            "gflop_per_frame": gflop_per_frame(read_avatar(avatar), engine),
+        }
+    with tempfile.TemporaryDirectory() as folder:
+        spoke = speak(sound, avatar=avatar, output=Path(folder) / "o.mp4", settings=settings, say=_quiet)
+        figures["speak_fps"] = spoke.frames_per_second
+        figures["codec_fps"] = _codec_fps(read_avatar(avatar).bases[0], spoke.frames, Path(folder) / "c.mp4")
+    return figures
+
+
+def _quiet(_: str) -> None:
+    """Say nothing."""
+
+
+def _first_frame(speaker: Speaker) -> float:
+    """Return the seconds from when the look-ahead has been heard to the first frame."""
+    with stream(speaker) as speech:
+        speech.push(np.zeros(SAMPLE_RATE // 2, np.float32))
+        began = time.perf_counter()
+        speech.pull()
+        return time.perf_counter() - began
+
+
+def _stages(speaker: Speaker, rounds: int = 6) -> dict[str, float]:
+    """Return the milliseconds a frame of each stage, alone and one after the other."""
+    base, engine = speaker.base, speaker.engine
+    indices = range(min(_BATCH, len(base.times)))
+    seconds = dict.fromkeys(("decode", "listen", "draw", "plain", "encode"), 0.0)
+    clock = _Clock(seconds)
+    with tempfile.TemporaryDirectory() as folder:
+        writer = VideoWriter(Path(folder) / "o.mp4", width=base.width, height=base.height, fps=base.fps)
+        with writer:
+            for number in range(rounds):
+                with clock("decode"), BasePlanes(base) as planes:
+                    pictures = [planes[i] for i in indices]
+                places = [base.place(i, engine.compute.device) for i in indices]
+                moments = [0.5 + i / float(base.fps) for i in indices]
+                with clock("listen"):
+                    spoken = engine.listen(log_mel(torch.zeros(2 * SAMPLE_RATE)), moments)
+                with clock("draw"):
+                    drawn = engine.speak_coded(pictures, places, spoken)
+                with clock("encode"):
+                    for picture in drawn:
+                        writer.write_coded(picture)
+                if number == 0:
+                    rgb = [frame.rgb for frame in base.frames(0, len(indices))]
+                    with clock("plain"):
+                        engine.speak_frames(rgb, places, spoken)
+    times = {name: 1 if name == "plain" else rounds for name in seconds}
+    # A pass decodes a whole chunk up to the next key frame, of which all frames are used in earnest.
+    frames = {name: len(indices) for name in seconds} | {"decode": min(25, len(base.times))}
+    return {name: 1000 * spent / times[name] / frames[name] for name, spent in seconds.items()}
+
+
+class _Clock:
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self._seconds, self._name, self._began = seconds, "", 0.0
+
+    def __call__(self, name: str) -> _Clock:
+        self._name, self._began = name, time.perf_counter()
+        return self
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self._seconds[self._name] += time.perf_counter() - self._began
+
+
+def _codec_fps(base: BaseTake, frames: int, output: Path) -> float:
+    """Return the frames a second of decoding and encoding the base take alone, with as much sound."""
+    began = time.perf_counter()
+    order = itertools.islice(itertools.cycle(range(len(base.times))), frames)
+    sound = np.random.default_rng(0).normal(0, 0.05, round(SAMPLE_RATE / float(base.fps))).astype(np.float32)
+    writer = VideoWriter(output, width=base.width, height=base.height, fps=base.fps, sample_rate=SAMPLE_RATE)
+    with BasePlanes(base) as planes, writer:
+        for index in order:
+            writer.write_coded(planes[index])
+            writer.write_sound(sound)
+    return frames / (time.perf_counter() - began)
+
+
+def _streams(avatar: Path, settings: SpeakSettings, seconds: float) -> Figures:
+    """Return the frames a second of several numbers of streams together; they share an avatar."""
+    with Speaker(avatar, settings=settings) as speaker:
+        counts = sorted({1, 2, cores(), 2 * cores()})
+        return {
+            "fps": float(speaker.base.fps),
+            "width": speaker.base.width,
+            "height": speaker.base.height,
+            "together": {str(count): _together(speaker, count, seconds) for count in counts},
+        }
+
+
+def _together(speaker: Speaker, count: int, seconds: float) -> float:
+    def go(seed: int) -> int:
+        torch.set_num_threads(1)
+        frames = 0
+        with stream(speaker) as speech:
+            while time.perf_counter() < until:
+                speech.pull(silence=True)
+                frames += 1
+        return frames
+
+    threads = torch.get_num_threads()
+    until = time.perf_counter() + seconds
+    with ThreadPoolExecutor(count) as pool:
+        frames = sum(pool.map(go, range(count)))
+    torch.set_num_threads(threads)
+    return frames / seconds
+
+
+def _memory(avatar: Path, sound: Path, settings: SpeakSettings) -> Figures:
+    """Return the megabytes held over a long run, in a process of its own; empty where they cannot be told."""
+    words = [sys.executable, "-m", __name__, str(avatar), str(sound), settings.device, settings.precision]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def _held_mb() -> float | None:
+    held = Path("/proc/self/status")
+    if not held.is_file():
+        return None
+    line = next(line for line in held.read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+
+
+def _speak_long(avatar: Path, sound: Path, settings: SpeakSettings) -> Figures:
+    samples: list[tuple[float, float]] = []
+    stop = Event()
+    began = time.perf_counter()
+
+    def watch() -> None:
+        while not stop.wait(1.0) and (held := _held_mb()) is not None:
+            samples.append((time.perf_counter() - began, held))
+
+    before = _held_mb()
+    watching = Thread(target=watch, daemon=True)
+    watching.start()
+    with tempfile.TemporaryDirectory() as folder:
+        spoke = speak(sound, avatar=avatar, output=Path(folder) / "o.mp4", settings=settings, say=_quiet)
+    stop.set()
+    watching.join()
+    thinned = samples[:: max(1, len(samples) // 40)]
+    return {
+        "seconds": spoke.seconds,
+        "took": time.perf_counter() - began,
+        "before_mb": before,
+        "held_mb": thinned,
+    }
+
+
+def _paper(avatar: Path, sound: Path, settings: SpeakSettings) -> Figures:
+    with tempfile.TemporaryDirectory() as folder:
+        spoke = speak(sound, avatar=avatar, output=Path(folder) / "o.mp4", settings=settings, say=_quiet)
+    person = read_avatar(avatar)
+    return {"avatar": avatar.name, "speak_fps": spoke.frames_per_second, "width": person.bases[0].width}
+
+
+if __name__ == "__main__":
+    avatar_, sound_, device_, precision_ = sys.argv[1:]
+    print(
+        json.dumps(
+            _speak_long(Path(avatar_), Path(sound_), SpeakSettings(device=device_, precision=precision_))
+        )
+    )

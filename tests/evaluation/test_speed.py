@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from speech2lip.avatar import read_avatar
+from speech2lip.config import SpeakSettings
+from speech2lip.errors import SettingsError
+from speech2lip.evaluation.bench import bench
+from speech2lip.evaluation.resized import Size, resized_avatar
+from speech2lip.evaluation.speed import measure_speed
+from speech2lip.evaluation.speed_page import bars, spark
+from speech2lip.inference.engine import Engine
+from tests.made_face import SIZE, made_avatar
+
+PLAIN = SpeakSettings(device="cpu", precision="fp32")
+
+
+def test_everything_is_measured_and_told(tmp_path: Path) -> None:
+    made_avatar(tmp_path / "work" / "ana.avatar")
+    shutil.copytree(tmp_path / "work" / "ana.avatar", tmp_path / "work" / "ana.paper.avatar")
+    page = measure_speed(
+        tmp_path / "work",
+        results=tmp_path / "results",
+        page=tmp_path / "speed.md",
+        settings=PLAIN,
+        sizes=(Size("own", SIZE[0]), Size("in 320", 128, (320, 240))),
+        seconds=1.0,
+        long_minutes=0.05,
+        stream_seconds=0.2,
+        say=lambda _: None,
+    )
+    figures = json.loads((tmp_path / "results" / "speed.json").read_text())
+    assert [(row["width"], row["height"]) for row in figures["sizes"]] == [(192, 160), (320, 240)]
+    for row in figures["sizes"]:
+        assert set(row["stages_ms"]) == {"decode", "listen", "draw", "plain", "encode"}
+        assert min(row["stages_ms"].values()) > 0
+        assert min(row[name] for name in ("speak_fps", "codec_fps", "load_ms", "first_frame_ms")) > 0
+        assert 0 < row["gflop_per_frame"] < 1
+    assert figures["streams"]["together"]["1"] > 0
+    assert figures["paper"]["speak_fps"] > 0
+    assert figures["memory"]["seconds"] == pytest.approx(3.0)
+    text = page.read_text()
+    assert "| own | 192 x 160 |" in text
+    assert all(len(line) < 600 for line in text.splitlines())
+
+
+def test_a_resized_avatar_shows_the_same_face_elsewhere(tmp_path: Path) -> None:
+    avatar = made_avatar(tmp_path / "a.avatar", frames=3)
+    boxes = []
+    for number, size in enumerate((Size("twice", 2 * SIZE[0]), Size("laid", 2 * SIZE[0], (600, 500)))):
+        person = read_avatar(resized_avatar(avatar, size, tmp_path / f"{number}.avatar"))
+        base = person.bases[0]
+        assert next(iter(base.frames(0, 1))).rgb.shape == (base.height, base.width, 3)
+        engine = Engine(person, device="cpu", precision="fp32")
+        boxes.append(
+            np.array(engine.paster.region(base.place(0, torch.device("cpu")), (base.height, base.width)))
+        )
+    shift = np.array([(600 - 2 * SIZE[1]) // 2, (500 - 2 * SIZE[0]) // 2] * 2)
+    # The chin lies at the lower edge of the made picture, and goes on below it where there is room.
+    assert np.abs(boxes[0] + shift - boxes[1])[:3].max() <= 1
+    assert boxes[1][3] > boxes[0][3] + shift[3]
+    plain = read_avatar(avatar)
+    engine = Engine(plain, device="cpu", precision="fp32")
+    own = np.array(engine.paster.region(plain.bases[0].place(0, torch.device("cpu")), SIZE))
+    assert np.abs(2 * own - boxes[0]).max() <= 6
+
+
+def test_without_an_avatar_it_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="--work"):
+        bench("speed", work=tmp_path, results=tmp_path / "r", page=tmp_path / "p.md")
+    with pytest.raises(SettingsError, match="quality and speed"):
+        bench("beauty", work=tmp_path)
+
+
+def test_small_plots() -> None:
+    assert spark([0, 1]) == "▁█"
+    assert bars([1.0, 2.0], ["a", "b"]).count("█") == 18
