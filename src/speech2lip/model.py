@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from speech2lip.composition.blend_net import BlendNet
+from speech2lip.composition.paper_blend import PaperBlendNet
 from speech2lip.config import ModelSettings
 from speech2lip.decomposition.landmarks import SHAPE_POINTS
 from speech2lip.synthesis.lip_field import LipField
@@ -40,7 +41,9 @@ class LipModel(nn.Module):
         self.lip_field: LipField | PaperField = (
             PaperField(settings, patch_size) if settings.field == "paper" else LipField(settings, patch_size)
         )
-        self.blend_net = BlendNet(settings.blend_width)
+        self.blend_net: BlendNet | PaperBlendNet = (
+            PaperBlendNet() if settings.blend == "paper" else BlendNet(settings.blend_width)
+        )
 
     @property
     def grid_field(self) -> LipField:

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from speech2lip.config import ModelSettings, TrainSettings, with_preset
 from speech2lip.errors import SettingsError
@@ -13,14 +14,23 @@ def _field() -> PaperField:
 
 
 def test_it_has_the_published_size() -> None:
-    # Three embeddings, eight layers, the joined one twice as wide, a colour.
-    expected = (40 + 64 + 20) * 256 + 3 * 256 + 8 * (256 * 256 + 256) + 256 * 256 + 256 * 3 + 3
-    assert sum(p.numel() for p in _field().parameters()) == expected == 625_155
+    # Three embeddings at the start, three for the skip, eight layers, the joined one twice as wide, a colour.
+    embeddings = 2 * ((42 + 64 + 20) * 256 + 3 * 256)
+    expected = embeddings + 8 * (256 * 256 + 256) + 256 * 256 + 256 * 3 + 3
+    assert sum(p.numel() for p in _field().parameters()) == expected == 658_691
     assert _field().drawn_size == (80, 120)
 
 
+def test_a_lip_image_costs_what_was_published() -> None:
+    # 6.3 GMAC: all weights but those of speech and time, once for each of the 80 x 120 points.
+    with FlopCounterMode(display=False) as counter:
+        _field()(torch.randn(1, 64), uv_lattice(80, 120))
+    per_point = 2 * 42 * 256 + 8 * 256 * 256 + 256 * 256 + 256 * 3
+    assert counter.get_total_flops() == 2 * (9600 * per_point + 2 * (64 + 20) * 256)
+
+
 def test_sinusoids_of_known_numbers() -> None:
-    code = sinusoids(torch.tensor([[0.5]]), 2)
+    code = sinusoids(torch.tensor([[torch.pi / 2]]), 2)
     assert torch.allclose(code, torch.tensor([[1.0, 0.0, 0.0, -1.0]]), atol=1e-6)
 
 

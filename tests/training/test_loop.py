@@ -45,9 +45,13 @@ def _model() -> LipModel:
 
 
 def _train(
-    folder: Path, *, stop_at: int | None = None, settings: TrainSettings = SETTINGS
+    folder: Path,
+    *,
+    stop_at: int | None = None,
+    settings: TrainSettings = SETTINGS,
+    model: LipModel | None = None,
 ) -> tuple[LipModel, Progressed]:
-    model, count = _model(), [0]
+    model, count = model or _model(), [0]
 
     def stop(_: Progressed) -> bool:
         count[0] += 1
@@ -152,17 +156,22 @@ def test_the_faster_precision_wins_only_clearly() -> None:
 
 def test_the_papers_preset_trains_and_goes_on(tmp_path: Path) -> None:
     settings = with_preset(dataclasses.replace(SETTINGS, preset="paper", steps=8))
-    settings = dataclasses.replace(settings, batch=2, window=4, speech_share=0.0)
-    model = LipModel(dataclasses.replace(TINY, field="paper"), CANONICAL.patch.size)
-    expert = SyncExpert()
-    state = run(
-        nn.ModuleList([model, expert]),
-        phases(model, expert, made_set(canonical=CANONICAL), PASTER, settings),
-        settings,
-        compute=choose_device("cpu"),
-        budget_seconds=60,
-        state_path=tmp_path / "state.safetensors",
-        key="k",
-    )
-    assert state.phase == 4
-    assert model.lip_field.colour.weight.grad is not None
+    settings = dataclasses.replace(settings, batch=4, window=4, speech_share=0.0)
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    untrained = _paper_model().state_dict()
+    whole, finished = _train(tmp_path / "one", settings=settings, model=_paper_model())
+    _, stopped = _train(tmp_path / "two", settings=settings, model=_paper_model(), stop_at=5)
+    resumed, _ = _train(tmp_path / "two", settings=settings, model=_paper_model())
+    assert (stopped.phase, finished.phase) == (2, 4)
+    for (name, a), (_, b) in zip(whole.state_dict().items(), resumed.state_dict().items(), strict=True):
+        assert torch.equal(a, b), name
+    for name in ("lip_field.colour.weight", "lip_field.skip.time.weight", "blend_net.out.weight"):
+        assert not torch.equal(whole.state_dict()[name], untrained[name]), name
+
+
+def _paper_model() -> LipModel:
+    torch.manual_seed(0)
+    model = LipModel(dataclasses.replace(TINY, field="paper", blend="paper"), CANONICAL.patch.size)
+    model.lip_shape.components.normal_()
+    return model

@@ -1,0 +1,55 @@
+"""Networks that the fast paths do not know take the plain one."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from speech2lip.avatar import read_avatar
+from speech2lip.config import SpeakSettings
+from speech2lip.inference.engine import Engine
+from speech2lip.inference.speak import speak
+from speech2lip.synthesis.speech import log_mel
+from tests.made_face import TINY, made_avatar
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    settings = dataclasses.replace(TINY, field="paper", blend="paper")
+    return made_avatar(tmp_path_factory.mktemp("avatar") / "paper.avatar", settings=settings)
+
+
+def test_the_papers_avatar_speaks(paper: Path, tmp_path: Path) -> None:
+    sound, lines = tmp_path / "s.wav", list[str]()
+    soundfile.write(sound, np.random.default_rng(0).normal(0, 0.1, 8000), 16_000)
+    spoke = speak(
+        sound,
+        avatar=paper,
+        output=tmp_path / "o.mp4",
+        settings=SpeakSettings(device="cpu", precision="fp32"),
+        say=lines.append,
+    )
+    assert spoke.frames == 13
+    assert any("plain path" in line for line in lines)
+
+
+def test_its_lips_follow_speech_and_nothing_else_changes(paper: Path) -> None:
+    person = read_avatar(paper)
+    engine = Engine(person, device="cpu", precision="fp32")
+    frame = next(iter(person.bases[0].frames(0, 1))).rgb
+    places = [person.bases[0].place(0, torch.device("cpu"))] * 2
+    wave = torch.cat([torch.zeros(16_000), torch.randn(16_000, generator=torch.Generator().manual_seed(0))])
+    spoken = engine.listen(log_mel(wave), [0.5, 1.5])
+    patches = engine.draw(spoken, places)
+    assert patches.shape[-1] == 120 and not torch.allclose(patches[0], patches[1])
+    silent, loud = engine.speak_frames([frame, frame], places, spoken)
+    assert not np.array_equal(silent, loud)
+    x0, y0, x1, y1 = engine.paster.region(places[0], frame.shape[:2])
+    outside = np.ones(frame.shape[:2], bool)
+    outside[y0:y1, x0:x1] = False
+    assert np.array_equal(silent[outside], frame[outside]) and outside.any()
