@@ -95,8 +95,8 @@ def test_nobody_there_is_told_not_raised(tmp_path: Path, monkeypatch: pytest.Mon
     assert json.loads((tmp_path / "r" / "I_grid_s1.json").read_text())["rows"] == {}
     with pytest.raises(SettingsError, match="nobody is called 'ana'"):
         bench(data=tmp_path / "data", only=["ana"], work=tmp_path / "w")
-    with pytest.raises(SettingsError, match="no benchmark of 'speed'"):
-        bench("speed")
+    with pytest.raises(SettingsError, match="no benchmark of 'beauty'"):
+        bench("beauty")
     with pytest.raises(SettingsError, match="no folder of footage"):
         bench(data=tmp_path / "none")
 
