@@ -120,7 +120,8 @@ def _hiss(windows: Tensor, dice: _Dice, level: Tensor) -> Tensor:
 
 def _music(windows: Tensor, dice: _Dice) -> Tensor:
     """Chords in half of the windows; [B, M, W]."""
-    sound = _chords(*windows.shape, dice)
+    batch, bands, frames = windows.shape
+    sound = _chords(batch, bands, frames, dice)
     return torch.where(dice.chance(0.5, len(windows), 1, 1), sound, torch.full_like(sound, 2 * SILENT_MEL))
 
 
