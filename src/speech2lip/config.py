@@ -119,8 +119,8 @@ class TrainSettings:
     """Frames drawn in a step."""
     shape_batch: int = 64
     """Frames in a step whose lip shape is read from speech: many more, as they cost next to nothing."""
-    voice_changes: float = 0.5
-    """Share of the sound that is varied in level, voice, microphone and background while training."""
+    voice_changes: float = 0.7
+    """Share of the sound that is varied in voice, room, microphone, level and background while training."""
     tempo_changes: float = 0.4
     """Largest change of the sound's tempo around a frame while training, as a share."""
     window: int = 48

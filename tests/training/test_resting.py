@@ -46,10 +46,10 @@ def test_quiet_windows_are_quiet_and_repeatable() -> None:
     assert windows.shape == (64, 80, 60)
     assert torch.equal(windows, again)
     assert windows.min() == SILENT_MEL
-    # Clicks may be loud, for a moment; music may be.
+    # Clicks may be loud, for a moment.
     loud = (windows.mean(1) > -0.5).float().mean(1)
-    assert (loud > 0.2).float().mean() < 0.3
-    assert windows.mean(1).quantile(0.8).item() < -0.5
+    assert loud.max() < 0.2
+    assert windows.mean(1).quantile(0.9).item() < -0.5
     assert (windows.amax((1, 2)) == SILENT_MEL).any() and (windows.amax((1, 2)) > -0.5).any()
 
 

@@ -87,7 +87,7 @@ def _room(windows: Tensor, dice: _Dice, parts: int) -> Tensor:
 
 
 def _level(windows: Tensor, dice: _Dice) -> Tensor:
-    """Louder or softer: within 9 dB mostly, down to 30 dB softer at times; [B, 1, 1]."""
+    """Louder or softer: within 9 dB mostly, 6 to 33 dB softer at times; [B, 1, 1]."""
     batch = len(windows)
     usual, soft = dice.between(-0.6, 0.6, batch, 1, 1), dice.between(-2.2, -0.4, batch, 1, 1)
     return torch.where(dice.chance(0.3, batch, 1, 1), soft, usual)
@@ -119,25 +119,14 @@ def _hiss(windows: Tensor, dice: _Dice, level: Tensor) -> Tensor:
 
 
 def _music(windows: Tensor, dice: _Dice) -> Tensor:
-    """Chords in half of the windows; [B, M, W]."""
-    batch, bands, frames = windows.shape
-    sound = _chords(batch, bands, frames, dice)
-    return torch.where(dice.chance(0.5, len(windows), 1, 1), sound, torch.full_like(sound, 2 * SILENT_MEL))
-
-
-def chords(count: int, bands: int, frames: int, *, generator: torch.Generator) -> Tensor:
-    """Make mel windows of music alone; [count, M, W], on the processor."""
-    return _chords(count, bands, frames, _Dice(torch.device("cpu"), generator)).clamp_min(SILENT_MEL)
-
-
-def _chords(batch: int, bands: int, frames: int, dice: _Dice) -> Tensor:
     """Chords that are struck at random moments and die away, and beats of a drum; [B, M, W].
 
     A tone is narrow: 15 dB below speech as a whole it is as loud as speech in its own band.
     """
-    place = torch.arange(bands, device=dice.device)
-    time = torch.arange(frames, device=dice.device)
-    sound = torch.full((batch, bands, frames), SILENT_MEL - LOUD, device=dice.device)
+    batch, bands, frames = windows.shape
+    place = torch.arange(bands, device=windows.device)
+    time = torch.arange(frames, device=windows.device)
+    sound = torch.full_like(windows, SILENT_MEL - LOUD)
     loud = LOUD + dice.between(-1.3, 0.6, batch, 1, 1)
     struck = dice.between(-0.5 * frames, frames, batch, 3)
     for tone in range(12):
@@ -150,7 +139,7 @@ def _chords(batch: int, bands: int, frames: int, dice: _Dice) -> Tensor:
         heard = loud + dice.between(-0.5, 0.1, batch, 1, 1) - fall * since.clamp_min(0)
         heard = torch.where(since >= 0, heard, torch.full_like(heard, SILENT_MEL - LOUD))
         sound = torch.maximum(sound, heard - 0.5 * ((place[:, None] - band) / width) ** 2)
-    return sound
+    return torch.where(dice.chance(0.5, batch, 1, 1), sound, torch.full_like(sound, 2 * SILENT_MEL))
 
 
 def _dropped(windows: Tensor, dice: _Dice) -> Tensor:

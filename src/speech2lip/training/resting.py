@@ -7,7 +7,6 @@ from torch import Tensor
 
 from speech2lip.conventions import MEL_RATE
 from speech2lip.synthesis.speech import SILENT_MEL
-from speech2lip.training.augmentation import chords
 
 QUIET = 2.0
 """A moment is quiet this far (30 dB) below the loud moments of the footage."""
@@ -43,8 +42,8 @@ def rest_shape(shapes: Tensor, mel: Tensor, times: Tensor) -> Tensor | None:
 def quiet_windows(count: int, bands: int, frames: int, *, generator: torch.Generator) -> Tensor:
     """Make mel windows in which nobody speaks; [count, M, W], on the processor.
 
-    All hold noise of a random colour from nothing up to 50 dB below full scale; a quarter each hold a
-    breath, clicks, and music.
+    All hold noise of a random colour from nothing up to 50 dB below full scale; a third hold a breath, a
+    third clicks.
     """
 
     def draw(low: float, high: float, *shape: int) -> Tensor:
@@ -54,7 +53,7 @@ def quiet_windows(count: int, bands: int, frames: int, *, generator: torch.Gener
     time = torch.arange(frames)[None, None]
     floor = draw(SILENT_MEL - 1, SILENT_MEL + 20 * _DECIBEL, count, 1, 1)
     noise = floor + draw(-0.3, 0.3, count, 1, 1) * place + draw(-0.15, 0.15, count, bands, frames)
-    kind = torch.randint(4, (count, 1, 1), generator=generator)
+    kind = torch.randint(3, (count, 1, 1), generator=generator)
     middle, width = draw(0, frames, count, 1, 1), draw(10, 60, count, 1, 1)
     hump = draw(0.0, 0.9, count, 1, 1) - 0.5 * ((place - draw(-0.5, 0.8, count, 1, 1)) / 0.7) ** 2
     breath = (
@@ -67,6 +66,4 @@ def quiet_windows(count: int, bands: int, frames: int, *, generator: torch.Gener
         click = torch.maximum(click, torch.where((since >= -1) & (since < 4), struck, click))
     click = click + draw(-0.3, 0.3, count, 1, 1) * place + draw(-0.2, 0.2, count, bands, frames)
     sound = torch.where(kind == 1, breath, torch.where(kind == 2, click, noise))
-    music = chords(count, bands, frames, generator=generator)
-    sound = torch.where(kind == 3, music, sound)
     return torch.maximum(noise, sound).clamp_min(SILENT_MEL)
