@@ -42,7 +42,8 @@ def map_points(
     """
     x = (points[..., 0] - k_from[..., 0, 2, None]) / k_from[..., 0, 0, None] * depth
     y = (points[..., 1] - k_from[..., 1, 2, None]) / k_from[..., 1, 1, None] * depth
-    moved = torch.stack([x, y, depth], -1) @ to_from_from[:, :3, :3].transpose(1, 2) + to_from_from[:, None, :3, 3]
+    turned = torch.stack([x, y, depth], -1) @ to_from_from[:, :3, :3].transpose(1, 2)
+    moved = turned + to_from_from[:, None, :3, 3]
     z = moved[..., 2]
     u = k_to[..., 0, 0, None] * moved[..., 0] / z + k_to[..., 0, 2, None]
     v = k_to[..., 1, 1, None] * moved[..., 1] / z + k_to[..., 1, 2, None]
