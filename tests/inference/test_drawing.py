@@ -177,11 +177,10 @@ def test_networks_cost_less_than_a_gigaflop_a_frame(tmp_path: Path, monkeypatch:
     from torch.utils.flop_counter import FlopCounterMode
 
     monkeypatch.setattr(made_face, "SIZE", (512, 512))
-    monkeypatch.setattr(made_face, "TINY", ModelSettings())
     monkeypatch.setattr(
         made_face, "lip_patch", functools.partial(_patch_of_default_width, made_face.lip_patch)
     )
-    person = read_avatar(made_avatar(tmp_path / "a.avatar", frames=2))
+    person = read_avatar(made_avatar(tmp_path / "a.avatar", frames=2, settings=ModelSettings()))
     assert person.canonical.patch.size[1] == PrepareSettings().patch_width
     engine = Engine(person, device="cpu", precision="fp32")
     engine.model.requires_grad_(False)

@@ -16,11 +16,10 @@ from speech2lip.errors import SoundError
 from speech2lip.inference.base_motion import there_and_back
 from speech2lip.inference.moving_sound import MovingSound
 from speech2lip.inference.planes import Picture
-from speech2lip.inference.speak import speech_stretches
+from speech2lip.inference.speak import speech_stretches, spoken_pictures
 from speech2lip.inference.speaker import Speaker
 from speech2lip.inference.stream import SpeechStream, Streamed, stream
 from speech2lip.media.sound import SoundReader
-from speech2lip.synthesis.speech import log_mel
 from tests.made_face import made_avatar
 
 PLAIN = SpeakSettings(device="cpu", precision="fp32")
@@ -57,13 +56,12 @@ def _all(speech: SpeechStream, **how: bool) -> list[Streamed]:
 def _offline(speaker: Speaker, path: Path) -> tuple[list[Picture], np.ndarray]:
     base, engine = speaker.base, speaker.engine
     model = engine.model.settings
-    order = there_and_back(len(base.times))
+    stretches = speech_stretches(SoundReader(path), base.fps, model.past_seconds, model.ahead_seconds)
     pictures, native = [], []
-    for stretch in speech_stretches(SoundReader(path), base.fps, model.past_seconds, model.ahead_seconds):
-        spoken = engine.listen(log_mel(torch.from_numpy(stretch.wave)), stretch.moments)
-        indices = list(itertools.islice(order, len(stretch.moments)))
-        places = [base.place(i, engine.compute.device) for i in indices]
-        pictures += engine.speak_coded([speaker.pictures[i] for i in indices], places, spoken)
+    for stretch, composed in spoken_pictures(
+        engine, base, stretches, there_and_back(len(base.times)), workers=2
+    ):
+        pictures += composed
         native.append(stretch.native)
     return pictures, np.concatenate(native)
 

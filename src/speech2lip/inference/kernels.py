@@ -21,8 +21,11 @@ Indices = NDArray[np.int32]
 
 def compiled(function: Function) -> Function:
     """Compile with numba, kept on disk between runs; typed as the plain function."""
-    keep: Any = numba.njit(cache=True, fastmath=True, error_model="numpy", nogil=True)
-    return cast(Function, keep(function))
+    how: Any = {"fastmath": True, "error_model": "numpy", "nogil": True}
+    try:
+        return cast(Function, numba.njit(cache=True, **how)(function))
+    except RuntimeError:  # nowhere to keep it: neither beside the package nor in the user's cache
+        return cast(Function, numba.njit(**how)(function))
 
 
 @compiled

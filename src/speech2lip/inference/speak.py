@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 import speech2lip
-from speech2lip.avatar import read_avatar
+from speech2lip.avatar import BaseTake, read_avatar
 from speech2lip.composition.paste import Place
 from speech2lip.config import SpeakSettings
 from speech2lip.conventions import MEL_RATE, SAMPLE_RATE
@@ -91,36 +91,22 @@ def speak(
         overwrite=overwrite,
     )
     order = there_and_back(len(base.times), round(settings.start * float(base.fps)))
+    workers = worker_count(engine.compute.device)
+    how = f"drawn {engine.path}, in {engine.precision} ({engine.reason}), {workers} batches at a time"
+    model = engine.model.settings
+    stretches = speech_stretches(reader, base.fps, model.past_seconds, model.ahead_seconds)
     frames = 0
     with writer, Progress("Speaking", total=reader.seconds or 1.0, unit="s") as progress:
-        stretches = speech_stretches(
-            reader, base.fps, engine.model.settings.past_seconds, engine.model.settings.ahead_seconds
-        )
-        workers = worker_count(engine.compute.device)
-        with BasePlanes(base) as pictures:
-
-            def jobs() -> Iterator[_Job]:
-                coming = list(itertools.islice(order, _BATCH))
-                for stretch in stretches:
-                    indices, coming = coming[: len(stretch.moments)], list(itertools.islice(order, _BATCH))
-                    shown = [pictures[i] for i in indices]
-                    pictures.expect(coming)
-                    yield _Job(stretch, shown, [base.place(i, engine.compute.device) for i in indices])
-
-            def draw(job: _Job) -> tuple[Stretch, list[Picture]]:
-                spoken = engine.listen(log_mel(torch.from_numpy(job.stretch.wave)), job.stretch.moments)
-                return job.stretch, engine.speak_coded(job.pictures, job.places, spoken)
-
-            for stretch, composed in in_order(draw, jobs(), workers=workers):
-                for picture in composed:
-                    writer.write_coded(picture)
-                writer.write_sound(stretch.native)
-                frames += len(composed)
-                progress.set(frames / float(base.fps))
+        for stretch, composed in spoken_pictures(engine, base, stretches, order, workers=workers):
+            for picture in composed:
+                writer.write_coded(picture)
+            writer.write_sound(stretch.native)
+            frames += len(composed)
+            progress.set(frames / float(base.fps))
     seconds = frames / float(base.fps)
     speed = frames / max(time.monotonic() - began, 1e-6)
     say(f"{output}: {seconds:.2f} s, {frames} frames, {speed:.0f} frames/s")
-    say(f"drawn {engine.path}, in {engine.precision} ({engine.reason}), {workers} batches at a time")
+    say(how)
     return Spoke(output, frames, seconds, speed, engine.precision)
 
 
@@ -141,6 +127,31 @@ class Stretch:
     """Times of the frames, in seconds from the beginning of `wave`."""
     native: Samples
     """[S, C] the sound to write with these frames, at its own rate."""
+
+
+def spoken_pictures(
+    engine: Engine, base: BaseTake, stretches: Iterable[Stretch], order: Iterator[int], *, workers: int
+) -> Iterator[tuple[Stretch, list[Picture]]]:
+    """Yield stretches with their composed pictures, uint8 [3 H / 2, W], in order.
+
+    Decoding runs ahead in a thread of its own, `workers` stretches are drawn at once, and who takes the
+    pictures encodes meanwhile.
+    """
+    with BasePlanes(base) as planes:
+
+        def jobs() -> Iterator[_Job]:
+            coming = list(itertools.islice(order, _BATCH))
+            for stretch in stretches:
+                indices, coming = coming[: len(stretch.moments)], list(itertools.islice(order, _BATCH))
+                pictures = [planes[i] for i in indices]
+                planes.expect(coming)
+                yield _Job(stretch, pictures, [base.place(i, engine.compute.device) for i in indices])
+
+        def draw(job: _Job) -> tuple[Stretch, list[Picture]]:
+            spoken = engine.listen(log_mel(torch.from_numpy(job.stretch.wave)), job.stretch.moments)
+            return job.stretch, engine.speak_coded(job.pictures, job.places, spoken)
+
+        yield from in_order(draw, jobs(), workers=workers)
 
 
 def speech_stretches(
