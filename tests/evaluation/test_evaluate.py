@@ -55,7 +55,11 @@ def test_all_rows_and_the_page(tmp_path: Path, footage: Path, avatar: Path) -> N
     assert rows["real_video"]["mouth_psnr"] is None and rows["real_video"]["seam_ratio"] == 1
     assert rows["ours"] == rows["paper"]  # one and the same avatar
     assert rows["nearest"]["mouth_psnr"] > rows["ours"]["mouth_psnr"]  # an untrained one
-    assert rows["ours"]["leak_r"] is not None and rows["static_lips"]["leak_r"] is None
+    assert rows["real_video"]["leak_r"] is None  # nothing is driven there
+    for name in ("static_lips", "nearest", "ours", "paper"):
+        driven = ("leak_r", "cross_r", "silent_open_percent", "sync_confidence")
+        assert all(rows[name][metric] is not None for metric in driven)
+        assert result.details["rows"][name]["pairings"] == 2
     assert result.details["rows"]["ours"]["pairings"] == 2
     assert result.cost["prepare_fps"] == 50.0 and result.cost["gflop_per_frame"] > 0
     assert "59 held-out frames of 2 takes" in told[-1] and "| nearest" in told[-1]

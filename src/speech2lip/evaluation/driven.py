@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,14 +54,38 @@ def driven_landmarks(
     maker: Maker, span: Span, mel: Tensor, moments: Series, detector: LandmarkDetector
 ) -> NDArray[np.float32]:
     """Return the landmarks of a span's frames under the sound of moments [T]; [T, 478, 3], NaN unknown."""
-    landmarks = np.full((span.stop - span.start, LANDMARK_COUNT, 3), np.nan, np.float32)
+    return _driven({"": maker}, span, mel, moments, {"": detector})[""]
+
+
+def _driven(
+    makers: Mapping[str, Maker],
+    span: Span,
+    mel: Tensor,
+    moments: Series,
+    detectors: Mapping[str, LandmarkDetector],
+) -> dict[str, NDArray[np.float32]]:
+    """Do as `driven_landmarks` for several makers; frames are decoded once."""
+    found = {
+        name: np.full((span.stop - span.start, LANDMARK_COUNT, 3), np.nan, np.float32) for name in makers
+    }
     for batch in span.batches():
         places = np.array([frame.index - span.start for frame in batch])
-        for place, picture in zip(places, maker.make(span.take, batch, mel, moments[places]), strict=True):
-            points = detector.detect(picture)
-            if points is not None:
-                landmarks[place] = points
-    return landmarks
+        for name, maker in makers.items():
+            pictures = maker.make(span.take, batch, mel, moments[places])
+            for place, picture in zip(places, pictures, strict=True):
+                points = detectors[name].detect(picture)
+                if points is not None:
+                    found[name][place] = points
+    return found
+
+
+def _driven_openings(
+    makers: Mapping[str, Maker], span: Span, mel: Tensor, moments: Series, detect: Detect
+) -> dict[str, Series]:
+    with contextlib.ExitStack() as stack:
+        detectors = {name: stack.enter_context(detect()) for name in makers}
+        landmarks = _driven(makers, span, mel, moments, detectors)
+    return {name: lip_opening(points).astype(np.float64) for name, points in landmarks.items()}
 
 
 def drive_with_silence(
@@ -74,9 +99,8 @@ def drive_with_silence(
         for kind, make_sound in SILENCES.items():
             mel = log_mel(torch.from_numpy(make_sound(SILENT_SECONDS)))
             moments = np.minimum(1.0 + part.times - part.times[0], SILENT_SECONDS - 1)
-            for name, maker in makers.items():
-                with detect() as detector:
-                    tallies[name].add_silence(kind, driven_openings(maker, part, mel, moments, detector))
+            for name, openings in _driven_openings(makers, part, mel, moments, detect).items():
+                tallies[name].add_silence(kind, openings)
 
 
 def silent_parts(spans: Sequence[Span], frames: int) -> list[Span]:
@@ -159,19 +183,27 @@ def pieces(spans: Sequence[Span], frames: int) -> list[Span]:
 
 
 def drive_with_others(
-    maker: Maker, pairs: Sequence[tuple[Span, Span]], takes: Sequence[Take], *, detect: Detect
-) -> list[Pairing]:
-    """Drive each pair's frames with the other's sound; `takes` are all there are, for the usual rhythm."""
-    found = []
+    makers: Mapping[str, Maker],
+    pairs: Sequence[tuple[Span, Span]],
+    takes: Sequence[Take],
+    *,
+    detect: Detect,
+) -> dict[str, list[Pairing]]:
+    """Drive each pair's frames with the other's sound, row by row.
+
+    `takes` are all there are, for the usual rhythm.
+    """
+    found: dict[str, list[Pairing]] = {name: [] for name in makers}
     mels: dict[str, Tensor] = {}
     for span, sound in pairs:
         if sound.take.name not in mels:
             mels = {sound.take.name: log_mel(torch.from_numpy(sound.take.wave()))}
-        with detect() as detector:
-            made = driven_openings(maker, span, mels[sound.take.name], sound.times, detector)
+        made = _driven_openings(makers, span, mels[sound.take.name], sound.times, detect)
         shown, heard = (_true_opening(one) for one in (span, sound))
         others = [take for take in takes if take.name not in (span.take.name, sound.take.name)]
-        found.append(Pairing(made, shown, heard, usual_opening(others, span.start, span.stop)))
+        usual = usual_opening(others, span.start, span.stop)
+        for name, openings in made.items():
+            found[name].append(Pairing(openings, shown, heard, usual))
     return found
 
 

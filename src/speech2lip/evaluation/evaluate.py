@@ -32,9 +32,6 @@ from speech2lip.inference.engine import Engine
 from speech2lip.progress import Progress
 from speech2lip.storage import check_output
 
-SPEAKING_ROWS = ("ours", "paper")
-"""Rows whose lips follow the sound: only for them the leak is worth its time."""
-
 
 def evaluate(
     *,
@@ -175,7 +172,6 @@ def _drive_all(
         return LandmarkDetector(enlarge_below=footage.settings.small_face_pixels)
 
     made = {name: maker for name, maker in rows.items() if name != "real_video"}
-    speaking = {name: maker for name, maker in made.items() if name in SPEAKING_ROWS}
     if settings.silent_frames:
         driven.drive_with_silence(made, tallies, spans, frames=settings.silent_frames, detect=detect)
     whole = [Span(take, 0, len(take.times)) for take in footage.takes]
@@ -186,10 +182,8 @@ def _drive_all(
         pairs = driven.pair_up(shown, sounds, pairings=settings.pairings, frames=settings.pairing_frames)
     figures: dict[str, dict[str, float | None]] = {}
     by_row: dict[str, dict[str, object]] = {name: tally.details() for name, tally in tallies.items()}
-    for name, maker in speaking.items():
-        figures[name], more = driven.leak_figures(
-            driven.drive_with_others(maker, pairs, footage.takes, detect=detect)
-        )
+    for name, found in driven.drive_with_others(made, pairs, footage.takes, detect=detect).items():
+        figures[name], more = driven.leak_figures(found)
         by_row[name] |= more
     return figures, {"rows": by_row, "other_sounds_trained_on": trained_on}
 
