@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Gauge:
-    """What head poses may differ by without being wrong: axes, origin and unit of head space, focal length."""
+    """What head poses may differ by without being wrong: head space's axes, origin and unit; focal length."""
 
     turn: Array
     """[3, 3]: R_found = R_true @ turn."""
@@ -54,14 +54,14 @@ def pose_errors(found: Array, true: Array) -> dict[str, float]:
     turned = np.degrees(Rotation.from_matrix(rest).magnitude())
     shift = found[:, :3, 3] * gauge.scale + true[:, :3, :3] @ gauge.origin - true[:, :3, 3]
     height = head_height()
+    shaking = np.diff(Rotation.from_matrix(rest).as_rotvec(degrees=True), 2, axis=0)
     return {
         "rotation_degrees": float(np.median(turned)),
         "rotation_degrees_p95": float(np.percentile(turned, 95)),
         "shift_percent": float(np.median(np.linalg.norm(shift, axis=1)) / height * 100),
         "shift_across_percent": float(np.median(np.linalg.norm(shift[:, :2], axis=1)) / height * 100),
-        "jitter_degrees": float(np.sqrt((np.diff(Rotation.from_matrix(rest).as_rotvec(degrees=True), 2, axis=0)
-                                         ** 2).sum(1).mean())),
-    }  # fmt: skip
+        "jitter_degrees": float(np.sqrt((shaking**2).sum(1).mean())),
+    }
 
 
 def mapping_errors(

@@ -92,7 +92,8 @@ def test_a_state_of_something_else_is_not_taken_up(tmp_path: Path) -> None:
 
 
 def test_training_learns(tmp_path: Path) -> None:
-    model, state = _train(tmp_path, settings=dataclasses.replace(SETTINGS, steps=600, blend_share=0.2))
+    settings = dataclasses.replace(SETTINGS, steps=600, blend_share=0.2, voice_changes=0.0, tempo_changes=0.0)
+    model, state = _train(tmp_path, settings=settings)
     lips = [note for note in state.history if note["phase"] == 2]
     assert lips[-1]["colour"] < 0.6 * lips[0]["colour"]
     shapes = model.lip_shape.from_outline(made_set(canonical=CANONICAL).outlines)
