@@ -20,8 +20,8 @@ from speech2lip.training.train import train
 
 ARMS: Mapping[str, Mapping[str, object]] = {
     "default": {},
-    "sync loss": {"losses.sync": 0.01, "losses.apart": 0.01},
-    "sync loss without negatives": {"losses.sync": 0.01, "losses.apart": 0.0},
+    "without sync loss": {"losses.sync": 0.0, "losses.apart": 0.0, "expert_share": 0.0},
+    "without negatives": {"losses.apart": 0.0},
     "without lip shape": {"losses.shape": 0.0, "losses.steady": 0.0, "speech_share": 0.0},
     "without speech first": {"speech_share": 0.0},
     "without continuous sampling": {"off_grid": 0.0},
@@ -58,6 +58,8 @@ def main(
     results: Path = Path("benchmarks/ablation"),
     page: Path = Path("docs/ablation.md"),
     minutes: float = 4.0,
+    steps: int | None = None,
+    precision: str = "auto",
     only: tuple[str, ...] = (),
 ) -> None:
     """Train and judge all arms and write the table.
@@ -68,6 +70,8 @@ def main(
         results: one JSON file an arm.
         page: the Markdown table.
         minutes: training of each arm.
+        steps: of each arm, instead of a time: arms compare even where the machine is shared.
+        precision: `auto`, `fp32` or `bf16`.
         only: names of arms; all without.
     """
     for folder in (work, results):
@@ -78,7 +82,8 @@ def main(
             continue
         avatar = work / f"{footage.stem}_{name.replace(' ', '_')}.avatar"
         try:
-            settings = changed(TrainSettings(minutes=minutes), ARMS[name])
+            settings = TrainSettings(minutes=minutes, steps=steps, precision=precision)
+            settings = changed(settings, ARMS[name])
         except TypeError as error:
             print(f"{name}: left out ({error})")
             continue
@@ -109,7 +114,7 @@ def table(results: Path, footage: str) -> str:
     seconds = ", ".join(f"{name} {cell(one['seconds_trained'], 0)}" for name, one in found.items())
     return (
         f"# Ablation\n\nMade by `python -m benchmarks.ablation` on {footage}: every row trained anew for the "
-        "same time and judged on the same held-out frames; [metrics.md](metrics.md) says what the figures "
+        "same time or number of steps and judged on the same held-out frames; [metrics.md](metrics.md) says what the figures "
         "mean. Training is short: compare rows, not with [quality.md](quality.md).\n\n"
         f"{format_table(rows, COLUMNS)}\nSeconds trained: {seconds}. Device: {first['device']}.\n"
     )
