@@ -114,8 +114,8 @@ def table(results: Path, footage: str) -> str:
     seconds = ", ".join(f"{name} {cell(one['seconds_trained'], 0)}" for name, one in found.items())
     return (
         f"# Ablation\n\nMade by `python -m benchmarks.ablation` on {footage}: every row trained anew for the "
-        "same time or number of steps and judged on the same held-out frames; [metrics.md](metrics.md) says what the figures "
-        "mean. Training is short: compare rows, not with [quality.md](quality.md).\n\n"
+        "same time or number of steps and judged on the same held-out frames; [metrics.md](metrics.md) says "
+        "what the figures mean. Training is short: compare rows, not with [quality.md](quality.md).\n\n"
         f"{format_table(rows, COLUMNS)}\nSeconds trained: {seconds}. Device: {first['device']}.\n"
     )
 
