@@ -7,7 +7,7 @@ from speech2lip.model import LipModel
 from speech2lip.synthesis.speech import SILENT_MEL
 from speech2lip.training.dataset import TrainingSet
 from speech2lip.training.phases import phases
-from speech2lip.training.resting import AFTER, BEFORE, LEAST_FRAMES, quiet_windows, rest_shape
+from speech2lip.training.resting import AFTER, BEFORE, CLOSED_SHARE, LEAST_FRAMES, quiet_windows, rest_shape
 from speech2lip.training.sync import SyncExpert
 from tests.made_face import TINY, made_canonical
 from tests.training.made_set import made_set
@@ -15,14 +15,16 @@ from tests.training.made_set import made_set
 CANONICAL = made_canonical()
 
 
-def _footage(speech: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Ten seconds of faint hiss with speech; the shape is 1 where nobody speaks, 5 elsewhere."""
+def _footage(speech: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Ten seconds of faint hiss with speech; the shape is 1 where nobody speaks, 5 elsewhere. Lips open more
+    and more.
+    """
     mel = SILENT_MEL + 0.2 + 0.05 * torch.rand(80, 1000, generator=torch.Generator().manual_seed(0))
     mel[:, speech] = 0.8
     times = torch.arange(0, 10, 0.04, dtype=torch.float64)
     start, stop = speech.start / 100, speech.stop / 100
     away = (times < start - AFTER) | (times > stop + BEFORE)
-    return torch.where(away, 1.0, 5.0)[:, None], mel, times
+    return torch.where(away, 1.0, 5.0)[:, None], times.float() / 10, mel, times
 
 
 def test_the_mouth_rests_as_it_does_where_nobody_speaks() -> None:
@@ -31,14 +33,21 @@ def test_the_mouth_rests_as_it_does_where_nobody_speaks() -> None:
     assert rest.tolist() == [1.0]
 
 
-def test_without_a_quiet_moment_nothing_is_known() -> None:
-    shapes, mel, times = _footage(slice(20, 990))
+def test_without_a_quiet_moment_closed_lips_stand_for_rest() -> None:
+    _, openings, mel, times = _footage(slice(20, 990))
     assert LEAST_FRAMES > 2
-    assert rest_shape(shapes, mel, times) is None
+    rest = rest_shape(openings[:, None], openings, mel, times)
+    assert rest is not None
+    assert 0 < rest.item() < CLOSED_SHARE
 
 
 def test_footage_without_any_sound_tells_nothing() -> None:
-    assert rest_shape(torch.zeros(100, 2), torch.full((80, 400), SILENT_MEL), torch.arange(100) / 25) is None
+    assert (
+        rest_shape(
+            torch.zeros(100, 2), torch.zeros(100), torch.full((80, 400), SILENT_MEL), torch.arange(100) / 25
+        )
+        is None
+    )
 
 
 def test_quiet_windows_are_quiet_and_repeatable() -> None:
@@ -58,13 +67,15 @@ def test_any_length_will_do(frames: int) -> None:
     assert quiet_windows(3, 80, frames, generator=torch.Generator().manual_seed(0)).shape == (3, 80, frames)
 
 
-def test_training_asks_for_rest_where_the_footage_shows_it() -> None:
+def test_training_asks_for_rest_unless_the_footage_is_mute() -> None:
     data = made_set(canonical=CANONICAL, frames=60)
     data.mel[:, 220:] = SILENT_MEL
     data.mel[:, :220] = 0.8
     assert "rest" in _speech_losses(data, LossWeights())
     assert "rest" not in _speech_losses(data, LossWeights(rest=0.0))
     data.mel[:] = 0.8
+    assert "rest" in _speech_losses(data, LossWeights())
+    data.mel[:] = SILENT_MEL
     assert "rest" not in _speech_losses(data, LossWeights())
 
 

@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 
 from speech2lip.avatar import Avatar
 from speech2lip.decomposition.footage import Footage
-from speech2lip.decomposition.landmarks import INNER_LIPS, SHAPE_POINTS, LandmarkDetector
+from speech2lip.decomposition.landmarks import LandmarkDetector
 from speech2lip.evaluation.agreement import pearson
 from speech2lip.evaluation.driven import driven_openings
 from speech2lip.evaluation.held_out import Span, unseen_spans
 from speech2lip.evaluation.revoice import REVOICINGS, revoice
 from speech2lip.evaluation.rows import Spoken, usual_light_of
 from speech2lip.inference.engine import Engine
+from speech2lip.synthesis.lip_shape import outline_opening
 from speech2lip.synthesis.speech import log_mel
 
 OWN = "own voice"
-_PLACE = {point: place for place, point in enumerate(SHAPE_POINTS)}
 
 
 @dataclass(frozen=True)
@@ -86,9 +86,8 @@ def _one(
 def heard_opening(engine: Engine, mel: torch.Tensor, times: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the lip opening that is read from speech at moments [T], in heights of the lip patch; [T]."""
     shape = engine.listen(mel, times).shape.float()
-    outline = engine.model.lip_shape.outline(shape).reshape(len(times), -1, 2)
-    gaps = [outline[:, _PLACE[low], 1] - outline[:, _PLACE[high], 1] for high, low in INNER_LIPS]
-    return torch.stack(gaps).mean(0).double().cpu().numpy()
+    opening = outline_opening(engine.model.lip_shape.outline(shape))
+    return opening.double().cpu().numpy()
 
 
 def revoiced_table(rows: Sequence[Revoiced]) -> str:

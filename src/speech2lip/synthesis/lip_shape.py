@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from speech2lip.config import ModelSettings
+from speech2lip.decomposition.landmarks import INNER_LIPS, SHAPE_POINTS
+
+_PLACE = {point: place for place, point in enumerate(SHAPE_POINTS)}
 
 
 def principal_components(
@@ -25,6 +28,13 @@ def principal_components(
     _, values, vectors = np.linalg.svd(points - mean, full_matrices=False)
     spread = np.maximum(values[:count] / np.sqrt(max(len(points) - 1, 1)), 1e-6)
     return mean.astype(np.float32), (vectors[:count] * spread[:, None]).astype(np.float32)
+
+
+def outline_opening(outlines: Tensor) -> Tensor:
+    """Return how far apart the inner lips are in outlines [T, N], in heights of the lip patch; [T]."""
+    points = outlines.reshape(len(outlines), -1, 2)
+    gaps = [points[:, _PLACE[low], 1] - points[:, _PLACE[high], 1] for high, low in INNER_LIPS]
+    return torch.stack(gaps).mean(0)
 
 
 class LipShape(nn.Module):

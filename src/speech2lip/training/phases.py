@@ -16,6 +16,7 @@ from speech2lip.composition.paste import Paster
 from speech2lip.composition.pose_mapping import look_up
 from speech2lip.config import TrainSettings
 from speech2lip.model import LipModel, Spoken
+from speech2lip.synthesis.lip_shape import outline_opening
 from speech2lip.synthesis.speech import mel_windows, window_offsets
 from speech2lip.training.augmentation import vary_speech
 from speech2lip.training.dataset import TrainingSet
@@ -78,7 +79,7 @@ class _Batches:
         self.offsets = window_offsets(settings.model).to(self.device)
         self.shapes = model.lip_shape.from_outline(data.outlines)
         self.spread = model.lip_shape.components.norm(dim=1)
-        self.rest = rest_shape(self.shapes, data.mel, data.times) if settings.losses.rest else None
+        self.rest = self._rest_shape() if settings.losses.rest else None
         rows, columns = data.patches.shape[-2:]
         self.window = min(settings.window, rows, columns)
         self.size = torch.tensor([columns, rows], device=self.device)
@@ -87,6 +88,10 @@ class _Batches:
         near = torch.nn.functional.avg_pool2d(data.motion[None, None], reach, stride=1)[0, 0]
         self.corners = near.shape
         self.chances = (near**2).flatten().cpu()
+
+    def _rest_shape(self) -> Tensor | None:
+        openings = outline_opening(self.data.outlines)
+        return rest_shape(self.shapes, openings, self.data.mel, self.data.times)
 
     def windows_at(self, index: Tensor, pace: Tensor | None = None) -> Tensor:
         return mel_windows(self.data.mel, self.data.times[index], self.offsets, pace=pace)

@@ -14,15 +14,21 @@ BEFORE, AFTER = 0.25, 0.35
 """Seconds around a frame that must be quiet: lips open before they are heard."""
 LEAST_FRAMES = 10
 """Quiet frames below which nothing is known of how the mouth rests."""
+CLOSED_SHARE = 0.05
+"""Share of the frames that stand for it then: those whose lips are closest to each other."""
 _DECIBEL = 1 / 15
 """In units of the normalised log-mel spectrum."""
 
 
-def rest_shape(shapes: Tensor, mel: Tensor, times: Tensor) -> Tensor | None:
-    """Find the median lip shape of the frames around which nobody speaks; [K], or None if there are few.
+def rest_shape(shapes: Tensor, openings: Tensor, mel: Tensor, times: Tensor) -> Tensor | None:
+    """Find the median lip shape of the frames around which nobody speaks; [K].
+
+    Where they are few, closed lips stand for it: the median of the frames with the least openings. None of
+    footage without sound.
 
     Args:
         shapes: [N, K] of the frames.
+        openings: [N] of the lips.
         mel: [M, F] of the footage, takes with silence between them.
         times: [N] seconds in `mel`.
     """
@@ -36,7 +42,9 @@ def rest_shape(shapes: Tensor, mel: Tensor, times: Tensor) -> Tensor | None:
     loud_near = torch.nn.functional.max_pool1d(padded, before + after + 1, stride=1)[0, 0]
     place = (times * MEL_RATE).round().long().clamp(0, len(level) - 1)
     resting = shapes[loud_near[place] == 0]
-    return resting.median(dim=0).values if len(resting) >= LEAST_FRAMES else None
+    if len(resting) < LEAST_FRAMES:
+        resting = shapes[openings <= torch.quantile(openings, CLOSED_SHARE)]
+    return resting.median(dim=0).values
 
 
 def quiet_windows(count: int, bands: int, frames: int, *, generator: torch.Generator) -> Tensor:
