@@ -17,10 +17,10 @@ from speech2lip.decomposition.footage import (
     Take,
     canonical_plain,
     canonical_tensors,
-    pack_landmarks,
 )
 from speech2lip.decomposition.head_pose import camera_matrix, project
 from speech2lip.decomposition.landmarks import INNER_LIPS
+from speech2lip.decomposition.packed_landmarks import pack_landmarks, squeeze_landmarks
 from speech2lip.media.video import VideoWriter
 from speech2lip.storage import write_json
 from tests.made_face import SIZE, head_pose, made_avatar, made_canonical, made_face
@@ -73,10 +73,8 @@ def write_footage(folder: Path, names: tuple[str, ...] = ("a", "b", "c")) -> Pat
         soundfile.write(take.folder / "sound.flac", wave.astype(np.float32), 16_000, subtype="PCM_16")
         left_out = take.left_out.copy()
         left_out[7] = 1 if name == "b" else 0
-        packed = pack_landmarks(take.landmarks, max(SIZE))
-        save_file(
-            {"times": take.times, "landmarks": packed, "light": take.light}, take.folder / "track.safetensors"
-        )
+        packed = squeeze_landmarks(pack_landmarks(np.asarray(take.landmarks), max(SIZE)))
+        save_file({"times": take.times, "light": take.light, **packed}, take.folder / "track.safetensors")
         save_file(
             {"camera_from_head": take.camera_from_head, "left_out": left_out},
             take.folder / "poses.safetensors",

@@ -13,7 +13,7 @@ ana.footage/
 
 from __future__ import annotations
 
-import zlib
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,15 +23,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
 from speech2lip.config import PrepareSettings, from_plain
-from speech2lip.conventions import LANDMARK_COUNT
+from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.decomposition.head_pose import camera_matrix, steady_head_poses
 from speech2lip.decomposition.landmarks import lip_opening
 from speech2lip.decomposition.masks import LipPatch
+from speech2lip.decomposition.packed_landmarks import KeptLandmarks
 from speech2lip.decomposition.sound_offset import shifted
 from speech2lip.errors import FootageError
 from speech2lip.media.sound import read_wave
@@ -52,6 +55,12 @@ REASONS = (
     "somebody else",
 )
 """Why a frame is left out of training, by number."""
+WHOLE_SECONDS = 300.0
+"""Takes up to this long are heard whole, longer ones part by part."""
+SOUND_MARGIN = 2.0
+"""Seconds that are read at both ends of a part; no listener looks further."""
+_AT_ONCE = 1024
+"""Frames whose landmarks are looked at together."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +77,8 @@ class Take:
     """In units of the longer side."""
     times: NDArray[np.float64]
     """[T] seconds from the first frame."""
-    landmarks: NDArray[np.float32]
-    """[T, 478, 3] in pixels, NaN where no face was found."""
+    landmarks: NDArray[np.float32] | KeptLandmarks
+    """[T, 478, 3] in pixels, NaN where no face was found; read from the folder as they are asked for."""
     light: NDArray[np.float32]
     """[T, 3] mean colour of the skin above the mouth, 0 to 255."""
     camera_from_head: NDArray[np.float64]
@@ -99,10 +108,12 @@ class Take:
         numbers[self.cuts] = 1
         return np.cumsum(numbers, dtype=np.int32)
 
-    @property
+    @cached_property
     def opening(self) -> NDArray[np.float32]:
         """Lip opening of every frame in eye units; [T], NaN without a face."""
-        return lip_opening(self.landmarks)
+        starts = range(0, len(self.times), _AT_ONCE)
+        parts = [lip_opening(self.landmarks[start : start + _AT_ONCE]) for start in starts]
+        return np.concatenate([np.zeros(0, np.float32), *parts])
 
     @property
     def seconds(self) -> float:
@@ -121,6 +132,27 @@ class Take:
     def wave(self) -> NDArray[np.float32]:
         """Read the sound in step with the picture; [S] at 16 kHz."""
         return shifted(read_wave(self.folder / "sound.flac"), self.sound_shift)
+
+    def wave_around(self, start: float, stop: float) -> tuple[NDArray[np.float32], float]:
+        """Read the sound of seconds start to stop, in step with the picture, with two more at both ends.
+
+        Takes of up to five minutes are read whole. So memory does not grow with a take's length.
+
+        Returns:
+            [S] at 16 kHz, and the second of the take (a whole one) at which it begins.
+        """
+        if self.seconds <= WHOLE_SECONDS:
+            return self.wave(), 0.0
+        begins = max(0, math.floor(start - SOUND_MARGIN))
+        first = (begins * SAMPLE_RATE, round(self.sound_shift * SAMPLE_RATE))
+        with soundfile.SoundFile(self.folder / "sound.flac") as file:
+            last = min(math.ceil((stop + SOUND_MARGIN) * SAMPLE_RATE), file.frames)
+            wave = np.zeros(max(0, last - first[0]), np.float32)
+            heard = np.arange(2) * len(wave) + sum(first)
+            low, high = np.clip(heard, 0, file.frames).tolist()
+            file.seek(low)
+            wave[low - sum(first) :][: high - low] = file.read(high - low, dtype="float32")
+        return wave, float(begins)
 
     def left_out_counts(self) -> dict[str, int]:
         """Count the frames left out, by reason."""
@@ -165,7 +197,7 @@ def read_footage(folder: Path) -> Footage:
             for name in plain["takes"]
         )
         canonical = read_canonical(folder / "canonical.safetensors", plain["canonical"])
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise FootageError(f"{folder} is damaged ({error}); prepare it again") from error
     return Footage(folder, settings, takes, canonical)
 
@@ -177,7 +209,9 @@ def _shift(offset: dict[str, Any]) -> float:
 def read_take(folder: Path, settings: PrepareSettings, *, sound_shift: float = 0.0) -> Take:
     """Read one take of a footage folder."""
     plain = read_json(folder / "take.json")
-    track = load_file(folder / "track.safetensors")
+    kept = folder / "track.safetensors"
+    with safe_open(kept, framework="numpy") as file:
+        track = {name: file.get_tensor(name) for name in {"times", "light", "shot"} & set(file.keys())}
     poses = load_file(folder / "poses.safetensors")
     return Take(
         name=folder.name,
@@ -187,48 +221,13 @@ def read_take(folder: Path, settings: PrepareSettings, *, sound_shift: float = 0
         fps=Fraction(plain["fps"]),
         focal=settings.focal,
         times=track["times"],
-        landmarks=unpack_landmarks(track["landmarks"], plain),
+        landmarks=KeptLandmarks(kept, plain, frames=len(track["times"])),
         light=track["light"],
         camera_from_head=poses["camera_from_head"],
         left_out=poses["left_out"],
         cuts=np.flatnonzero(np.diff(track["shot"])) + 1 if "shot" in track else np.zeros(0, np.intp),
         sound_shift=sound_shift,
     )
-
-
-_MISSING = -32768
-
-
-def pack_landmarks(points: NDArray[np.float32], longer_side: int) -> NDArray[np.int16]:
-    """Keep landmarks as 16-bit fractions of twice the picture's longer side; NaN becomes a mark."""
-    scaled = np.round(points / (2 * longer_side) * 32767)
-    return np.where(np.isnan(points), _MISSING, np.clip(scaled, -32767, 32767)).astype(np.int16)
-
-
-def squeeze_landmarks(packed: NDArray[np.int16]) -> NDArray[np.uint8]:
-    """Compress packed landmarks without loss, to about half: what changes from frame to frame, high and low
-    bytes apart.
-    """
-    changes = np.diff(packed, axis=0, prepend=np.zeros_like(packed[:1]))  # wraps around, and back in the sum
-    planes = np.ascontiguousarray(changes).view(np.uint8).reshape(-1, 2).T
-    return np.frombuffer(zlib.compress(planes.tobytes(), 6), np.uint8)
-
-
-def _expanded(squeezed: NDArray[np.uint8]) -> NDArray[np.int16]:
-    planes = np.frombuffer(zlib.decompress(squeezed.tobytes()), np.uint8).reshape(2, -1)
-    changes = np.ascontiguousarray(planes.T).view(np.int16).reshape(-1, LANDMARK_COUNT, 3)
-    return np.cumsum(changes, axis=0, dtype=np.int16)
-
-
-def unpack_landmarks(
-    packed: NDArray[np.int16] | NDArray[np.uint8], take: dict[str, Any]
-) -> NDArray[np.float32]:
-    """Undo `pack_landmarks`, and `squeeze_landmarks` where it was used; [T, 478, 3] in pixels."""
-    if packed.dtype == np.uint8:
-        packed = _expanded(packed.astype(np.uint8, copy=False))
-    points = packed.astype(np.float32) * (2 * max(take["width"], take["height"]) / 32767)
-    points[packed == _MISSING] = np.nan
-    return points
 
 
 def canonical_tensors(canonical: Canonical) -> dict[str, NDArray[Any]]:

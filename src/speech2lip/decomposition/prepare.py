@@ -5,37 +5,18 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
-
-import speech2lip
 from speech2lip.config import PrepareSettings, to_plain
 from speech2lip.decomposition.faces import check_pick
-from speech2lip.decomposition.fitting import fit_poses
-from speech2lip.decomposition.footage import (
-    FORMAT,
-    Footage,
-    Take,
-    canonical_plain,
-    canonical_tensors,
-    read_footage,
-    read_take,
-    unpack_landmarks,
-)
-from speech2lip.decomposition.landmarks import FACE_OVAL
-from speech2lip.decomposition.left_out import find_strangers, reasons_of
-from speech2lip.decomposition.settling import settle_canonical
-from speech2lip.decomposition.sound_offset import LEAST_OFFSET_MS, SoundOffset, find_offsets
+from speech2lip.decomposition.fitted_takes import fit_takes
+from speech2lip.decomposition.footage import FORMAT, Footage, read_footage
 from speech2lip.decomposition.tracking import check_take, source_of, track_take
 from speech2lip.errors import FootageError, OutputError, SoundError, Speech2LipError
 from speech2lip.progress import Progress
-from speech2lip.storage import check_output, output_errors, read_json, write_atomically, write_json
+from speech2lip.storage import check_output, output_errors, read_json, write_json
 
 Say = Callable[[str], None]
 
@@ -104,7 +85,7 @@ def _prepare(
     failed |= _track_all({name: named[name] for name in fresh}, footage, settings, say)
     _write_failures(footage, failed)
     kept = [name for name in named if name not in failed]
-    result = _fit(footage, kept, {name: failed[name]["reason"] for name in failed}, settings, say)
+    result = fit_takes(footage, kept, {name: failed[name]["reason"] for name in failed}, settings, say)
     frames = sum(len(take.times) for take in result.takes)
     seconds = time.monotonic() - began
     if len(fresh) == len(named):  # otherwise the figure would flatter
@@ -206,154 +187,3 @@ def _rate(path: Path) -> float:
     from speech2lip.media.video import probe_video
 
     return max(float(probe_video(path).fps), 1.0)
-
-
-def _fit(
-    footage: Path, names: Sequence[str], failed: dict[str, str], settings: PrepareSettings, say: Say
-) -> Footage:
-    """Second pass: who it is, head poses over all takes, then the canonical space."""
-    raw = {name: _read_raw(footage / "takes" / name) for name in names}
-    _require_face(raw, failed, settings)
-    usable = {name: track for name, track in raw.items() if track["seen"].any()}
-    for name in raw.keys() - usable.keys():
-        say(f"left out take {name}: no face in any frame")
-    strangers = find_strangers(usable)
-    shape, poses = _fit_shots(usable, strangers, settings)
-    left_out = reasons_of(usable, strangers, poses, settings)
-    for name in usable:
-        with write_atomically(footage / "takes" / name / "poses.safetensors") as path:
-            save_file({"camera_from_head": poses[name], "left_out": left_out[name]}, path)
-    takes = [read_take(footage / "takes" / name, settings) for name in usable]
-    _require_seconds(takes, settings)
-    offsets = _sound_offsets(takes, say)
-    canonical = settle_canonical(takes, shape, {n: t["sharpness"] for n, t in usable.items()}, settings)
-    with write_atomically(footage / "canonical.safetensors") as path:
-        save_file(canonical_tensors(canonical), path)
-    faceless = {name: "no face in any frame" for name in sorted(raw.keys() - usable.keys())}
-    write_json(
-        footage / "footage.json",
-        {
-            "format": FORMAT,
-            "version": speech2lip.__version__,
-            "settings": to_plain(settings),
-            "takes": [take.name for take in takes],
-            "left_out_takes": faceless | failed,
-            "left_out_frames": {take.name: take.left_out_counts() for take in takes if take.left_out.any()},
-            "shots": {take.name: len(take.cuts) + 1 for take in takes if len(take.cuts)},
-            "people": {name: track["people"] for name, track in usable.items() if track["people"] > 1},
-            "sound_offsets": {name: offset.to_plain() for name, offset in offsets.items()},
-            "canonical": canonical_plain(canonical),
-        },
-    )
-    _tell_left_out(takes, say)
-    return read_footage(footage)
-
-
-def _read_raw(folder: Path) -> dict[str, Any]:
-    plain = read_json(folder / "take.json")
-    track: dict[str, Any] = dict(load_file(folder / "track.safetensors"))
-    track["landmarks"] = unpack_landmarks(track["landmarks"], plain)
-    track["seen"] = ~np.isnan(track["landmarks"][:, 0, 0])
-    track["people"] = plain.get("people", 1)
-    return track | {key: plain[key] for key in ("width", "height", "fps")}
-
-
-def _fit_shots(
-    tracks: dict[str, dict[str, Any]], strangers: dict[str, NDArray[np.bool_]], settings: PrepareSettings
-) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
-    """Fit the rigid face and all head poses; what is smoothed over time is never smoothed across a cut.
-
-    Frames of shots without the person take the pose of the nearest frame in time that has one.
-    """
-    parts: dict[str, dict[str, Any]] = {}
-    places: dict[str, tuple[str, NDArray[np.intp]]] = {}
-    for name, track in tracks.items():
-        for number in np.unique(track["shot"]):
-            frames = np.flatnonzero(track["shot"] == number)
-            seen = track["seen"][frames] & ~strangers[name][frames]
-            if seen.any():
-                key = f"{name}/{number}"
-                kept = {"landmarks": track["landmarks"][frames], "seen": seen}
-                parts[key] = track | kept
-                places[key] = (name, frames)
-    shape, found = fit_poses(parts, settings)
-    poses = {name: np.full((len(track["seen"]), 4, 4), np.nan) for name, track in tracks.items()}
-    for key, (name, frames) in places.items():
-        poses[name][frames] = found[key]
-    usual = next(iter(found.values()))[0]
-    return shape, {name: _filled(every, usual) for name, every in poses.items()}
-
-
-def _filled(poses: NDArray[np.float64], usual: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give frames without a head pose that of the nearest frame with one, or the usual one."""
-    known = np.flatnonzero(np.isfinite(poses[:, 0, 0]))
-    if not len(known):
-        return np.broadcast_to(usual, poses.shape).copy()
-    frames = np.arange(len(poses))
-    nearest: NDArray[np.float64] = poses[known[np.abs(frames[:, None] - known[None]).argmin(1)]]
-    return nearest
-
-
-def _sound_offsets(takes: Sequence[Take], say: Say) -> dict[str, SoundOffset]:
-    """Find how late the sound of each take is, and tell."""
-    openings = {t.name: np.where(t.left_out == 0, t.opening, np.float32(np.nan)) for t in takes}
-    offsets = find_offsets(openings, {t.name: t.wave() for t in takes}, {t.name: t.times for t in takes})
-    put_right = [o.milliseconds for o in offsets.values() if o.corrected and o.milliseconds is not None]
-    doubtful = [
-        o
-        for o in offsets.values()
-        if not o.corrected and o.milliseconds is not None and abs(o.milliseconds) >= LEAST_OFFSET_MS
-    ]
-    if put_right:
-        say(
-            f"the sound is about {np.median(put_right):+.0f} ms late in {len(put_right)} of {len(takes)} "
-            "takes; it is put right"
-        )
-    if doubtful:
-        say(
-            f"the sound may be {doubtful[0].milliseconds:+.0f} ms late in {len(doubtful)} takes, not sure "
-            "enough to put it right: look at one where the lips close on p, b or m"
-        )
-    return offsets
-
-
-def _require_face(raw: dict[str, dict[str, Any]], failed: dict[str, str], settings: PrepareSettings) -> None:
-    if not raw:
-        raise FootageError(f"none of the takes can be used; the first: {next(iter(failed.values()))}")
-    seconds = sum(float(track["seen"].sum()) / float(Fraction(track["fps"])) for track in raw.values())
-    if seconds < settings.min_face_seconds:
-        raise FootageError(
-            f"a face is seen for {seconds:.1f} s in all takes together; at least "
-            f"{settings.min_face_seconds:g} s are needed: record the person looking into the camera"
-        )
-    widths = np.concatenate(
-        [np.ptp(t["landmarks"][t["seen"]][:, FACE_OVAL, 0], axis=1) for t in raw.values()]
-    )
-    if np.median(widths) < settings.min_face_pixels:
-        raise FootageError(
-            f"the face is {np.median(widths):.0f} px wide; at least {settings.min_face_pixels} px are "
-            "needed, 256 are better: record closer or in a higher resolution"
-        )
-
-
-def _require_seconds(takes: Sequence[Take], settings: PrepareSettings) -> None:
-    seconds = sum(float((take.left_out == 0).sum()) / float(take.fps) for take in takes)
-    if seconds < settings.min_face_seconds:
-        raise FootageError(
-            f"only {seconds:.1f} s of the footage can be trained on, at least "
-            f"{settings.min_face_seconds:g} s are needed; left out: {_counts_line(takes)}"
-        )
-
-
-def _counts_line(takes: Sequence[Take]) -> str:
-    total: dict[str, int] = {}
-    for take in takes:
-        for reason, count in take.left_out_counts().items():
-            total[reason] = total.get(reason, 0) + count
-    return ", ".join(f"{count} {reason}" for reason, count in total.items()) or "none"
-
-
-def _tell_left_out(takes: Sequence[Take], say: Say) -> None:
-    frames = sum(len(take.times) for take in takes)
-    left = sum(int((take.left_out > 0).sum()) for take in takes)
-    say(f"{frames - left} of {frames} frames can be trained on; left out: {_counts_line(takes)}")

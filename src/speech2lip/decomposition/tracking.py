@@ -18,10 +18,10 @@ from speech2lip.config import PrepareSettings
 from speech2lip.conventions import LANDMARK_SCHEME, SAMPLE_RATE
 from speech2lip.decomposition.cuts import change_between, is_abrupt, shot_numbers, thumbnail
 from speech2lip.decomposition.faces import choose_person, follow_faces
-from speech2lip.decomposition.footage import pack_landmarks, squeeze_landmarks
 from speech2lip.decomposition.landmarks import FACE_OVAL, LandmarkDetector
 from speech2lip.decomposition.left_out import LOOK, covered_scores, look_gaps, upright_look
 from speech2lip.decomposition.masks import light_points
+from speech2lip.decomposition.packed_landmarks import pack_landmarks, squeeze_landmarks
 from speech2lip.errors import FootageError
 from speech2lip.media.sound import read_wave
 from speech2lip.media.video import VideoReader, VideoWriter, probe_video
@@ -135,7 +135,7 @@ class _Seen:
         shot = shot_numbers(np.array(self.changes, np.float32))
         return {
             "times": np.array(self.times, np.float64),
-            "landmarks": squeeze_landmarks(pack_landmarks(landmarks, longer_side)),
+            **squeeze_landmarks(pack_landmarks(landmarks, longer_side)),
             "light": np.array(self.light, np.float32).reshape(-1, 3),
             "sharpness": np.array(self.sharpness, np.float32),
             "covered": covered,

@@ -1,0 +1,118 @@
+"""Landmarks in a file: 16-bit fractions of the picture, squeezed block by block, unpacked when asked for."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+
+from speech2lip.conventions import LANDMARK_COUNT
+
+Points = NDArray[np.float32]
+Packed = NDArray[np.int16]
+
+BLOCK = 256
+"""Frames that are unpacked together: 1.5 MB."""
+_MISSING = -32768
+
+
+def pack_landmarks(points: Points, longer_side: int) -> Packed:
+    """Keep landmarks as 16-bit fractions of twice the picture's longer side; NaN becomes a mark."""
+    scaled = np.round(points / (2 * longer_side) * 32767)
+    return np.where(np.isnan(points), _MISSING, np.clip(scaled, -32767, 32767)).astype(np.int16)
+
+
+def squeeze_landmarks(packed: Packed) -> dict[str, NDArray[Any]]:
+    """Compress packed landmarks [T, 478, 3] without loss, to about half.
+
+    Returns:
+        What a track file keeps: `landmarks`, the compressed blocks one after the other; `landmark_blocks`,
+        where each begins and the last one ends.
+    """
+    blocks = [_squeezed(packed[start : start + BLOCK]) for start in range(0, len(packed), BLOCK)]
+    return {
+        "landmarks": np.concatenate([np.zeros(0, np.uint8), *blocks]),
+        "landmark_blocks": np.cumsum([0, *map(len, blocks)], dtype=np.int64),
+    }
+
+
+def _squeezed(packed: Packed) -> NDArray[np.uint8]:
+    """Compress what changes from frame to frame, high and low bytes apart."""
+    changes = np.diff(packed, axis=0, prepend=np.zeros_like(packed[:1]))  # wraps around, and back in the sum
+    planes = np.ascontiguousarray(changes).view(np.uint8).reshape(-1, 2).T
+    return np.frombuffer(zlib.compress(planes.tobytes(), 6), np.uint8)
+
+
+def _expanded(squeezed: NDArray[np.uint8]) -> Packed:
+    planes = np.frombuffer(zlib.decompress(squeezed.tobytes()), np.uint8).reshape(2, -1)
+    changes = np.ascontiguousarray(planes.T).view(np.int16).reshape(-1, LANDMARK_COUNT, 3)
+    return np.cumsum(changes, axis=0, dtype=np.int16)
+
+
+class KeptLandmarks:
+    """Landmarks of a take, [T, 478, 3] in pixels, NaN where no face was found, as an array to look things up.
+
+    A block of frames is in memory at a time, however long the take is.
+
+    Args:
+        path: the track file.
+        take: `width` and `height` of the picture.
+        frames: T.
+    """
+
+    def __init__(self, path: Path, take: dict[str, Any], *, frames: int) -> None:
+        self.shape = (frames, LANDMARK_COUNT, 3)
+        self._path, self._scale = path, 2 * max(take["width"], take["height"]) / 32767
+        with safe_open(path, framework="numpy") as file:
+            names = set(file.keys())
+            self._bounds = file.get_tensor("landmark_blocks") if "landmark_blocks" in names else None
+            whole = self._bounds is None and file.get_slice("landmarks").get_dtype() == "U8"
+            # Footage of the first days is one block.
+            self._whole: Packed | None = _expanded(file.get_tensor("landmarks")) if whole else None
+        self._latest: tuple[int, Points] | None = None
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> Points:
+        """Look up as in an array [T, 478, 3]."""
+        rows, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())
+        if rows is Ellipsis:
+            rows, rest = slice(None), (Ellipsis, *rest)
+        wanted = np.arange(len(self))[rows]
+        if wanted.ndim == 0:
+            number, place = divmod(int(wanted), BLOCK)
+            return self._block(number)[(place, *rest)].copy()
+        found = np.empty((len(wanted), *self.shape[1:]), np.float32)
+        number_of = wanted // BLOCK
+        for number in np.unique(number_of).tolist():
+            here = number_of == number
+            found[here] = self._block(number)[wanted[here] - number * BLOCK]
+        return np.asarray(found[(slice(None), *rest)], np.float32)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return all of them at once."""
+        return np.asarray(self[:], dtype)
+
+    def _block(self, number: int) -> Points:
+        latest = self._latest
+        if latest is None or latest[0] != number:
+            packed = self._read(number)
+            points = packed.astype(np.float32) * np.float32(self._scale)
+            points[packed == _MISSING] = np.nan
+            self._latest = latest = (number, points)
+        return latest[1]
+
+    def _read(self, number: int) -> Packed:
+        start = number * BLOCK
+        if self._whole is not None:
+            return self._whole[start : start + BLOCK]
+        with safe_open(self._path, framework="numpy") as file:
+            kept = file.get_slice("landmarks")
+            if self._bounds is None:
+                return np.asarray(kept[start : min(start + BLOCK, len(self))], np.int16)
+            return _expanded(kept[int(self._bounds[number]) : int(self._bounds[number + 1])])
