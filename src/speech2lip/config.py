@@ -247,6 +247,10 @@ class EvaluateSettings:
     """Frames of a pairing, at most."""
     judge_steps: int = 600
     """Steps in which our own judge of sync learns from the training takes; 0 leaves it out."""
+    revoiced: bool = False
+    """Whether held-out takes also speak in other voices, by telephone, in a room ... (docs/speech.md)."""
+    revoiced_frames: int = 300
+    """Frames, about, that are drawn for each of these voices; 0: only what is read from speech is judged."""
     lpips_weights: Path | None = None
     """AlexNet and the LPIPS heads as safetensors (docs/metrics.md tells how); without, that column is n/a."""
     syncnet_weights: Path | None = None

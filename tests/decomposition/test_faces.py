@@ -7,12 +7,15 @@ import pytest
 from numpy.typing import NDArray
 
 from speech2lip.decomposition.faces import (
+    DOUBTFUL,
+    STRANGER,
     check_pick,
     choose_person,
     face_distance,
     follow_faces,
     group_faces,
 )
+from speech2lip.decomposition.looks import OTHER_LOOK, SAME_LOOK, look_gap
 from speech2lip.errors import SettingsError
 from tests.made_face import made_face
 
@@ -81,6 +84,57 @@ def test_the_person_is_picked_and_found_again_after_a_cut(pick: str, expected: f
     assert np.allclose(x[:40], expected, atol=60) and np.allclose(x[40:70], 300, atol=60)
     assert np.isnan(x[70:90]).all()
     assert np.isnan(x[90:]).all() == (expected == 150)
+
+
+def _look(person: int, frame: int) -> NDArray[np.uint8]:
+    """Return the look of a face: patches of light and dark of its own, a little noise."""
+    coarse = np.random.default_rng(100 + person).uniform(40, 220, (4, 4, 3)).repeat(8, 0).repeat(8, 1)
+    noise = np.random.default_rng(frame).normal(0, 6, (32, 32, 3))
+    return np.clip(coarse + noise, 0, 255).astype(np.uint8)
+
+
+def _alike(x: float, frame: int) -> Points:
+    """Return the face of somebody very like person 0."""
+    points = _seen(0, 0, frame)
+    return (points * np.array([1.035, 0.965, 1.0], np.float32) + [x, 7, 0]).astype(np.float32)
+
+
+def test_the_ones_alike_are_alike() -> None:
+    apart = face_distance(_alike(0, 0).astype(np.float64), _seen(0, 0, 0).astype(np.float64))
+    assert DOUBTFUL < apart < STRANGER  # by shape alone they are one person
+    assert look_gap(_look(0, 1), _look(0, 2)) < SAME_LOOK < OTHER_LOOK < look_gap(_look(0, 1), _look(1, 1))
+
+
+def test_two_alike_seen_together_are_two() -> None:
+    faces = [[_seen(0, 150, i), _alike(600, i)] for i in range(40)] + [[_seen(0, 150, i)] for i in range(20)]
+    chosen, people = choose_person(follow_faces(faces, np.zeros(60, np.int32)), "longest", 60)
+    assert people == 2 and np.allclose(_x(chosen), 150, atol=60)
+
+
+def test_after_a_cut_those_alike_are_told_by_their_look() -> None:
+    # Both; then both at changed places; then the other one alone.
+    faces = [[_seen(0, 150, i), _alike(600, i)] for i in range(50)]
+    faces += [[_alike(150, i), _seen(0, 600, i)] for i in range(40)]
+    faces += [[_alike(300, i)] for i in range(30)]
+    looks = [[_look(0, i), _look(1, i)] for i in range(50)]
+    looks += [[_look(1, i), _look(0, i)] for i in range(40)]
+    looks += [[_look(1, i)] for i in range(30)]
+    shot = np.repeat([0, 1, 2], [50, 40, 30]).astype(np.int32)
+    chosen, people = choose_person(follow_faces(faces, shot, looks), "left", 120)
+    assert people == 2
+    x = np.array(_x(chosen))
+    assert np.allclose(x[:50], 150, atol=60) and np.allclose(x[50:90], 600, atol=60)
+    assert np.isnan(x[90:]).all()  # somebody else, however alike
+
+
+def test_who_steps_into_anothers_place_is_another() -> None:
+    faces = [[_seen(0, 300, i)] for i in range(40)] + [[]] * 4 + [[_alike(300, i)] for i in range(30)]
+    looks = [[_look(0, i)] for i in range(40)] + [[]] * 4 + [[_look(1, i)] for i in range(30)]
+    shot = np.zeros(74, np.int32)
+    assert [len(t.frames) for t in follow_faces(faces, shot, looks)] == [40, 30]
+    assert len(follow_faces(faces, shot)) == 1  # what place alone would say
+    chosen, people = choose_person(follow_faces(faces, shot, looks), "longest", 74)
+    assert people == 2 and all(p is None for p in chosen[40:])
 
 
 def test_nobody_is_no_person() -> None:

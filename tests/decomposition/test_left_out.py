@@ -11,10 +11,9 @@ from speech2lip.decomposition.footage import REASONS
 from speech2lip.decomposition.left_out import (
     covered_scores,
     find_strangers,
-    look_gaps,
     reasons_of,
-    upright_look,
 )
+from speech2lip.decomposition.looks import look_gaps, upright_look
 from tests.decomposition.test_faces import _seen
 from tests.made_face import head_pose
 

@@ -56,13 +56,13 @@ def made_take(
     )  # fmt: skip
 
 
-def write_footage(folder: Path, names: tuple[str, ...] = ("a", "b", "c")) -> Path:
+def write_footage(folder: Path, names: tuple[str, ...] = ("a", "b", "c"), *, frames: int = FRAMES) -> Path:
     """Write footage of some takes; frame 7 of take b is left out."""
     canonical = made_canonical()
     random = np.random.default_rng(0)
     still = random.integers(60, 200, (SIZE[0] // 8, SIZE[1] // 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
     for name in names:
-        take = made_take(name, folder=folder / "takes")
+        take = made_take(name, folder=folder / "takes", frames=frames)
         take.folder.mkdir(parents=True)
         with VideoWriter(take.folder / "picture.mp4", width=SIZE[1], height=SIZE[0], fps=take.fps) as writer:
             for _ in take.times:

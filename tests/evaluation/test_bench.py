@@ -109,7 +109,11 @@ def test_the_page_is_made_of_the_files_alone(tmp_path: Path) -> None:
         "rows": {"ours": {"leak_r_interval": [-0.1, 0.12], "leak_r_plain": 0.3, "pairings": 8}},
         "against_exact_truth": {"ours": {"opening_r": 0.9, "opening_std_ratio": 1.0, "opening_bias": 0.01}},
     }  # fmt: skip
-    one = Result("grid_s1", "cpu", "abc", 900.0, rows, {"speak_fps": 30.0}, details)
+    voices = {
+        "own voice": {"speech_r": 0.91, "opening_r": 0.88},
+        "telephone": {"speech_r": 0.9, "speech_drop": 0.01, "opening_r": 0.85, "opening_drop": 0.03},
+    }
+    one = Result("grid_s1", "cpu", "abc", 900.0, rows, {"speak_fps": 30.0}, details, voices)
     one.save(tmp_path / "I_grid_s1.json")
     Result("words", "none", details={"benchmark": "II", "missing": "no footage"}).save(
         tmp_path / "II_words.json"
@@ -118,7 +122,7 @@ def test_the_page_is_made_of_the_files_alone(tmp_path: Path) -> None:
     assert text == quality_page(tmp_path)
     wanted = ["| grid_s1: ours", "| opening_r  |      0.990 | 0.800 |", "Not measured: no footage."]
     wanted += ["900 s of training", "leak_r -0.10 to 0.12", "phones by aligned words", "bias +0.0100"]
-    wanted += ["speak_fps 30.0"]
+    wanted += ["speak_fps 30.0", "| grid_s1 |     0.880 |     0.030 |"]
     assert [words for words in wanted if words not in text] == []
     assert "mouth_ssim" not in text.split("## I.")[1]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -93,6 +95,16 @@ def test_long_takes_are_paired_piece_by_piece() -> None:
     pairs = pair_up(parts, parts, pairings=100, frames=75)
     assert len(pairs) == 6 and all(a.start != b.start for a, b in pairs)
     assert len(pieces(_spans(1, 80), 75)) == 1  # five frames tell nothing
+
+
+def test_pairings_never_cross_cuts() -> None:
+    take = dataclasses.replace(made_take("cut", frames=200), cuts=np.array([40, 50, 130]))
+    parts = pieces([Span(take, 20, 200)], 75)
+    assert [(part.start, part.stop) for part in parts] == [
+        (20, 40),
+        (50, 125),
+        (130, 200),
+    ]
 
 
 def test_one_held_out_take_hears_the_rest() -> None:

@@ -9,15 +9,20 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 from safetensors.torch import save_file
 
 from speech2lip.config import EvaluateSettings
-from speech2lip.errors import AvatarError, FootageError, OutputError, SettingsError
+from speech2lip.decomposition import footage as footage_module
+from speech2lip.errors import AvatarError, FootageError, OutputError, SettingsError, SoundError
 from speech2lip.evaluation import evaluate as evaluation
-from speech2lip.evaluation import judging
+from speech2lip.evaluation import held_out, judging, listening, revoiced
 from speech2lip.evaluation.evaluate import evaluate
 from speech2lip.evaluation.lpips import Lpips
+from speech2lip.evaluation.revoice import REVOICINGS
+from speech2lip.evaluation.revoiced import OWN
 from speech2lip.evaluation.syncnet import SyncNet
 from speech2lip.evaluation.table import METRICS
 from tests.evaluation.made_footage import FakeDetector, write_avatar, write_footage
@@ -39,7 +44,7 @@ def avatar(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def fake_detector(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (judging, evaluation):
+    for module in (judging, evaluation, revoiced):
         monkeypatch.setattr(module, "LandmarkDetector", FakeDetector)
 
 
@@ -65,6 +70,51 @@ def test_all_rows_and_the_page(tmp_path: Path, footage: Path, avatar: Path) -> N
     assert "59 held-out frames of 2 takes" in told[-1] and "| nearest" in told[-1]
     check_page((tmp_path / "r.html").read_text())
     check_in_browser(tmp_path / "r.html")
+
+
+def test_other_voices_and_strangers_words(tmp_path: Path, footage: Path) -> None:
+    avatar = write_avatar(tmp_path / "short.avatar", held_out={"c": [14, 40]})
+    second = np.arange(16_000) / 16_000
+    noise = np.random.default_rng(0).normal(0, 0.1, 16_000) * (second % 0.4 < 0.2)
+    soundfile.write(tmp_path / "french.wav", noise.astype(np.float32), 16_000)
+    settings = dataclasses.replace(SETTINGS, silent_frames=0, pairings=0, judge_steps=0)
+    settings = dataclasses.replace(settings, revoiced=True, revoiced_frames=10)
+    told: list[str] = []
+    result = evaluate(
+        avatar=avatar, footage=footage, report=tmp_path / "r.html", foreign=[tmp_path / "french.wav"],
+        settings=settings, say=told.append,
+    )  # fmt: skip
+    assert list(result.revoiced) == [OWN, *REVOICINGS]
+    assert all(row["opening_r"] is not None for row in result.revoiced.values())
+    assert "In other voices" in told[-1] and "| telephone" in told[-1]
+    page = (tmp_path / "r.html").read_text()
+    assert page.count("<video") == 2 and page.count('class="foreign"') == 1 and "french" in page
+    assert page.count("<td>telephone</td>") == 1
+    with pytest.raises(SettingsError, match="--report"):
+        evaluate(avatar=avatar, footage=footage, foreign=[tmp_path / "french.wav"], settings=settings)
+    with pytest.raises(SoundError, match=r"none\.wav"):
+        evaluate(avatar=avatar, footage=footage, foreign=[tmp_path / "none.wav"], settings=settings)
+
+
+def test_long_takes_are_judged_part_by_part_with_the_same_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = write_footage(tmp_path / "long.footage", ("a", "c"), frames=130)
+    avatar = write_avatar(tmp_path / "long.avatar", held_out={"c": [90, 130]})
+    settings = dataclasses.replace(SETTINGS, silent_frames=0, pairings=2, judge_steps=0)
+    rows, lengths = [], []
+    hear = listening.log_mel
+    monkeypatch.setattr(listening, "log_mel", lambda wave: lengths.append(len(wave)) or hear(wave))
+    for seconds in (300.0, 0.5):
+        for module in (footage_module, held_out):
+            monkeypatch.setattr(module, "WHOLE_SECONDS", seconds)
+        monkeypatch.setattr(held_out, "PART_SECONDS", 1.0)
+        rows.append(evaluate(avatar=avatar, footage=long, settings=settings, say=lambda _: None).rows)
+    assert lengths == [83_200, 67_200, 51_200]  # all of 5.2 s; from 1 s on; from 2 s on
+    same = ("mouth_psnr", "frame_ssim", "opening_r", "width_r", "lmd_px", "cross_r", "leak_r", "frames")
+    for name in ("nearest", "ours"):
+        whole, parts = ({key: one[name][key] for key in same} for one in rows)
+        assert parts == pytest.approx(whole, abs=2e-3)
 
 
 def test_given_weights_fill_their_own_columns(tmp_path: Path, footage: Path) -> None:

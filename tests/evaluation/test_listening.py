@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,9 @@ import soundfile
 from speech2lip.conventions import MEL_BANDS, MEL_RATE, SAMPLE_RATE
 from speech2lip.decomposition.footage import read_footage
 from speech2lip.evaluation import listening
+from speech2lip.evaluation.held_out import Span
 from speech2lip.evaluation.listening import digital_silence, listen_to, room_noise
-from speech2lip.evaluation.phones import TRUTH, Phones
+from speech2lip.evaluation.phones import HEARD, TRUTH, Phones, Wave
 from tests.evaluation.made_footage import write_footage
 
 
@@ -28,7 +31,7 @@ def test_a_take_is_heard_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     take = read_footage(write_footage(tmp_path / "made.footage", ("a",))).takes[0]
     rows = (("aa", 0.0, 0.2), ("b", 0.2, 0.3), ("iy", 0.3, 0.5), ("m", 0.5, 0.6), ("pau", 0.6, 1.6))
     monkeypatch.setattr(listening, "phones_of", lambda *_, **__: Phones(rows, TRUTH))
-    heard = listen_to(take)
+    heard = listen_to(Span(take, 0, len(take.times)))
     assert heard.closures is not None and heard.pauses is not None
     assert heard.closures.tolist() == [[0.2, 0.3], [0.5, 0.6]]
     assert heard.pauses.tolist() == [[0.6, 1.6]]
@@ -42,6 +45,34 @@ def test_a_take_is_heard_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_without_phones_closures_are_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     take = read_footage(write_footage(tmp_path / "made.footage", ("a",))).takes[0]
     monkeypatch.setattr(listening, "phones_of", lambda *_, **__: None)
-    heard = listen_to(take)
+    heard = listen_to(Span(take, 0, len(take.times)))
     assert heard.closures is None and heard.source is None
     assert heard.pauses is not None  # found by loudness
+
+
+def test_a_long_take_is_heard_part_by_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    take = read_footage(write_footage(tmp_path / "made.footage", ("a",))).takes[0]
+    frames = 25 * 400
+    random = np.random.default_rng(0)
+    whole = random.normal(0, 0.1, 400 * SAMPLE_RATE).astype(np.float32)
+    soundfile.write(take.folder / "sound.flac", whole, SAMPLE_RATE, subtype="PCM_16")
+    take = dataclasses.replace(take, times=np.arange(frames) / 25, sound_shift=0.25)
+    asked: list[tuple[int, float]] = []
+
+    def spoken(_: object, wave: Wave, *, begins: float, transcripts: object) -> Phones:
+        asked.append((len(wave), begins))
+        return Phones((("b", begins + 3.0, begins + 3.1),), HEARD)
+
+    monkeypatch.setattr(listening, "phones_of", spoken)
+    span = Span(take, 25 * 350, frames)
+    heard = listen_to(span)
+    assert heard.begins == 348 and asked == [(52 * SAMPLE_RATE, 348.0)]
+    assert heard.closures is not None and heard.closures.tolist() == [[351.0, pytest.approx(351.1)]]
+    shifted = take.wave()[348 * SAMPLE_RATE :]
+    assert (
+        heard.wave == pytest.approx(shifted, abs=1e-4) and shifted[:-5000].any() and not shifted[-3000:].any()
+    )
+    assert [(part.start, part.stop) for part in span.parts()] == [(8750, 10000)]
+    parts = Span(take, 0, frames).parts()
+    assert len(parts) == 7 and parts[0].start == 0 and parts[-1].stop == frames
+    assert all(a.stop == b.start for a, b in itertools.pairwise(parts))

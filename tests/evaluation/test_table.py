@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from speech2lip.errors import OutputError
-from speech2lip.evaluation.table import COST, METRICS, Result, format_table
+from speech2lip.evaluation.table import COST, METRICS, Result, format_revoiced, format_table
 
 METRIC_KEYS = """
     mouth_psnr mouth_ssim mouth_cpbd sharpness_ratio frame_psnr frame_ssim lpips lmd_px lmd_percent opening_r
@@ -59,6 +60,18 @@ def test_the_contract(result: Result, tmp_path: Path) -> None:
     assert read["rows"]["real_video"]["mouth_psnr"] is None  # infinity is no JSON
     assert read["cost"]["peak_mb"] is None
     assert list(tmp_path.iterdir()) == [tmp_path / "metrics.json"]
+
+
+def test_other_voices_stand_beside_the_contract(result: Result) -> None:
+    assert "revoiced" not in result.as_json()
+    voices = {"own voice": {"speech_r": 0.9}, "telephone": {"speech_r": 0.85, "speech_drop": 0.05}}
+    more = dataclasses.replace(result, revoiced=voices).as_json()
+    assert {key: value for key, value in more.items() if key != "revoiced"} == result.as_json()
+    telephone = {"speech_r": 0.85, "speech_drop": 0.05, "opening_r": None, "opening_drop": None}
+    assert more["revoiced"]["telephone"] == telephone  # type: ignore[index]
+    with pytest.raises(AssertionError, match="helium"):
+        dataclasses.replace(result, revoiced={"helium": {"pitch": 2.0}}).as_json()
+    assert "opening" not in format_revoiced(voices) and "| telephone | " in format_revoiced(voices)
 
 
 def test_an_unknown_key_is_a_fault_of_ours() -> None:

@@ -7,8 +7,21 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from speech2lip.decomposition.landmarks import LIPS
+from speech2lip.evaluation.closure import OpeningScale
 from speech2lip.evaluation.table import METRICS
-from tests.evaluation.talking import REGION, judged, mask, pictures_of, points_of, sound_of, spoken
+from speech2lip.evaluation.tally import Moment, Tally
+from tests.evaluation.talking import (
+    BOX,
+    FRAMES,
+    REGION,
+    judged,
+    mask,
+    pictures_of,
+    points_of,
+    sound_of,
+    spoken,
+    times,
+)
 
 REAL = spoken(1)
 
@@ -146,3 +159,22 @@ def test_an_hour_holds_no_more_landmarks_than_a_minute() -> None:
         tally.skip(i / 25)
         assert len(tally._points) <= module._BLOCK
     assert len(tally._times) == 3 * module._BLOCK + 7
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_nothing_is_measured_across_a_cut(told: bool) -> None:
+    still = np.full(FRAMES, 0.05)
+    points, pictures = points_of(still), pictures_of(still)
+    tally = Tally(OpeningScale(0.0, 0.2))
+    for i, second in enumerate(times()):
+        made, found = pictures[i], points[i].copy()
+        if i >= 100:  # the person sits nearer to the lamp now, and turned
+            made = np.clip(made.astype(int) + 60, 0, 255).astype(np.uint8)
+            found[LIPS, 0] *= 1.1
+        if told and i == 100:
+            tally.cut()
+        tally.add(Moment(float(second), pictures[i], BOX, points[i], REGION, mask()), made, found)
+    openings = tally.end_take(sound_of(REAL))
+    assert len(openings.times) == FRAMES  # a cut is no frame
+    assert (tally._jitter[0][0] > 0.1) is not told
+    assert (tally._flicker[0][0] > 1) is not told

@@ -131,3 +131,11 @@ def test_a_wide_feather_hides_the_step() -> None:
 
 def test_no_border_no_seam(picture: NDArray[np.uint8]) -> None:
     assert math.isnan(seam_ratio(picture, picture, np.zeros((64, 64))))
+
+
+def test_a_cut_is_no_jitter(talking: Landmarks) -> None:
+    jumped = talking.copy()
+    jumped[50:, LIPS, 1] += 20  # another sitting, turned another way
+    assert jitter(jumped) > 2 * jitter(talking)
+    assert jitter(jumped, cuts=[50]) == pytest.approx(jitter(talking), rel=0.02)
+    assert jitter(talking, cuts=[0]) == jitter(talking)

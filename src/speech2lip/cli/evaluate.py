@@ -27,6 +27,8 @@ class Arguments:
     """A file for the figures too."""
     report: Path | None = None
     """An .html page with the table, players and plots."""
+    foreign: tuple[Path, ...] = ()
+    """Sounds of strangers; the page shows the person speaking 20 s of them."""
     settings: Annotated[EvaluateSettings, tyro.conf.arg(name="")] = field(default_factory=EvaluateSettings)
     """How."""
 
@@ -42,5 +44,6 @@ def run(arguments: Arguments) -> None:
         transcripts=arguments.transcripts,
         json=arguments.json,
         report=arguments.report,
+        foreign=arguments.foreign,
         settings=arguments.settings,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from speech2lip.decomposition.head_pose import align_similarity, fit_rigid_shape
 from speech2lip.decomposition.landmarks import CHIN, JAW_LINE, LIPS, OUTER_EYE_CORNERS, RIGID
+from speech2lip.decomposition.looks import OTHER_LOOK, SAME_LOOK, Look, look_gap, look_gaps
 from speech2lip.errors import SettingsError
 
 Points = NDArray[np.float32]
@@ -21,6 +23,8 @@ STRANGER = 0.03
 one man it was up to 0.027, between words and sentences of others up to 0.02; between people 0.019 to 0.08,
 mostly 0.043.
 """
+DOUBTFUL = 0.017
+"""Distance of face shapes from which on the look decides too."""
 _REACH = 0.6
 """Face widths that a face may move from one frame to the next."""
 _LOST = 12
@@ -28,6 +32,7 @@ _LOST = 12
 _LEAST_FRAMES = 5
 """Tracks shorter than this are taken for mistakes."""
 _SAMPLES = 100
+_LOOK_EVERY = 5
 _STEADY_POINTS = tuple(i for i in range(468) if i not in {*LIPS, *CHIN, *JAW_LINE})
 """Points by whose place a face is recognised: not those that speech moves."""
 
@@ -39,6 +44,17 @@ class Track:
     shot: int
     frames: list[int] = field(default_factory=list)
     points: list[Points] = field(default_factory=list)
+    looks: list[Look] = field(default_factory=list)
+    """Of every fifth frame."""
+    latest: Look | None = None
+
+    def add(self, index: int, points: Points, look: Look | None) -> None:
+        """Go on with a face."""
+        if look is not None and len(self.frames) % _LOOK_EVERY == 0:
+            self.looks.append(look)
+        self.frames.append(index)
+        self.points.append(points)
+        self.latest = look
 
     @property
     def x(self) -> float:
@@ -70,35 +86,65 @@ def check_pick(pick: str) -> None:
         )
 
 
-def follow_faces(faces: Sequence[Sequence[Points]], shot: NDArray[np.int32]) -> list[Track]:
-    """Follow every face from frame to frame by its place; a cut ends all tracks.
+def follow_faces(
+    faces: Sequence[Sequence[Points]],
+    shot: NDArray[np.int32],
+    looks: Sequence[Sequence[Look]] | None = None,
+) -> list[Track]:
+    """Follow every face from frame to frame by its place and look; a cut ends all tracks.
+
+    Whoever steps into another's place looks different, and gets a track of their own.
 
     Args:
         faces: per frame the faces found, each [478, 3] in pixels.
         shot: [T] number of the shot.
+        looks: per frame upright pictures of the faces; None: by place alone.
     """
     tracks: list[Track] = []
     for index, found in enumerate(faces):
+        seen: Sequence[Look | None] = looks[index] if looks is not None else [None] * len(found)
         alive = [t for t in tracks if t.shot == shot[index] and index - t.frames[-1] <= _LOST]
         pairs = sorted(
-            (_moved(t.points[-1], p), a, b) for a, t in enumerate(alive) for b, p in enumerate(found)
+            (_apart(t, p, seen[b]), a, b) for a, t in enumerate(alive) for b, p in enumerate(found)
         )
         taken_tracks: set[int] = set()
         taken_faces: set[int] = set()
         for distance, a, b in pairs:
-            if distance > _REACH or a in taken_tracks or b in taken_faces:
+            if distance == math.inf or a in taken_tracks or b in taken_faces:
                 continue
-            alive[a].frames.append(index)
-            alive[a].points.append(found[b])
+            alive[a].add(index, found[b], seen[b])
             taken_tracks.add(a)
             taken_faces.add(b)
-        tracks += [Track(int(shot[index]), [index], [p]) for b, p in enumerate(found) if b not in taken_faces]
+        for b, points in enumerate(found):
+            if b not in taken_faces:
+                tracks.append(Track(int(shot[index])))
+                tracks[-1].add(index, points, seen[b])
     return [t for t in tracks if len(t.frames) >= _LEAST_FRAMES]
+
+
+def _apart(track: Track, points: Points, look: Look | None) -> float:
+    """Return how badly a face would go on a track: its way in face widths and the change of its look."""
+    moved = _moved(track.points[-1], points)
+    gap = 0.0 if track.latest is None or look is None else look_gap(track.latest, look)
+    return math.inf if moved > _REACH or gap > OTHER_LOOK else moved + gap
 
 
 def _moved(before: Points, now: Points) -> float:
     """Return how far a face would have moved, in its widths."""
     return float(np.linalg.norm(centre_of(before) - centre_of(now))) / max(width_of(before), 1.0)
+
+
+def is_other(distance: float, gap: float | None, *, limit: float = STRANGER) -> bool:
+    """Tell whether two faces of one take are two people's: by shape and, where it is known, by look.
+
+    Args:
+        distance: of their shapes.
+        gap: of their looks; None where it is not known.
+        limit: distance that is too far, unless the look is surely the same.
+    """
+    if distance > limit:
+        return gap is None or gap > SAME_LOOK
+    return gap is not None and distance > DOUBTFUL and gap > OTHER_LOOK
 
 
 def face_distance(a: Shape, b: Shape) -> float:
@@ -110,18 +156,35 @@ def face_distance(a: Shape, b: Shape) -> float:
     return float(np.sqrt((apart**2).sum(1).mean()))
 
 
-def group_faces(shapes: Sequence[Shape], lengths: Sequence[int]) -> NDArray[np.intp]:
+def group_faces(
+    shapes: Sequence[Shape],
+    lengths: Sequence[int],
+    *,
+    apart: NDArray[np.bool_] | None = None,
+    gaps: NDArray[np.float32] | None = None,
+) -> NDArray[np.intp]:
     """Put shapes of faces into groups, one a person: the longest first, each joins the nearest that is near
     enough; [N] number of the group.
+
+    Args:
+        apart: [N, N] whether two faces cannot be one person's, as they were seen at the same time.
+        gaps: [N, N] how unlike they look.
     """
-    groups: list[Shape] = []
+    groups: list[list[int]] = []
     result = np.zeros(len(shapes), np.intp)
-    for n in np.argsort(-np.asarray(lengths), kind="stable"):
-        apart = [face_distance(shapes[n], known) for known in groups]
-        if not apart or min(apart) > STRANGER:
-            groups.append(shapes[n])
-            apart.append(0.0)
-        result[n] = int(np.argmin(apart))
+    for n in np.argsort(-np.asarray(lengths), kind="stable").tolist():
+        fits = []
+        for group in groups:
+            distance = face_distance(shapes[n], shapes[group[0]])
+            gap = None if gaps is None else float(gaps[n, group].min())
+            never = (apart is not None and bool(apart[n, group].any())) or is_other(distance, gap)
+            fits.append(math.inf if never else distance / STRANGER + (gap or 0.0))
+        if not fits or min(fits) == math.inf:
+            groups.append([n])
+            result[n] = len(groups) - 1
+        else:
+            result[n] = int(np.argmin(fits))
+            groups[result[n]].append(n)
     return result
 
 
@@ -140,7 +203,8 @@ def choose_person(tracks: Sequence[Track], pick: str, frames: int) -> tuple[list
     chosen: list[Points | None] = [None] * frames
     if not tracks:
         return chosen, 0
-    groups = group_faces([t.shape() for t in tracks], [len(t.frames) for t in tracks])
+    lengths = [len(t.frames) for t in tracks]
+    groups = group_faces([t.shape() for t in tracks], lengths, apart=_at_once(tracks), gaps=_gaps(tracks))
     person = int(np.argmax(_scores(tracks, groups, pick)))
     for track in sorted(
         (t for t, g in zip(tracks, groups, strict=True) if g == person), key=lambda t: len(t.frames)
@@ -148,6 +212,21 @@ def choose_person(tracks: Sequence[Track], pick: str, frames: int) -> tuple[list
         for index, points in zip(track.frames, track.points, strict=True):
             chosen[index] = points
     return chosen, int(groups.max()) + 1
+
+
+def _at_once(tracks: Sequence[Track]) -> NDArray[np.bool_]:
+    """Tell which faces were in sight at the same time: they are not one person's; [N, N]."""
+    first, last = (np.array([t.frames[end] for t in tracks]) for end in (0, -1))
+    overlap: NDArray[np.bool_] = (first[:, None] <= last) & (first <= last[:, None])
+    return overlap & ~np.eye(len(tracks), dtype=bool)
+
+
+def _gaps(tracks: Sequence[Track]) -> NDArray[np.float32] | None:
+    """Return how unlike the faces of tracks look to each other; [N, N], None without looks."""
+    if not all(t.looks for t in tracks):
+        return None
+    owner = np.repeat(np.arange(len(tracks), dtype=np.int32), [len(t.looks) for t in tracks])
+    return look_gaps(np.stack([look for t in tracks for look in t.looks]), owner, len(tracks))
 
 
 def _scores(tracks: Sequence[Track], groups: NDArray[np.intp], pick: str) -> NDArray[np.float64]:

@@ -10,60 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech2lip.config import PrepareSettings
-from speech2lip.decomposition.faces import STRANGER, face_distance
+from speech2lip.decomposition.faces import STRANGER, face_distance, is_other
 from speech2lip.decomposition.footage import REASONS
 from speech2lip.decomposition.head_pose import align_similarity, fit_rigid_shape, head_angles
 from speech2lip.decomposition.landmarks import FACE_OVAL
+from speech2lip.decomposition.looks import LOOK
 
 Points = NDArray[np.float32]
 Tracks = Mapping[str, dict[str, Any]]
 
-LOOK = 32
-"""Side of the small upright picture of a face that covered mouths are found on, in pixels."""
 HEAVY_BLUR = 0.2
 """Sharpness over the shot's median below which a frame is blurred; fast turns in real footage keep 0.34."""
 COVERED = (0.09, 0.17)
 """Bounds of how much more the lower face may differ from its usual look than the upper one (share of its
 brightness). Real footage stays below 0.16, a microphone gives 0.2."""
-SAME_LOOK, OTHER_LOOK = 0.15, 0.34
-"""Gaps between looks below which it is surely the same person of the same take, and above which, with a face
-shape that is doubtful, surely not: between people 0.34 and more; of one person 0.09 from word to word, up to
-0.37 where the head turns."""
-DOUBTFUL = 0.017
-"""Distance of face shapes from which on the look decides too."""
 _SHORT_SHOT = 50
 """Frames below which a face's shape is less certain: the head may be turned all the time."""
-_LOOK_FROM = np.array([33, 263, 10, 152])
-_LOOK_TO = np.array([[0.248, 0.374], [0.752, 0.374], [0.5, 0.05], [0.5, 0.95]], np.float32) * LOOK
 _SHAPE_FRAMES = 150
-
-
-def upright_look(rgb: NDArray[np.uint8], points: Points) -> NDArray[np.uint8]:
-    """Return a small picture of the face, upright, always the same in size; [32, 32, 3]."""
-    import cv2
-
-    height, width = rgb.shape[:2]
-    margin = 0.1 * float(np.ptp(points[:, 0]))
-    x0, y0 = np.clip(np.floor(points[:, :2].min(0) - margin), 0, [width - 1, height - 1]).astype(int)
-    x1, y1 = np.clip(np.ceil(points[:, :2].max(0) + margin), [x0 + 1, y0 + 1], [width, height]).astype(int)
-    crop = rgb[y0:y1, x0:x1]
-    shrink = max(1.0, crop.shape[1] / (1.5 * LOOK))
-    size = (max(1, round(crop.shape[1] / shrink)), max(1, round(crop.shape[0] / shrink)))
-    small = cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
-    places = (points[_LOOK_FROM, :2] - [x0, y0]) * [size[0] / crop.shape[1], size[1] / crop.shape[0]]
-    transform = _similarity(places.astype(np.float64), _LOOK_TO.astype(np.float64))
-    return np.asarray(
-        cv2.warpAffine(small, transform, (LOOK, LOOK), borderMode=cv2.BORDER_REPLICATE), np.uint8
-    )
-
-
-def _similarity(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the 2 x 3 matrix that turns, scales and shifts one set of points onto another."""
-    s, t = source - source.mean(0), target - target.mean(0)
-    complex_s, complex_t = s[:, 0] + 1j * s[:, 1], t[:, 0] + 1j * t[:, 1]
-    factor = (np.conj(complex_s) @ complex_t) / max(float(np.abs(complex_s) @ np.abs(complex_s)), 1e-9)
-    turn = np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])
-    return np.concatenate([turn, (target.mean(0) - turn @ source.mean(0))[:, None]], axis=1)
 
 
 def covered_scores(looks: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -147,18 +110,13 @@ def find_strangers(tracks: Tracks) -> dict[str, NDArray[np.bool_]]:
     known: dict[str, list[int]] = {name: [] for name in tracks}
     for shot in sorted(shots, key=lambda shot: -shot.length):
         gaps = tracks[shot.take]["look_gaps"][shot.number, known[shot.take]]
-        if _is_stranger(face_distance(shot.shape, usual), gaps, shot.length):
+        limit = STRANGER if shot.length >= _SHORT_SHOT else 1.5 * STRANGER
+        gap = float(gaps.min()) if len(gaps) else None
+        if is_other(face_distance(shot.shape, usual), gap, limit=limit):
             result[shot.take] |= shot.frames
         else:
             known[shot.take].append(shot.number)
     return result
-
-
-def _is_stranger(apart: float, gaps: NDArray[np.float32], length: int) -> bool:
-    """Judge a shot by its face's shape and, against the person's own shots in the same take, by its look."""
-    if apart > (STRANGER if length >= _SHORT_SHOT else 1.5 * STRANGER):
-        return not len(gaps) or float(gaps.min()) > SAME_LOOK
-    return bool(len(gaps)) and apart > DOUBTFUL and float(gaps.min()) > OTHER_LOOK
 
 
 def _shots(name: str, track: dict[str, Any]) -> list[_Shot]:
@@ -171,28 +129,6 @@ def _shots(name: str, track: dict[str, Any]) -> list[_Shot]:
             shape = fit_rigid_shape(points[::step].astype(np.float64))
             shots.append(_Shot(name, int(number), frames, shape, int(frames.sum())))
     return shots
-
-
-def look_gaps(looks: NDArray[np.uint8], shot: NDArray[np.int32], shots: int) -> NDArray[np.float32]:
-    """Tell how unlike each shot's face looks to each other shot's nearest frames; 0 alike, 1 unlike.
-
-    Args:
-        looks: [N, 32, 32, 3] upright pictures of seen faces; shot: [N] the number of each one's shot.
-
-    Returns:
-        [shots, shots]; 1 where a face is not seen.
-    """
-    grey = looks.astype(np.float32).mean(-1).reshape(len(looks), LOOK * LOOK)
-    grey -= grey.mean(1, keepdims=True)
-    grey /= np.maximum(np.linalg.norm(grey, axis=1, keepdims=True), 1e-6)
-    parts = [np.flatnonzero(shot == number) for number in range(shots)]
-    few = [part[np.linspace(0, len(part) - 1, min(len(part), 12)).astype(int)] for part in parts]
-    gaps = np.ones((shots, shots), np.float32)
-    for a in range(shots):
-        for b in range(shots):
-            if len(few[a]) and len(few[b]):
-                gaps[a, b] = np.median((1 - grey[few[a]] @ grey[few[b]].T).min(1))
-    return gaps
 
 
 def _usual_shape(shapes: list[NDArray[np.float64]], lengths: list[int]) -> NDArray[np.float64]:

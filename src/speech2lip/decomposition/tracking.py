@@ -19,7 +19,8 @@ from speech2lip.conventions import LANDMARK_SCHEME, SAMPLE_RATE
 from speech2lip.decomposition.cuts import change_between, is_abrupt, shot_numbers, thumbnail
 from speech2lip.decomposition.faces import choose_person, follow_faces
 from speech2lip.decomposition.landmarks import FACE_OVAL, LandmarkDetector
-from speech2lip.decomposition.left_out import LOOK, covered_scores, look_gaps, upright_look
+from speech2lip.decomposition.left_out import covered_scores
+from speech2lip.decomposition.looks import LOOK, look_gaps, upright_look
 from speech2lip.decomposition.masks import light_points
 from speech2lip.decomposition.packed_landmarks import pack_landmarks, squeeze_landmarks
 from speech2lip.errors import FootageError
@@ -187,17 +188,18 @@ def _writer(path: Path, size: tuple[int, int], fps: Fraction, settings: PrepareS
 def _follow_person(seen: _Seen, picture_path: Path, settings: PrepareSettings) -> tuple[_Seen, int]:
     """Follow all faces of a take that shows several, and keep the one that is picked."""
     shot = shot_numbers(np.array(seen.changes, np.float32))
-    faces = []
+    faces, looks = [], []
     with LandmarkDetector(enlarge_below=settings.small_face_pixels, faces=MOST_FACES) as detector:
         for frame in VideoReader(picture_path).frames():
             if frame.index and frame.index < len(shot) and shot[frame.index] != shot[frame.index - 1]:
                 detector.forget()
             faces.append(detector.detect_all(frame.rgb))
+            looks.append([upright_look(frame.rgb, points) for points in faces[-1]])
     if len(faces) != len(shot):
         raise FootageError(
             f"{picture_path} was not kept whole ({len(faces)} of {len(shot)} frames); try again"
         )
-    chosen, people = choose_person(follow_faces(faces, shot), settings.face, len(shot))
+    chosen, people = choose_person(follow_faces(faces, shot, looks), settings.face, len(shot))
     person = _Seen(times=seen.times, changes=seen.changes)
     for frame, points in zip(VideoReader(picture_path).frames(), chosen, strict=True):
         person.measure(frame.rgb, points)

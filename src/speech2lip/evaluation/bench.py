@@ -120,6 +120,11 @@ def share_time(chosen: Sequence[Subject], minutes: float) -> dict[str, float]:
     return {}
 
 
+def _other_languages_first(sounds: Sequence[Path]) -> list[Path]:
+    """Order sounds so that those in another language than the benchmark's people speak come first."""
+    return sorted(sounds, key=lambda path: (path.stem.lower().startswith("english"), path.stem))
+
+
 class _Bench:
     """Runs subjects one after the other; what goes wrong with one is told in its row."""
 
@@ -223,7 +228,8 @@ class _Bench:
             paper=paper,
             transcripts=words,
             report=report,
-            settings=self.settings,
+            foreign=_other_languages_first(foreign_sounds(self.data)),
+            settings=dataclasses.replace(self.settings, revoiced=True),
             say=self.say,
         )
         self._save(benchmark, name, result, avatar, paper=paper, note=note, split=_SPLITS[benchmark])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -49,6 +50,13 @@ class Stretch:
     made: Series
     shown: Series
     jitter: tuple[float, float]
+    cuts: tuple[int, ...] = ()
+    """First frames after cuts."""
+
+    def shots(self) -> list[Stretch]:
+        """Return the stretches between cuts."""
+        edges = itertools.pairwise([0, *self.cuts, len(self.times)])
+        return [Stretch(self.times[a:b], self.made[a:b], self.shown[a:b], self.jitter) for a, b in edges]
 
 
 def drive_with_stranger(
@@ -77,7 +85,8 @@ def drive_with_stranger(
     times = np.concatenate([one.times for one in stretches])
     curves = [_curve(one, sound.wave) for one in stretches]
     sync = pooled_offset(curves)
-    leaks = [_leak(one, sound.wave) for one in stretches if len(one.times) >= LEAST_PAIRED]
+    shots = [shot for one in stretches for shot in one.shots()]
+    leaks = [_leak(shot, sound.wave) for shot in shots if len(shot.times) >= LEAST_PAIRED]
     trembles = np.array([one.jitter for one in stretches])
     row: dict[str, float | None] = {
         "opening_std_ratio": float(np.nanstd(made) / np.nanstd(shown)) if np.nanstd(shown) > 0 else None,
@@ -114,10 +123,10 @@ def _stretches(
         with detect() as detector:
             points = driven_landmarks(maker, part, mel, times, detector)
         real = part.take.landmarks[part.start : part.stop]
-        trembling = (jitter(points), jitter(real))
-        found.append(
-            Stretch(times, lip_opening(points).astype(float), lip_opening(real).astype(float), trembling)
-        )
+        cuts = tuple(shot.start - part.start for shot in part.shots()[1:])
+        trembling = (jitter(points, cuts=cuts), jitter(real, cuts=cuts))
+        openings = (lip_opening(points).astype(float), lip_opening(real).astype(float))
+        found.append(Stretch(times, *openings, trembling, cuts))
         clock = float(times[-1]) + 1 / float(span.take.fps)
     return found
 

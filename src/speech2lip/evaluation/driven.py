@@ -173,12 +173,16 @@ def pair_up(
 
 
 def pieces(spans: Sequence[Span], frames: int) -> list[Span]:
-    """Cut spans into parts of a few frames, so that long takes make as many pairs as many takes do."""
+    """Cut spans into parts of a few frames, so that long takes make as many pairs as many takes do.
+
+    A part never crosses a cut: sittings differ in more than the lips, and both sides of a pairing would jump.
+    """
     return [
-        Span(span.take, start, min(start + frames, span.stop))
+        Span(shot.take, start, min(start + frames, shot.stop))
         for span in spans
-        for start in range(span.start, span.stop, frames)
-        if min(start + frames, span.stop) - start >= LEAST_PAIRED
+        for shot in span.shots()
+        for start in range(shot.start, shot.stop, frames)
+        if min(start + frames, shot.stop) - start >= LEAST_PAIRED
     ]
 
 
@@ -194,11 +198,10 @@ def drive_with_others(
     `takes` are all there are, for the usual rhythm.
     """
     found: dict[str, list[Pairing]] = {name: [] for name in makers}
-    mels: dict[str, Tensor] = {}
     for span, sound in pairs:
-        if sound.take.name not in mels:
-            mels = {sound.take.name: log_mel(torch.from_numpy(sound.take.wave()))}
-        made = _driven_openings(makers, span, mels[sound.take.name], sound.times, detect)
+        wave, begins = sound.take.wave_around(float(sound.times[0]), float(sound.times[-1]))
+        mel = log_mel(torch.from_numpy(wave))
+        made = _driven_openings(makers, span, mel, sound.times - begins, detect)
         shown, heard = (_true_opening(one) for one in (span, sound))
         others = [take for take in takes if take.name not in (span.take.name, sound.take.name)]
         usual = usual_opening(others, span.start, span.stop)

@@ -14,21 +14,24 @@ from speech2lip.compute import device_name
 from speech2lip.config import EvaluateSettings, SpeakSettings
 from speech2lip.decomposition.footage import Footage, read_footage
 from speech2lip.decomposition.landmarks import LandmarkDetector
+from speech2lip.errors import AvatarError, SettingsError
 from speech2lip.evaluation import driven
 from speech2lip.evaluation.closure import OpeningScale
 from speech2lip.evaluation.cost import gflop_per_frame, known_costs, speaking_costs
-from speech2lip.evaluation.exact import against_truth
+from speech2lip.evaluation.exact import against_truth, truth_line
 from speech2lip.evaluation.experts import GivenWeights
 from speech2lip.evaluation.held_out import Span, unseen_spans
 from speech2lip.evaluation.judging import Judge
 from speech2lip.evaluation.phones import MISSING
+from speech2lip.evaluation.revoiced import compare_voices, revoiced_rows
 from speech2lip.evaluation.rows import Maker, Spoken, makers, usual_light_of
 from speech2lip.evaluation.sync_judge import LEAST_SECONDS, judge_of
 from speech2lip.evaluation.sync_trial import SyncTrials
-from speech2lip.evaluation.table import Result
+from speech2lip.evaluation.table import Result, Row, format_revoiced
 from speech2lip.evaluation.tally import Tally
 from speech2lip.evaluation.watching import Watcher, Watchers
 from speech2lip.inference.engine import Engine
+from speech2lip.media.sound import check_speech
 from speech2lip.progress import Progress
 from speech2lip.storage import check_output
 
@@ -41,6 +44,7 @@ def evaluate(
     transcripts: Path | None = None,
     json: Path | None = None,
     report: Path | None = None,
+    foreign: Sequence[Path] = (),
     settings: EvaluateSettings | None = None,
     overwrite: bool = True,
     say: Callable[[str], None] = print,
@@ -59,25 +63,31 @@ def evaluate(
         transcripts: a folder with the words of the takes, `TAKE.txt`; by default beside the source videos.
         json: where to write the figures.
         report: where to write a page (.html) with the table, players and plots.
+        foreign: sounds of strangers; the page shows the person speaking 20 s of them.
 
     Raises:
-        AvatarError, FootageError, OutputError, SettingsError: as their messages say.
+        AvatarError, FootageError, OutputError, SettingsError, SoundError: as their messages say.
     """
     settings = settings or EvaluateSettings()
     for path in filter(None, (json, report)):
         check_output(path, overwrite=overwrite)
+    for sound in foreign:
+        check_speech(sound)
+    if foreign and report is None:
+        raise SettingsError("foreign sounds are shown in the report; name a page to write (--report)")
     given = GivenWeights(settings)
     person, prepared = read_avatar(avatar), read_footage(footage)
-    spans = unseen_spans(person, prepared)
+    unseen = unseen_spans(person, prepared)
+    spans = [part for span in unseen for part in span.parts() if len(part.kept)]
     engine = Engine(person, device=settings.device, precision=settings.precision)
-    others = _others(paper, spans, prepared, settings)
+    others = _others(paper, unseen, prepared, settings)
     rows = makers(person, prepared, engine, others)
     scale = OpeningScale.measure(np.concatenate([take.opening for take in prepared.takes]))
     tallies = {name: Tally(scale) for name in rows}
     with contextlib.ExitStack() as stack:
         page = None
         if report is not None:
-            from speech2lip.evaluation.report import Report
+            from speech2lip.evaluation.report import Report, show_foreign
 
             page = stack.enter_context(Report(report, person))
         judge = Judge(prepared, engine.paster, rows, tallies, transcripts=transcripts)
@@ -86,13 +96,13 @@ def evaluate(
         experts = given.experts(rows, engine.compute.device)
         watchers = [watcher for watcher in (page, trials, *experts) if watcher is not None]
         sources = _judge_all(judge, spans, Watchers(watchers))
-        figures, details = _drive_all(rows, tallies, spans, person, prepared, settings)
+        figures, details = _drive_all(rows, tallies, unseen, person, prepared, settings)
         for given_expert in experts:
             for name, row in given_expert.figures().items():
                 figures.setdefault(name, {}).update(row)
         details |= {
             "phones": sources or MISSING,
-            "unseen_takes": len(spans),
+            "unseen_takes": len(unseen),
             "opening_threshold": scale.threshold,
         }
         details |= _sync_details(trials, settings)
@@ -109,13 +119,33 @@ def evaluate(
                 for name, tally in tallies.items()
             },
             cost=costs, details=details,
+            revoiced=_revoiced(rows["ours"], spans, prepared, settings),
         )  # fmt: skip
-        say(heading(person, prepared, spans, engine) + "\n" + result.markdown() + "\n" + result.cost_line())
+        say(_told(result, heading(person, prepared, spans, engine)))
         if page is not None:
+            page.foreign = show_foreign(avatar, foreign, settings) if foreign else None
             page.finish(result, heading(person, prepared, spans, engine))
     if json is not None:
         result.save(json)
     return result
+
+
+def _told(result: Result, about: str) -> str:
+    """Return what is printed."""
+    parts = [about, result.markdown(), result.cost_line() + "\n"]
+    if result.revoiced:
+        parts += ["In other voices:\n", format_revoiced(result.revoiced)]
+    exact = truth_line(result.details.get("against_exact_truth"))
+    return "\n".join([*parts, exact] if exact else parts).rstrip() + "\n"
+
+
+def _revoiced(
+    ours: Maker, spans: Sequence[Span], footage: Footage, settings: EvaluateSettings
+) -> dict[str, Row]:
+    if not settings.revoiced:
+        return {}
+    assert isinstance(ours, Spoken), f"the avatar's own row is made by {type(ours).__name__}"
+    return revoiced_rows(compare_voices(ours, spans, footage, frames=settings.revoiced_frames))
 
 
 def _others(
@@ -127,8 +157,6 @@ def _others(
     other = read_avatar(paper)
     unseen = {(span.take.name, span.start, span.stop) for span in unseen_spans(other, footage)}
     if not {(span.take.name, span.start, span.stop) for span in spans} <= unseen:
-        from speech2lip.errors import AvatarError
-
         raise AvatarError(
             f"{paper} has seen frames that are judged here; train it with the same footage and hold-out"
         )
@@ -203,9 +231,9 @@ def _costs(
 def heading(avatar: Avatar, footage: Footage, spans: Sequence[Span], engine: Engine) -> str:
     """Say what was judged, in one line."""
     about = avatar.about
-    frames = sum(len(span.kept) for span in spans)
+    frames, takes = sum(len(span.kept) for span in spans), len({span.take.name for span in spans})
     return (
-        f"{footage.folder.name}: {frames} held-out frames of {len(spans)} takes; "
+        f"{footage.folder.name}: {frames} held-out frames of {takes} takes; "
         f"trained {about['seconds_trained']:.0f} s on {about['seconds_footage']:.0f} s of footage "
         f"({about['device']}, {about['precision']}); "
         f"drawn on {device_name(engine.compute)} in {engine.precision}\n"

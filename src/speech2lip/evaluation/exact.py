@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -58,3 +59,17 @@ def against_truth(rows: Mapping[str, Sequence[Openings]], spans: Sequence[Span])
             "opening_bias": round(float(np.nanmean(made - true)), 4),
         }
     return found
+
+
+def truth_line(exact: object) -> str | None:
+    """Tell in words what `against_truth` found, the detector's own bias first; None without anything."""
+    if not isinstance(exact, Mapping) or not exact:
+        return None
+    parts = [
+        f"{name} r {row['opening_r']:.3f}, spread {row['opening_std_ratio']:.2f}, "
+        f"bias {row['opening_bias']:+.4f}"
+        for name, row in exact.items()
+        if all(value is not None and math.isfinite(value) for value in row.values())
+    ]
+    about = "Openings against exact truth, in eye distances (the real video's line is the detector alone): "
+    return about + "; ".join(parts) + "."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech2lip.avatar import Avatar
-from speech2lip.decomposition.footage import Footage, Take
+from speech2lip.decomposition.footage import WHOLE_SECONDS, Footage, Take
 from speech2lip.errors import FootageError
 from speech2lip.media.video import Frame
 
 BATCH = 8
 """Frames drawn at once."""
+PART_SECONDS = 60.0
+"""Long takes are judged in parts of about this length."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,20 @@ class Span:
     def kept(self) -> NDArray[np.intp]:
         """Indices of the frames that can be judged (face found, colours whole)."""
         return self.start + np.flatnonzero(self.take.left_out[self.start : self.stop] == 0)
+
+    def shots(self) -> list[Span]:
+        """Return the stretches between the cuts of the take."""
+        cuts = [int(cut) for cut in self.take.cuts if self.start < cut < self.stop]
+        return [Span(self.take, a, b) for a, b in itertools.pairwise([self.start, *cuts, self.stop])]
+
+    def parts(self) -> list[Span]:
+        """Return the span in parts of about a minute if the take is a long one, so that memory is bounded."""
+        if self.take.seconds <= WHOLE_SECONDS:
+            return [self]
+        length = max(1, round(PART_SECONDS * float(self.take.fps)))
+        count = max(1, round((self.stop - self.start) / length))
+        edges = np.linspace(self.start, self.stop, count + 1).astype(int).tolist()
+        return [Span(self.take, a, b) for a, b in itertools.pairwise(edges)]
 
     def batches(self, size: int = BATCH) -> Iterator[list[Frame]]:
         """Decode the frames that can be judged, a few at a time; a batch never spans a gap."""

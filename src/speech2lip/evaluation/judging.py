@@ -46,7 +46,7 @@ class Judge:
 
     def follow(self, span: Span, watcher: Watcher | None = None) -> Iterator[int]:
         """Judge one take; yield how many frames were done."""
-        self.heard = heard = listen_to(span.take, transcripts=self._transcripts)
+        self.heard = heard = listen_to(span, transcripts=self._transcripts)
         if watcher is not None:
             watcher.begin_take(span, heard)
         expected = span.start
@@ -59,7 +59,7 @@ class Judge:
                 self._skip(span.take, range(expected, batch[0].index))
                 moments = span.take.times[[frame.index for frame in batch]]
                 made = {
-                    name: maker.make(span.take, batch, heard.mel, moments)
+                    name: maker.make(span.take, batch, heard.mel, moments - heard.begins)
                     for name, maker in self.makers.items()
                 }
                 self._add(span, batch, made, detectors, watcher)
@@ -77,7 +77,10 @@ class Judge:
         detectors: Mapping[str, LandmarkDetector],
         watcher: Watcher | None,
     ) -> None:
+        cuts = {int(cut) for cut in span.take.cuts}
         for number, frame in enumerate(batch):
+            if frame.index in cuts:
+                self._cut()
             moment = self.moment(span.take, frame)
             pictures = {name: row[number] for name, row in made.items()}
             figures: dict[str, Figures] = {
@@ -86,6 +89,10 @@ class Judge:
             }
             if watcher is not None:
                 watcher.frame(span, frame.index, moment, pictures, figures)
+
+    def _cut(self) -> None:
+        for tally in self.tallies.values():
+            tally.cut()
 
     def _skip(self, take: Take, indices: range) -> None:
         for index in indices:

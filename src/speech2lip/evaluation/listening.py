@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from speech2lip.conventions import SAMPLE_RATE
-from speech2lip.decomposition.footage import Take
 from speech2lip.evaluation.closure import phone_intervals
+from speech2lip.evaluation.held_out import Span
 from speech2lip.evaluation.phones import Intervals, Phones, Wave, pauses, phones_of
 from speech2lip.synthesis.speech import log_mel
 
@@ -22,7 +22,7 @@ ROOM_NOISE_DB = -60.0
 
 @dataclass(frozen=True)
 class Heard:
-    """The sound of a take and what is known of it."""
+    """The sound of a take, or of a part of a long one, and what is known of it (in the take's seconds)."""
 
     wave: Wave
     """[S] at 16 kHz."""
@@ -34,18 +34,22 @@ class Heard:
     """[N, 2] seconds in which nobody speaks; None: not looked for."""
     source: str | None = None
     """How the phones are known."""
+    begins: float = 0.0
+    """Second of the take at which `wave` and `mel` begin."""
 
 
-def listen_to(take: Take, *, transcripts: Path | None = None) -> Heard:
-    """Hear a take out."""
-    wave = take.wave()
-    phones: Phones | None = phones_of(take, wave, transcripts=transcripts)
+def listen_to(span: Span, *, transcripts: Path | None = None) -> Heard:
+    """Hear a span's take out; of a long take, only what belongs to the span."""
+    times = span.times
+    wave, begins = span.take.wave_around(float(times[0]), float(times[-1]))
+    phones: Phones | None = phones_of(span.take, wave, begins=begins, transcripts=transcripts)
     return Heard(
         wave=wave,
         mel=log_mel(torch.from_numpy(wave)),
         closures=None if phones is None else phone_intervals(phones.rows),
-        pauses=pauses(wave, phones),
+        pauses=pauses(wave, phones, begins=begins),
         source=None if phones is None else phones.source,
+        begins=begins,
     )
 
 

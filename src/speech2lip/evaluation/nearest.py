@@ -27,6 +27,8 @@ PAST, AHEAD = 20, 15
 POOLED = (16, 7)
 """Bands and steps that the window is averaged to."""
 _READERS_KEPT = 16
+_KEYS_AT_ONCE = 1000
+"""Moments of a take that are described together."""
 
 Picture = NDArray[np.uint8]
 
@@ -47,6 +49,12 @@ def speech_keys(mel: Tensor, times: NDArray[np.float64]) -> Tensor:
     return functional.adaptive_avg_pool2d(windows[:, None], POOLED).flatten(1)
 
 
+def _keys_of(take: Take, times: NDArray[np.float64]) -> Tensor:
+    """Describe moments [T] of a take's sound."""
+    wave, begins = take.wave_around(float(times[0]), float(times[-1]))
+    return speech_keys(log_mel(torch.from_numpy(wave)), times - begins)
+
+
 class NearestLips:
     """Finds lips by sound among the frames that the avatar was trained on; holds keys, not pictures."""
 
@@ -61,9 +69,10 @@ class NearestLips:
         keys = []
         for take, frames in used:
             chosen = frames[::thin]
-            if len(chosen):
-                keys.append(speech_keys(log_mel(torch.from_numpy(take.wave())), take.times[chosen]))
-                self._frames += [(take, int(index)) for index in chosen]
+            for some in np.array_split(chosen, max(1, round(len(chosen) / _KEYS_AT_ONCE))):
+                if len(some):
+                    keys.append(_keys_of(take, take.times[some]))
+                    self._frames += [(take, int(index)) for index in some]
         self._keys = torch.cat(keys) if keys else torch.zeros(0, POOLED[0] * POOLED[1])
         self._readers: OrderedDict[str, VideoReader] = OrderedDict()
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.signal import butter, sosfiltfilt
 
 from speech2lip.conventions import SAMPLE_RATE
-from speech2lip.decomposition.footage import Take
+from speech2lip.decomposition.footage import WHOLE_SECONDS, Take
 from speech2lip.storage import read_json
 
 Intervals = NDArray[np.float64]
@@ -43,12 +43,19 @@ class Phones:
     """How they are known: exact truth, aligned words or phone decoding."""
 
 
-def phones_of(take: Take, wave: Wave, *, transcripts: Path | None = None) -> Phones | None:
+def phones_of(
+    take: Take, wave: Wave, *, begins: float = 0.0, transcripts: Path | None = None
+) -> Phones | None:
     """Find out what is said when in a take; None where nothing can tell.
 
     In this order: the presenter's exact truth beside the source video; forced alignment of the words in
     `TAKE.txt` (in `transcripts`, or beside the source video); phone decoding, which mishears many a stop
     consonant. The last two are for English and need pocketsphinx.
+
+    Args:
+        wave: [S], the take's sound; of a long take (see `Take.wave_around`) a part of it, whose words are not
+            known: it is decoded.
+        begins: second of the take at which `wave` begins.
     """
     from speech2lip.presenter.truth import truth_path
 
@@ -61,14 +68,17 @@ def phones_of(take: Take, wave: Wave, *, transcripts: Path | None = None) -> Pho
         import pocketsphinx  # noqa: F401
     except ImportError:
         return None
-    aligned = _align(wave, text) if text else None
-    return Phones(aligned, ALIGNED) if aligned else Phones(_decode(wave), HEARD)
+    aligned = _align(wave, text) if text and take.seconds <= WHOLE_SECONDS else None
+    if aligned:
+        return Phones(aligned, ALIGNED)
+    return Phones(tuple((name, begins + a, begins + b) for name, a, b in _decode(wave)), HEARD)
 
 
-def pauses(wave: Wave, phones: Phones | None = None) -> Intervals:
-    """Return the stretches of at least half a second in which nobody speaks; [N, 2] seconds.
+def pauses(wave: Wave, phones: Phones | None = None, *, begins: float = 0.0) -> Intervals:
+    """Return the stretches of at least half a second in which nobody speaks; [N, 2] seconds of the take.
 
-    From exact truth where there is one, else where the sound stays 20 dB below its loud parts.
+    From exact truth where there is one, else where the sound, which begins at second `begins`, stays 20 dB
+    below its loud parts.
     """
     if phones is not None and phones.source == TRUTH:
         rows = [(a, b) for name, a, b in phones.rows if name == "pau" and b - a >= PAUSE_SECONDS]
@@ -82,7 +92,7 @@ def pauses(wave: Wave, phones: Phones | None = None) -> Intervals:
     smooth = np.convolve(power, np.ones(5) / 5, mode="same")
     quiet = smooth < np.quantile(smooth, 0.95) * 10 ** (-QUIET_DB / 10)
     edges = np.flatnonzero(np.diff(np.concatenate([[False], quiet, [False]]).astype(np.int8)))
-    found = edges.reshape(-1, 2) * (_MOMENT / SAMPLE_RATE)
+    found = edges.reshape(-1, 2) * (_MOMENT / SAMPLE_RATE) + begins
     return np.asarray(found[found[:, 1] - found[:, 0] >= PAUSE_SECONDS], np.float64)
 
 

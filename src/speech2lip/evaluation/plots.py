@@ -25,6 +25,7 @@ def opening_plot(
     openings: Mapping[str, Series],
     wave: Wave,
     *,
+    wave_begins: float = 0.0,
     pauses: Intervals | None = None,
     closures: Intervals | None = None,
 ) -> str:
@@ -33,7 +34,7 @@ def opening_plot(
     Args:
         times: [T] seconds of the take, of every frame.
         openings: row name (its CSS class) to [T], eye distances, NaN left out.
-        wave: [S], the take's sound from its second 0 on.
+        wave: [S], the take's sound from its second `wave_begins` on.
         pauses: [N, 2] seconds, shaded.
         closures: [N, 2] seconds of /p b m/, marked below.
     """
@@ -45,7 +46,7 @@ def opening_plot(
     def x(second: float) -> float:
         return WIDTH * (second - start) / (stop - start)
 
-    parts = [_wave_shape(wave, start, stop, floor)]
+    parts = [_wave_shape(wave, start - wave_begins, stop - wave_begins, floor)]
     for kind, intervals in (("pause", pauses), ("closure", closures)):
         for low, high in intervals if intervals is not None else ():
             if high > start and low < stop:

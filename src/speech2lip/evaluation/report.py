@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech2lip.avatar import Avatar
+from speech2lip.config import EvaluateSettings
+from speech2lip.conventions import SAMPLE_RATE
+from speech2lip.evaluation.foreign import foreign_video
 from speech2lip.evaluation.held_out import Span
 from speech2lip.evaluation.listening import Heard
 from speech2lip.evaluation.plots import opening_plot
@@ -53,6 +56,22 @@ class TakeView:
     """Data URI."""
 
 
+@dataclass(frozen=True)
+class ForeignView:
+    """The person speaking what strangers said."""
+
+    names: tuple[str, ...]
+    """Of the sounds."""
+    video: str
+    """Data URI."""
+
+
+def show_foreign(avatar: Path, sounds: Sequence[Path], settings: EvaluateSettings) -> ForeignView:
+    """Let an avatar speak strangers' sounds for the page."""
+    video = foreign_video(avatar, sounds, settings)
+    return ForeignView(tuple(sound.stem for sound in sounds), data_uri(video, "video/mp4"))
+
+
 class Report:
     """Watches an evaluation and writes the page at its end; holds small pictures only."""
 
@@ -62,6 +81,7 @@ class Report:
         self.left_out = 0
         """Takes that the page has no room for."""
         self.worst = WorstFrames()
+        self.foreign: ForeignView | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="speech2lip-report-")
         self._player: Player | None = None
         self._sheet: ContactSheet | None = None
@@ -109,7 +129,8 @@ class Report:
         if self._player is None:
             path = Path(self._folder.name) / f"{len(self.takes)}.mp4"
             box = head_box(moment.box, moment.real)
-            self._player = Player(path, box, fps=span.take.fps, wave=self._heard.wave, start=begun)
+            heard = self._heard.wave[round((begun - self._heard.begins) * SAMPLE_RATE) :]
+            self._player = Player(path, box, fps=span.take.fps, wave=heard, start=begun)
         self._player.write(moment.real, picture, moment.time)
 
     def end_take(self, openings: Mapping[str, Openings]) -> None:
@@ -124,13 +145,14 @@ class Report:
             ours.times[shown],
             {"truth": ours.real[shown], "ours": ours.made[shown]},
             heard.wave,
+            wave_begins=heard.begins,
             pauses=heard.pauses,
             closures=heard.closures,
         )
         mouths = sheet.picture()
         self.takes.append(
             TakeView(
-                name=span.take.name,
+                name=_name(span),
                 frames=len(span.kept),
                 video=data_uri(player.close(), "video/mp4"),
                 plot=plot,
@@ -144,3 +166,10 @@ class Report:
         page = write_page(self, result, heading)
         with write_atomically(self.path) as partial:
             partial.write_text(page, encoding="utf-8")
+
+
+def _name(span: Span) -> str:
+    """Name a span by its take and, where it is not all of it, its seconds."""
+    if len(span.times) == len(span.take.times):
+        return span.take.name
+    return f"{span.take.name}, {span.times[0]:.1f} to {span.times[-1]:.1f} s"

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from speech2lip.evaluation.plots import training_plots
 from speech2lip.evaluation.report_pictures import GAIN, data_uri
-from speech2lip.evaluation.table import COST, METRICS, Result, cell
+from speech2lip.evaluation.table import COST, METRICS, REVOICED, Result, cell
 
 if TYPE_CHECKING:
-    from speech2lip.evaluation.report import Report, TakeView
+    from speech2lip.evaluation.report import ForeignView, Report, TakeView
 
 ROW_NAMES: Mapping[str, str] = {
     "real_video": "real video", "static_lips": "static lips", "nearest": "nearest sound", "ours": "ours",
@@ -55,6 +55,11 @@ COST_MEANING: Mapping[str, str] = {
     "speak_fps": "frames spoken a second, end to end", "first_frame_ms": "to the first frame, milliseconds",
     "peak_mb": "most memory while speaking, MB", "gflop_per_frame": "arithmetic of a frame, GFLOP",
     "weights_mb": "size of the weights, MB",
+}  # fmt: skip
+
+VOICE_MEANING: Mapping[str, str] = {
+    "speech_r": "read from speech &#8593;", "speech_drop": "fall &#8595;",
+    "opening_r": "in the pictures &#8593;", "opening_drop": "fall &#8595;",
 }  # fmt: skip
 
 STYLE = """
@@ -109,6 +114,7 @@ def write_page(report: Report, result: Result, heading: str) -> str:
         "shaded: nobody speaks; marks at the bottom: /p b m/. Mouths: truth above, ours below.</p>",
         *(take_part(take) for take in report.takes),
         f"<p>{report.left_out} more takes were judged but are not shown.</p>" if report.left_out else "",
+        foreign_part(report.foreign), voices_part(result),
         "<h2>Worst frames of each metric</h2><p>Truth left, ours right.</p>", worst_part(report),
         "<h2>Training</h2><p>Each loss from first to last value over time; phases in two colours.</p>",
         f'<div class="curves">{training_plots(history)}</div>' if history else "<p>No history was kept.</p>",
@@ -154,6 +160,37 @@ def take_part(take: TakeView) -> str:
         f'<video controls preload="metadata" playsinline src="{take.video}"></video>'
         f'<div class="labels"><span>truth</span><span>ours</span><span>difference</span></div>'
         f"{take.plot}{sheet}</section>"
+    )
+
+
+def foreign_part(foreign: ForeignView | None) -> str:
+    """Return the player of the person speaking foreign speech; nothing without."""
+    if foreign is None:
+        return ""
+    names = ", ".join(map(html.escape, foreign.names))
+    return (
+        f"<h2>Strangers' words</h2><p>Sound that is not the person's: {names}. The head moves as in the "
+        "footage.</p>"
+        f'<video class="foreign" controls preload="metadata" playsinline src="{foreign.video}"></video>'
+    )
+
+
+def voices_part(result: Result) -> str:
+    """Return the table of other voices; nothing where they were not tried."""
+    if not result.revoiced:
+        return ""
+    known = [key for key in REVOICED if any(row.get(key) is not None for row in result.revoiced.values())]
+    head = "".join(f"<th>{VOICE_MEANING[key]}</th>" for key in known)
+    rows = "".join(
+        f"<tr><td>{html.escape(kind)}</td>"
+        + "".join(f"<td>{cell(row.get(key), REVOICED[key])}</td>" for key in known)
+        + "</tr>"
+        for kind, row in result.revoiced.items()
+    )
+    return (
+        "<h2>Other voices</h2><p>The held-out takes speak their own sentences in other voices and over other "
+        "channels: how the lip opening correlates with the truth, and how far that falls.</p>"
+        f'<table id="voices"><tr><th></th>{head}</tr>{rows}</table>'
     )
 
 

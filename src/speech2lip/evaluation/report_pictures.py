@@ -76,12 +76,16 @@ def side_by_side(real: Picture, made: Picture) -> Picture:
 
 
 class Player:
-    """Writes the small video of one take; pictures go to a file as they come."""
+    """Writes the small video of one take; pictures go to a file as they come.
+
+    Args:
+        wave: [S], the sound from second `start` of the take on.
+    """
 
     def __init__(self, path: Path, box: Box, *, fps: Fraction, wave: Wave, start: float) -> None:
         self.path, self._box, self._wave, self._start = path, box, wave, start
         self._side = min(PANEL, box[2] - box[0]) // 2 * 2
-        self._heard = round(start * SAMPLE_RATE)
+        self._heard = 0
         self._fps = fps
         self._writer = VideoWriter(
             path, width=3 * self._side, height=self._side, fps=fps, sample_rate=SAMPLE_RATE, quality_crf=24
@@ -92,7 +96,7 @@ class Player:
         x0, y0, x1, y1 = self._box
         both = [resized(picture[y0:y1, x0:x1], self._side, self._side) for picture in (real, made)]
         self._writer.write(side_by_side(*both), time=time - self._start)
-        until = round((time + 1 / float(self._fps)) * SAMPLE_RATE)
+        until = round((time - self._start + 1 / float(self._fps)) * SAMPLE_RATE)
         if until > self._heard:
             self._writer.write_sound(self._wave[self._heard : until])
             self._heard = until

@@ -11,17 +11,21 @@ from numpy.typing import NDArray
 
 from speech2lip.avatar import Avatar
 from speech2lip.decomposition.footage import Footage
-from speech2lip.decomposition.landmarks import LandmarkDetector
+from speech2lip.decomposition.landmarks import INNER_LIPS, SHAPE_POINTS, LandmarkDetector
 from speech2lip.evaluation.agreement import pearson
 from speech2lip.evaluation.driven import driven_openings
 from speech2lip.evaluation.held_out import Span, unseen_spans
 from speech2lip.evaluation.revoice import REVOICINGS, revoice
 from speech2lip.evaluation.rows import Spoken, usual_light_of
+from speech2lip.evaluation.table import Row, format_revoiced
 from speech2lip.inference.engine import Engine
-from speech2lip.synthesis.lip_shape import outline_opening
+from speech2lip.progress import Progress
 from speech2lip.synthesis.speech import log_mel
 
 OWN = "own voice"
+MOST_DROP = 0.05
+"""How far another voice may fall behind the own one."""
+_PLACE = {point: place for place, point in enumerate(SHAPE_POINTS)}
 
 
 @dataclass(frozen=True)
@@ -58,46 +62,81 @@ def evaluate_revoiced(
         SettingsError: no such kind.
     """
     engine, spans = Engine(avatar, device=device), unseen_spans(avatar, footage)
-    maker = Spoken(engine, usual_light_of(avatar)) if draw else None
-    return [_one(kind, engine, spans, footage, maker) for kind in (OWN, *kinds)]
+    maker, frames = Spoken(engine, usual_light_of(avatar)), sum(len(span.times) for span in spans)
+    spans = [part for span in spans for part in span.parts()]
+    return compare_voices(maker, spans, footage, kinds=kinds, frames=frames if draw else 0)
 
 
-def _one(
-    kind: str, engine: Engine, spans: Sequence[Span], footage: Footage, maker: Spoken | None
-) -> Revoiced:
-    true, shape, picture = [], [], []
+def compare_voices(
+    maker: Spoken,
+    spans: Sequence[Span],
+    footage: Footage,
+    *,
+    frames: int,
+    kinds: Sequence[str] = tuple(REVOICINGS),
+) -> list[Revoiced]:
+    """Do as `evaluate_revoiced`; `frames` are drawn, about, from the middle of all spans alike."""
+    found = []
+    with Progress("Trying other voices", total=1 + len(kinds), unit="voices") as progress:
+        for kind in (OWN, *kinds):
+            found.append(_one(kind, maker, spans, footage, -(-frames // max(1, len(spans)))))
+            progress.set(len(found))
+    return found
+
+
+def _one(kind: str, maker: Spoken, spans: Sequence[Span], footage: Footage, drawn: int) -> Revoiced:
+    """Judge one voice; `drawn` frames of each span are drawn."""
+    shape: list[NDArray[np.float64]] = []
+    picture: list[NDArray[np.float64]] = []
     for span in spans:
-        wave = span.take.wave()
+        wave, begins = span.take.wave_around(float(span.times[0]), float(span.times[-1]))
         mel = log_mel(torch.from_numpy(wave if kind == OWN else revoice(wave, kind)))
-        known = np.where(span.take.left_out[span.start : span.stop] == 0, 1.0, np.nan)
-        true.append(span.take.opening[span.start : span.stop] * known)
-        shape.append(heard_opening(engine, mel, span.times))
-        if maker is not None:
+        shape.append(np.stack([heard_opening(maker.engine, mel, span.times - begins), _true_opening(span)]))
+        if drawn:
+            part = span.part(max(0, (span.stop - span.start - drawn) // 2), drawn)
             with LandmarkDetector(enlarge_below=footage.settings.small_face_pixels) as detector:
-                picture.append(driven_openings(maker, span, mel, span.times, detector))
-    truth = np.concatenate(true)
+                made = driven_openings(maker, part, mel, part.times - begins, detector)
+            picture.append(np.stack([made, _true_opening(part)]))
     return Revoiced(
         kind,
-        shape_r=pearson(np.concatenate(shape), truth),
-        picture_r=pearson(np.concatenate(picture), truth) if picture else None,
+        shape_r=pearson(*np.concatenate(shape, axis=1)),
+        picture_r=pearson(*np.concatenate(picture, axis=1)) if picture else None,
     )
+
+
+def _true_opening(span: Span) -> NDArray[np.float64]:
+    known = np.where(span.take.left_out[span.start : span.stop] == 0, 1.0, np.nan)
+    return span.take.opening[span.start : span.stop] * known
 
 
 def heard_opening(engine: Engine, mel: torch.Tensor, times: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the lip opening that is read from speech at moments [T], in heights of the lip patch; [T]."""
     shape = engine.listen(mel, times).shape.float()
-    opening = outline_opening(engine.model.lip_shape.outline(shape))
-    return opening.double().cpu().numpy()
+    outline = engine.model.lip_shape.outline(shape).reshape(len(times), -1, 2)
+    gaps = [outline[:, _PLACE[low], 1] - outline[:, _PLACE[high], 1] for high, low in INNER_LIPS]
+    return torch.stack(gaps).mean(0).double().cpu().numpy()
 
 
-def revoiced_table(rows: Sequence[Revoiced]) -> str:
+def revoiced_rows(found: Sequence[Revoiced]) -> dict[str, Row]:
+    """Return what the JSON file keeps, by voice: correlations, and how far they fall behind the own voice's.
+
+    `speech_r`, `speech_drop`: of the opening read from speech; `opening_r`, `opening_drop`: of the opening in
+    the drawn frames, None where they were not drawn.
+    """
+    own = found[0]
+    return {
+        row.kind: {
+            "speech_r": row.shape_r,
+            "speech_drop": own.shape_r - row.shape_r,
+            "opening_r": row.picture_r,
+            "opening_drop": None
+            if row.picture_r is None or own.picture_r is None
+            else own.picture_r - row.picture_r,
+        }
+        for row in found
+    }
+
+
+def revoiced_table(found: Sequence[Revoiced]) -> str:
     """Write a Markdown table, with how far each voice falls behind the own one."""
-    lines = ["| voice | opening r from speech | fall | in drawn frames | fall |", "|---|---|---|---|---|"]
-    own = rows[0]
-    for row in rows:
-        drawn = ["", ""]
-        if row.picture_r is not None and own.picture_r is not None:
-            drawn = [f"{row.picture_r:.3f}", f"{own.picture_r - row.picture_r:.3f}"]
-        fall = f"{own.shape_r - row.shape_r:.3f}"
-        lines.append(f"| {row.kind} | {row.shape_r:.3f} | {fall} | {drawn[0]} | {drawn[1]} |")
-    return "\n".join(lines)
+    return format_revoiced(revoiced_rows(found))

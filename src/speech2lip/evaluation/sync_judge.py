@@ -174,11 +174,13 @@ def _lesson(take: Take, footage: Footage, used: NDArray[np.intp]) -> _Lesson:
     places = np.array(indices, np.intp)
     unbroken = np.diff(places) == 1
     starts = [k for k in range(len(places) - CLIP + 1) if unbroken[k : k + CLIP - 1].all()]
+    ends = take.times[[used[0], used[-1]]]
+    wave, begins = take.wave_around(float(ends[0]), float(ends[1]))
     return _Lesson(
         mouths=np.stack(mouths) if mouths else np.zeros((0, SIDE, SIDE), np.uint8),
-        times=take.times[places],
+        times=take.times[places] - begins,
         starts=np.array(starts, np.intp),
-        mel=log_mel(torch.from_numpy(take.wave())),
+        mel=log_mel(torch.from_numpy(wave)),
         frame_seconds=1 / float(take.fps),
     )
 

@@ -111,11 +111,13 @@ class SyncTrials:
         self.rows = {name: SyncTrial(judge) for name in rows}
         self._mel = torch.zeros(0)
         self._frame_seconds = 0.0
+        self._begins = 0.0
         self._expected = -1
 
     def begin_take(self, span: Span, heard: Heard) -> None:
         """Hear the sound of a take."""
-        self._mel, self._frame_seconds = heard.mel, 1 / float(span.take.fps)
+        self._mel, self._begins = heard.mel, heard.begins
+        self._frame_seconds = 1 / float(span.take.fps)
         self._expected = span.start
 
     def frame(
@@ -130,7 +132,7 @@ class SyncTrials:
         for name, trial in self.rows.items():
             if index != self._expected:
                 trial.skip()
-            trial.add(moment.time, made[name], moment.box)
+            trial.add(moment.time - self._begins, made[name], moment.box)
         self._expected = index + 1
 
     def end_take(self, openings: Mapping[str, Openings]) -> None:

@@ -94,12 +94,12 @@ class SyncNetTrials:
         self.rows = {name: _Row(expert) for name in rows}
         self._wave: Wave = np.zeros(0, np.float32)
         self._squares: Array = np.zeros((0, 3))
-        self._half = 0.5 / FPS
+        self._begins, self._half = 0.0, 0.5 / FPS
         self._expected, self._shown, self._begun = -1, 0, 0.0
 
     def begin_take(self, span: Span, heard: Heard) -> None:
         """Get ready for a take."""
-        self._wave, self._half = heard.wave, 0.5 / float(span.take.fps)
+        self._wave, self._begins, self._half = heard.wave, heard.begins, 0.5 / float(span.take.fps)
         self._squares = face_squares(span.take.landmarks[span.start : span.stop])
         self._expected, self._shown = -1, 0
 
@@ -134,7 +134,7 @@ class SyncNetTrials:
         self._end_piece()
 
     def _end_piece(self) -> None:
-        wave = self._wave[round(self._begun * SAMPLE_RATE) :]
+        wave = self._wave[round((self._begun - self._begins) * SAMPLE_RATE) :]
         wave = wave[: self._shown * SAMPLE_RATE // FPS]
         count = windows_in(self._shown, wave)
         enough = self._shown >= LEAST_FRAMES and count > 0

@@ -35,7 +35,10 @@ COST: Mapping[str, int] = {
 }  # fmt: skip
 """Costs with the decimals that a table shows."""
 
-DECIMALS: Mapping[str, int] = {**METRICS, **COST}
+REVOICED: Mapping[str, int] = {"speech_r": 3, "speech_drop": 3, "opening_r": 3, "opening_drop": 3}
+"""Figures of a voice with the decimals that a table shows: read from speech, and found in drawn frames."""
+
+DECIMALS: Mapping[str, int] = {**METRICS, **COST, **REVOICED}
 
 NOT_APPLICABLE = "n/a"
 
@@ -58,6 +61,8 @@ class Result:
     """See COST."""
     details: Mapping[str, object] = field(default_factory=dict)
     """Whatever else is worth keeping: intervals, counts, how things are known; plain JSON values."""
+    revoiced: Mapping[str, Row] = field(default_factory=dict)
+    """Voice to its figures (see REVOICED) of the avatar; empty where other voices were not tried."""
 
     def as_json(self) -> dict[str, object]:
         """Return the contents of the JSON file: each row has every metric, null where not applicable."""
@@ -70,7 +75,11 @@ class Result:
             "rows": {name: _complete(row, METRICS, name) for name, row in self.rows.items()},
             "cost": _complete(self.cost, COST, "cost"),
             "details": dict(self.details),
-        }
+        } | (
+            {"revoiced": {kind: _complete(row, REVOICED, kind) for kind, row in self.revoiced.items()}}
+            if self.revoiced
+            else {}
+        )
 
     def save(self, path: Path) -> None:
         """Write the JSON file; an older one stays until the new one is whole."""
@@ -115,6 +124,12 @@ def format_table(
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     lines.insert(1, rule)
     return "\n".join(_line(line, widths) for line in lines) + "\n"
+
+
+def format_revoiced(rows: Mapping[str, Row]) -> str:
+    """Return a Markdown table of voices; what was not drawn has no column."""
+    known = [key for key in REVOICED if any(row.get(key) is not None for row in rows.values())]
+    return format_table(rows, known)
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

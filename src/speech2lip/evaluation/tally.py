@@ -107,6 +107,12 @@ class Tally:
         nothing = np.full((478, 3), np.nan, np.float32)
         self._follow(time, (nothing, nothing), (math.nan, math.nan))
 
+    def cut(self) -> None:
+        """Note that the next frame does not follow the last one: nothing is measured across."""
+        nothing = np.full((478, 3), np.nan, np.float32)
+        self._points.append((nothing, nothing))
+        self._now.setdefault("light", []).append((math.nan, math.nan))
+
     def end_take(self, heard: Heard) -> Openings:
         """Close a take: what is measured over time never crosses from one take into the next."""
         self._flush()
@@ -117,7 +123,7 @@ class Tally:
         self.takes.append(openings)
         self._widths.append(width)
         self._flicker.append((flicker(light[0]), flicker(light[1])))
-        self._curves.append(sync_curve(opening[0], heard.wave, times))
+        self._curves.append(sync_curve(opening[0], heard.wave, times - heard.begins))
         if heard.closures is not None:
             self._closures.append(closures(opening[0], times, heard.closures, scale=self.scale))
         if heard.pauses is not None:
@@ -198,7 +204,7 @@ class Tally:
         ):
             self._now.setdefault(name, []).append(pair)
         self._points.append(points)
-        if len(self._points) == _BLOCK:
+        if len(self._points) >= _BLOCK:
             self._flush()
 
     def _flush(self) -> None:

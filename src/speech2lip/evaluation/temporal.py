@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ SEAM_NOISE = 0.5
 """Levels; added to both steps of a seam, so that a flat real background does not divide by zero."""
 
 
-def jitter(landmarks: Landmarks) -> float:
+def jitter(landmarks: Landmarks, *, cuts: Sequence[int] | NDArray[np.intp] = ()) -> float:
     """Return how much the mouth trembles against the face: in per cent of the eye distance.
 
     Root mean square of the second difference (a[t-1] - 2 a[t] + a[t+1]) of the 20 mouth points, after each
@@ -32,9 +33,12 @@ def jitter(landmarks: Landmarks) -> float:
 
     Args:
         landmarks: [T, 478, 2 or 3], pixels, of one take, evenly spaced.
+        cuts: first frames after cuts; nothing is measured across them.
     """
     mouths = _mouths_on_still_face(landmarks)
     change = np.abs(mouths[:-2] - 2 * mouths[1:-1] + mouths[2:]) ** 2
+    for cut in cuts:
+        change[max(0, cut - 2) : max(0, cut)] = np.nan
     known = change[np.isfinite(change).all(axis=1)]
     return 100 * math.sqrt(float(known.mean())) if known.size else math.nan
 
