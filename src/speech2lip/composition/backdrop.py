@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_filter, label, maximum_filter
 from torch.nn import functional
 
-from speech2lip.composition.new_pose import HeadLattice, Turner
+from speech2lip.composition.head_lattice import HeadLattice
+from speech2lip.composition.new_pose import Turner
 from speech2lip.composition.paste import Place
 from speech2lip.composition.pose_mapping import look_up
 from speech2lip.composition.splat import Floats, splat
@@ -119,7 +120,7 @@ def learn_backdrop(turner: Turner, shots: Sequence[tuple[Picture, Place]]) -> Ba
     near = [_near_head(turner, place, (size[0], size[1])) for _, place in shots]
     frames = [frame for frame, _ in shots]
     picture = _median_where(frames, [~zone for zone in near])
-    scale = turner.step
+    scale = lattice.step
     departs, count = np.zeros(_fine_size(lattice, scale)), np.zeros(_fine_size(lattice, scale))
     for (frame, place), zone in zip(shots, near, strict=True):
         behind = filled_smoothly(picture, frame.astype(np.float32), ~zone)
