@@ -140,7 +140,11 @@ def check_page(page: str) -> None:
     assert page.count("<video") == page.count("data:video/mp4;base64,") == 2
     assert page.count('<svg class="opening"') == 2 and page.count('class="line truth"') == 2
     assert page.count('<svg class="training"') == 1
-    assert page.count("<td><code>") == len(METRICS) + 7
+    assert page.count("<td><code>") + page.split('id="missing"')[1].split("</p>")[0].count("<code>") == (
+        len(METRICS) + 7
+    )
+    assert "<code>lpips</code>" in page.split('id="missing"')[1]
+    assert page.count("poster=") == 2 and page.count(" s</span>") == 24
     assert page.count("<figure>") >= 6 * 2
 
 

@@ -50,10 +50,14 @@ class TakeView:
     frames: int
     video: str
     """Data URI."""
+    poster: str
+    """Data URI."""
     plot: str
     """SVG."""
     sheet: str | None
     """Data URI."""
+    seconds: tuple[float, ...]
+    """Of the columns of the sheet."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +68,15 @@ class ForeignView:
     """Of the sounds."""
     video: str
     """Data URI."""
+    poster: str
+    """Data URI."""
 
 
 def show_foreign(avatar: Path, sounds: Sequence[Path], settings: EvaluateSettings) -> ForeignView:
     """Let an avatar speak strangers' sounds for the page."""
-    video = foreign_video(avatar, sounds, settings)
-    return ForeignView(tuple(sound.stem for sound in sounds), data_uri(video, "video/mp4"))
+    spoken = foreign_video(avatar, sounds, settings)
+    poster = data_uri(jpeg(spoken.first), "image/jpeg")
+    return ForeignView(spoken.names, data_uri(spoken.video, "video/mp4"), poster)
 
 
 class Report:
@@ -123,7 +130,7 @@ class Report:
         self.worst.add(span.take.name, index, figures[JUDGED], moment.real, picture, moment.box)
         if self._sheet is None or self._heard is None:
             return
-        self._sheet.add(index, moment.real, picture, moment.box)
+        self._sheet.add(index, moment.time, moment.real, picture, moment.box)
         if moment.time - begun > SECONDS_SHOWN:
             return
         if self._player is None:
@@ -155,8 +162,10 @@ class Report:
                 name=_name(span),
                 frames=len(span.kept),
                 video=data_uri(player.close(), "video/mp4"),
+                poster=data_uri(player.poster or b"", "image/jpeg"),
                 plot=plot,
                 sheet=None if mouths is None else data_uri(jpeg(mouths), "image/jpeg"),
+                seconds=tuple(sheet.seconds),
             )
         )
         player.path.unlink()

@@ -48,6 +48,7 @@ MEANING: Mapping[str, str] = {
     "flicker_ratio": "changes of light in the mouth box over the real ones; 1 is right",
     "seam_ratio": "edge of what was pasted over the real frame there; 1 is right",
     "frames": "frames judged",
+    "opening_error": "lip opening off by, in eye distances &#8595;",
 }
 
 COST_MEANING: Mapping[str, str] = {
@@ -73,7 +74,10 @@ h1{font-size:1.5rem;margin-bottom:.2rem}h2{font-size:1.15rem;margin-top:2.2rem}p
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 th,td{padding:.18rem .7rem;border-bottom:1px solid var(--line);text-align:right}
 th:first-child,td:first-child,td:last-child{text-align:left}td:last-child{color:var(--soft);font-size:.85rem}
-td.ours{font-weight:600}code{font-size:.85rem}
+td.ours{font-weight:600}#voices td:last-child{text-align:right;color:inherit;font-size:inherit}
+h3{font-weight:400;margin-bottom:.3rem}video.foreign{max-width:640px;border-radius:6px}
+.seconds{display:grid;text-align:center;color:var(--soft);font-size:.75rem}
+code{font-size:.85rem}
 video{width:100%;display:block;background:#000;border-radius:6px 6px 0 0}
 .take{margin:1.2rem 0 2rem}.labels{display:grid;grid-template-columns:repeat(3,1fr);text-align:center;
 color:var(--soft);font-size:.85rem}
@@ -130,15 +134,24 @@ def write_page(report: Report, result: Result, heading: str) -> str:
 
 
 def figures_table(result: Result) -> str:
-    """Return the table, one metric a line: that fits a page and has room for what it means."""
+    """Return the table, one metric a line: that fits a page and has room for what it means.
+
+    Metrics that no row has stand below it.
+    """
     lines = ["".join(f"<th>{html.escape(ROW_NAMES.get(row, row))}</th>" for row in result.rows)]
+    unknown = [name for name in METRICS if all(figures.get(name) is None for figures in result.rows.values())]
     for name, decimals in METRICS.items():
+        if name in unknown:
+            continue
         values = [(row, cell(figures.get(name), decimals)) for row, figures in result.rows.items()]
         cells = "".join(f'<td class="{html.escape(row)}">{value}</td>' for row, value in values)
         lines.append(f"<td><code>{name}</code></td>{cells}<td>{MEANING[name]}</td>")
     head, *body = lines
     rows = "".join(f"<tr>{line}</tr>" for line in body)
-    return f'<table id="figures"><tr><th></th>{head}<th></th></tr>{rows}</table>'
+    missing = " ".join(f"<code>{name}</code>" for name in unknown)
+    return f'<table id="figures"><tr><th></th>{head}<th></th></tr>{rows}</table>' + (
+        f'<p id="missing">Not measured here: {missing}.</p>' if unknown else ""
+    )
 
 
 def cost_table(result: Result) -> str:
@@ -153,12 +166,18 @@ def cost_table(result: Result) -> str:
 
 def take_part(take: TakeView) -> str:
     """Return player, plot and mouths of a take."""
-    sheet = f'<img class="sheet" alt="mouths, truth above ours" src="{take.sheet}">' if take.sheet else ""
+    marks = "".join(f"<span>{second:.2f} s</span>" for second in take.seconds)
+    sheet = (
+        f'<img class="sheet" alt="mouths, truth above ours" src="{take.sheet}">'
+        f'<div class="seconds" style="grid-template-columns:repeat({len(take.seconds)},1fr)">{marks}</div>'
+        if take.sheet
+        else ""
+    )
     return (
         f'<section class="take"><b>{html.escape(take.name)}</b> '
         f'<span class="soft">{take.frames} frames</span>'
-        f'<video controls preload="metadata" playsinline src="{take.video}"></video>'
-        f'<div class="labels"><span>truth</span><span>ours</span><span>difference</span></div>'
+        f'<video controls preload="metadata" playsinline poster="{take.poster}" src="{take.video}"></video>'
+        '<div class="labels"><span>truth</span><span>ours</span><span>difference</span></div>'
         f"{take.plot}{sheet}</section>"
     )
 
@@ -171,7 +190,8 @@ def foreign_part(foreign: ForeignView | None) -> str:
     return (
         f"<h2>Strangers' words</h2><p>Sound that is not the person's: {names}. The head moves as in the "
         "footage.</p>"
-        f'<video class="foreign" controls preload="metadata" playsinline src="{foreign.video}"></video>'
+        f'<video class="foreign" controls preload="metadata" playsinline poster="{foreign.poster}" '
+        f'src="{foreign.video}"></video>'
     )
 
 
@@ -203,7 +223,8 @@ def worst_part(report: Report) -> str:
             f"{html.escape(frame.take)}, frame {frame.index}: {frame.value:.3g}</figcaption></figure>"
             for frame in frames
         )
-        parts.append(f'<h3><code>{name}</code></h3><div class="grid worst">{figures}</div>')
+        meaning = f'<code>{name}</code> <span class="soft">{MEANING[name]}</span>'
+        parts.append(f'<h3>{meaning}</h3><div class="grid worst">{figures}</div>')
     return "".join(parts)
 
 

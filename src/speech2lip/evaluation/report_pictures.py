@@ -87,6 +87,8 @@ class Player:
         self._side = min(PANEL, box[2] - box[0]) // 2 * 2
         self._heard = 0
         self._fps = fps
+        self.poster: bytes | None = None
+        """First frame, JPEG: what is shown before anybody plays it."""
         self._writer = VideoWriter(
             path, width=3 * self._side, height=self._side, fps=fps, sample_rate=SAMPLE_RATE, quality_crf=24
         ).__enter__()
@@ -95,7 +97,9 @@ class Player:
         """Add a frame of the take's second `time`, and the sound until the next."""
         x0, y0, x1, y1 = self._box
         both = [resized(picture[y0:y1, x0:x1], self._side, self._side) for picture in (real, made)]
-        self._writer.write(side_by_side(*both), time=time - self._start)
+        shown = side_by_side(*both)
+        self.poster = self.poster or jpeg(shown)
+        self._writer.write(shown, time=time - self._start)
         until = round((time - self._start + 1 / float(self._fps)) * SAMPLE_RATE)
         if until > self._heard:
             self._writer.write_sound(self._wave[self._heard : until])
@@ -117,11 +121,14 @@ class ContactSheet:
     def __init__(self, indices: Sequence[int]) -> None:
         self._wanted = set(indices)
         self._columns: list[Picture] = []
+        self.seconds: list[float] = []
+        """Of the take, of each column."""
 
-    def add(self, index: int, real: Picture, made: Picture, box: Box) -> None:
+    def add(self, index: int, time: float, real: Picture, made: Picture, box: Box) -> None:
         """Take a frame in if it is one of the wanted."""
         if index in self._wanted:
             self._columns.append(mouth_pair(real, made, box))
+            self.seconds.append(time)
 
     def picture(self) -> Picture | None:
         """Return the sheet; None if it is empty."""
