@@ -11,7 +11,10 @@ from torch import Tensor, nn
 
 from speech2lip.config import ModelSettings
 from speech2lip.conventions import MEL_BANDS, MEL_RATE, SAMPLE_RATE
+from speech2lip.errors import SettingsError
+from speech2lip.synthesis.phonetic import SCORES, PhoneScores
 
+SPEECH = ("mel", "phonetic", "mel+phonetic")
 _WINDOW = 400
 _FFT = 512
 _HOP = SAMPLE_RATE // MEL_RATE
@@ -92,13 +95,26 @@ def mel_windows(
 
 
 class SpeechEncoder(nn.Module):
-    """Turns mel windows into speech codes with a small convolutional network."""
+    """Turns mel windows into speech codes with a small convolutional network.
+
+    It hears the mel spectrum, how well a recogniser's phones explain it, or both.
+
+    Raises:
+        SettingsError: there is no such kind of speech.
+    """
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
         width = settings.encoder_width
+        if settings.speech not in SPEECH:
+            raise SettingsError(f"there is no speech {settings.speech!r}; there are {', '.join(SPEECH)}")
+        self.hears_mel = "mel" in settings.speech
+        self.scores = self.phones = None
+        if "phonetic" in settings.speech:
+            self.scores = PhoneScores()
+            self.phones = nn.Conv1d(SCORES, width, 3, padding=1)
         self.layers = nn.Sequential(
-            nn.Conv1d(MEL_BANDS, width, 5, stride=2, padding=2),
+            nn.Conv1d(MEL_BANDS, width, 5, stride=2, padding=2) if self.hears_mel else nn.Identity(),
             nn.GELU(),
             nn.Conv1d(width, width, 3, stride=2, padding=1),
             nn.GELU(),
@@ -112,5 +128,12 @@ class SpeechEncoder(nn.Module):
 
     def forward(self, windows: Float[Tensor, "B M W"]) -> Float[Tensor, "B D"]:
         """[B, M, W] -> [B, D]."""
-        code: Tensor = self.out(self.layers(windows))
+        code: Tensor = self.out(self.layers[1:](self._heard(windows)))
         return code
+
+    def _heard(self, windows: Tensor) -> Tensor:
+        heard = [self.layers[0](windows)] if self.hears_mel else []
+        if self.scores is not None and self.phones is not None:
+            heard.append(self.phones(self.scores(windows)))
+        total: Tensor = sum(heard[1:], heard[0])
+        return total

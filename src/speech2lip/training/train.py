@@ -23,12 +23,15 @@ from speech2lip.compute import choose_device, device_name
 from speech2lip.config import PrepareSettings, TrainSettings, to_plain, with_preset
 from speech2lip.decomposition.cuts import runs_within_shots
 from speech2lip.decomposition.footage import Footage, Take, canonical_plain, canonical_tensors, read_footage
+from speech2lip.decomposition.landmarks import eye_opening
 from speech2lip.decomposition.report_advice import look_over
 from speech2lip.errors import SettingsError
 from speech2lip.media.video import VideoWriter
 from speech2lip.model import LipModel
 from speech2lip.storage import check_output, new_folder_atomically, output_errors, read_json, write_json
 from speech2lip.synthesis.lip_shape import principal_components
+from speech2lip.synthesis.recogniser import find_recogniser, read_recogniser
+from speech2lip.synthesis.speech import mel_windows, window_offsets
 from speech2lip.training.checkpoint import Progressed
 from speech2lip.training.dataset import TrainingSet, build_training_set, light_gain, usual_light
 from speech2lip.training.loop import run
@@ -132,6 +135,10 @@ def new_model(data: TrainingSet, footage: Footage, settings: TrainSettings) -> L
     )
     model.lip_shape.mean.copy_(torch.from_numpy(mean))
     model.lip_shape.components.copy_(torch.from_numpy(components))
+    if model.encoder.scores is not None:
+        some = data.times[:: max(1, len(data.times) // 1000)]
+        windows = mel_windows(data.mel, some, window_offsets(settings.model))
+        model.encoder.scores.learn(read_recogniser(find_recogniser()), windows)
     with torch.no_grad():
         model.lip_field.mean.copy_(
             torch.stack([p.float() for p in data.patches[:: max(1, len(data.patches) // 500)]]).mean(0) / 255
@@ -237,6 +244,7 @@ def _write_base(folder: Path, take: Take, start: int, stop: int, usual: Any) -> 
             "times": take.times[start:stop] - take.times[start],
             "camera_from_head": take.camera_from_head[start:stop],
             "light": light_gain(take.light[start:stop], usual),
+            "eyes": eye_opening(take.landmarks[start:stop]),
         },
         folder / "track.safetensors",
     )
