@@ -77,6 +77,8 @@ class LossWeights:
 class ModelSettings:
     """Sizes of the networks."""
 
+    speech: str = "mel"
+    """What the speech encoder hears: `mel`, `phonetic` (scores of a recogniser's phones) or `mel+phonetic`."""
     code_size: int = 64
     """Numbers in the speech code of a moment."""
     past_seconds: float = 0.4
