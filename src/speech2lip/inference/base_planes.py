@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 from speech2lip.avatar import BaseTake
 from speech2lip.inference.planes import Picture
-from speech2lip.media.coded import read_coded
+from speech2lip.media.coded import CodedReader
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 _CHUNK = 25
-"""Frames decoded at once; our base takes have a key frame every second."""
+"""Frames decoded at once, at most; our base takes have a key frame every second."""
+_CHUNK_BYTES = 100_000_000
+"""Most that the frames decoded at once may need: eight of 3840 x 2160."""
 _CHUNKS_KEPT = 2
 """Of each reader: the one that it shows and the one that comes next."""
 _WHOLE_BYTES = 32_000_000
@@ -33,12 +35,15 @@ class BasePlanes:
     def __init__(self, take: BaseTake) -> None:
         self.take = take
         self._count = len(take.times)
+        self._bytes = take.width * take.height * 3 // 2
+        self._chunk_frames = max(1, min(_CHUNK, _CHUNK_BYTES // self._bytes))
+        self._reader = CodedReader(take.folder / "picture.mp4")
         self._chunks: OrderedDict[int, Future[list[Picture]]] = OrderedDict()
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="base take")
         self._lock = Lock()
         self._readers = 0
-        whole = self._count * take.width * take.height * 3 // 2 <= _WHOLE_BYTES
-        self._whole = -(-self._count // _CHUNK) if whole else 0
+        whole = self._count * self._bytes <= _WHOLE_BYTES
+        self._whole = -(-self._count // self._chunk_frames) if whole else 0
 
     def __enter__(self) -> Self:
         return self
@@ -56,32 +61,29 @@ class BasePlanes:
     def close(self) -> None:
         """End the decoding thread."""
         self._decoder.shutdown(wait=True, cancel_futures=True)
+        self._reader.close()
         self._chunks.clear()
 
     def __getitem__(self, index: int) -> Picture:
         if not 0 <= index < self._count:
             raise IndexError(f"the take has frames 0 to {self._count - 1}, not {index}")
-        chunk = index // _CHUNK
+        chunk, place = divmod(index, self._chunk_frames)
         pictures = self._chunk(chunk).result()
-        place = index - chunk * _CHUNK
         if place >= len(pictures):
-            raise IndexError(f"frame {index} of {self.take.folder / 'picture.mp4'} cannot be decoded")
+            raise IndexError(f"frame {index} of {self._reader.path} cannot be decoded")
         return pictures[place]
 
     def expect(self, indices: Sequence[int]) -> None:
         """Begin to decode what holds frames that will soon be asked for."""
         for index in indices:
-            self._chunk(index // _CHUNK)
+            self._chunk(index // self._chunk_frames)
 
     def _chunk(self, chunk: int) -> Future[list[Picture]]:
         with self._lock:
             if chunk not in self._chunks:
-                start = chunk * _CHUNK
-                stop = min(start + _CHUNK, self._count)
-                path = self.take.folder / "picture.mp4"
-                self._chunks[chunk] = self._decoder.submit(
-                    read_coded, path, start_frame=start, stop_frame=stop
-                )
+                start = chunk * self._chunk_frames
+                stop = min(start + self._chunk_frames, self._count)
+                self._chunks[chunk] = self._decoder.submit(self._reader.read, start, stop)
                 kept = self._whole or _CHUNKS_KEPT * max(1, self._readers)
                 while len(self._chunks) > kept:
                     self._chunks.popitem(last=False)

@@ -29,7 +29,7 @@ def worker_count(device: torch.device) -> int:
 
 
 def in_order(work: Callable[[Job], Done], jobs: Iterable[Job], *, workers: int) -> Iterator[Done]:
-    """Yield `work(job)` for each job in order; `workers` run at once and as many more wait.
+    """Yield `work(job)` for each job in order; `workers` run at once and one more waits.
 
     Each worker computes on one core: two that share their cores' threads would wait for each other.
     """
@@ -39,7 +39,7 @@ def in_order(work: Callable[[Job], Done], jobs: Iterable[Job], *, workers: int) 
     try:
         for job in jobs:
             waiting.append(pool.submit(work, job))
-            if len(waiting) > 2 * workers:
+            if len(waiting) > workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

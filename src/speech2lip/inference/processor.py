@@ -36,6 +36,8 @@ _REACH = 4.0
 """Pixels of the texture that a flow of 1 moves a look-up by, as in `LipField.read`."""
 _ROUNDS = 5
 """Fixed-point rounds, as in `canonical_from_observed_points`."""
+_WHOLE_POINTS = 1024
+"""Points are read in multiples of so many: oneDNN prepares and keeps code for every number of rows."""
 
 
 @dataclass(frozen=True)
@@ -129,12 +131,14 @@ class ProcessorDrawing(Drawing):
     def _colours(self, points: Floats, grid: Floats) -> Floats:
         """Read colours [N, 3] at places [N, 2], so many at once as stay in the cache."""
         colours = np.empty((len(points), 3), np.float32)
-        hidden = np.empty((min(len(points), self.points), grid.shape[-1] - 2), np.float32)
+        most = min(-(-len(points) // _WHOLE_POINTS) * _WHOLE_POINTS, self.points)
+        hidden = np.zeros((most, grid.shape[-1] - 2), np.float32)
         for first in range(0, len(points), self.points):
             some = points[first : first + self.points]
-            found, room = colours[first : first + len(some)], hidden[: len(some)]
-            read_features(some, grid, self.texture_rows, _REACH, found, room)
-            found += self.rest(torch.from_numpy(room).to(self.dtype)).float().numpy()
+            found = colours[first : first + len(some)]
+            room = hidden[: -(-len(some) // _WHOLE_POINTS) * _WHOLE_POINTS]
+            read_features(some, grid, self.texture_rows, _REACH, found, room[: len(some)])
+            found += self.rest(torch.from_numpy(room).to(self.dtype))[: len(some)].float().numpy()
         return colours
 
     def _blend(self, sheets: Sequence[Sheet]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,9 @@ from .video import VideoReader, _open, video_stream
 
 if TYPE_CHECKING:
     from av import VideoFrame
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+    from typing_extensions import Self
 
 
 def read_coded(path: Path, *, start_frame: int, stop_frame: int) -> list[Picture]:
@@ -22,7 +26,8 @@ def read_coded(path: Path, *, start_frame: int, stop_frame: int) -> list[Picture
 
     Pictures of another kind are converted. Raises FootageError as `VideoReader` does.
     """
-    return list(_CodedReader(path).coded(start_frame, stop_frame))
+    with CodedReader(path) as reader:
+        return reader.read(start_frame, stop_frame)
 
 
 def rgb_from_coded(coded: Picture) -> Picture:
@@ -35,19 +40,54 @@ def coded_from_rgb(rgb: Picture) -> Picture:
     return frame_from_rgb(rgb, VideoReformatter()).to_ndarray().astype(np.uint8, copy=False)
 
 
-class _CodedReader(VideoReader):
-    def coded(self, start: int, stop: int) -> Iterator[Picture]:
-        reformatter = VideoReformatter()
+class CodedReader(VideoReader):
+    """Reads stretches of a video as `read_coded` does; one that follows the last goes on in the open file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self._opened: InputContainer | None = None
+        self._pictures: Iterator[VideoFrame] = iter(())
+        self._next = -1
+        self._reformatter = VideoReformatter()
+
+    def read(self, start: int, stop: int) -> list[Picture]:
+        """Return frames start to stop (not included); fewer where the video ends before."""
+        if start != self._next:
+            self._open_at(start)
+        pictures = [_plain(picture, self._reformatter) for picture in islice(self._pictures, stop - start)]
+        self._next = start + len(pictures)
+        return pictures
+
+    def close(self) -> None:
+        """Close the file; a later `read` opens it again."""
+        self._pictures, self._next = iter(()), -1
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open_at(self, start: int) -> None:
         stamps = self._stamps if start else []
-        with _open(self.path) as container:
-            stream = video_stream(container, self.path)
-            pictures = self._jump(container, stream, stamps[start]) if start < len(stamps) else None
+        if start < len(stamps):
+            container, stream = self._reopen()
+            pictures = self._jump(container, stream, stamps[start])
             if pictures is not None:
-                yield from (_plain(p, reformatter) for p in islice(pictures, stop - start))
+                self._pictures = pictures
                 return
-        with _open(self.path) as container:
-            pictures = self._decode(container, video_stream(container, self.path))
-            yield from (_plain(p, reformatter) for p in islice(pictures, start, stop))
+        container, stream = self._reopen()
+        self._pictures = islice(self._decode(container, stream), start, None)
+
+    def _reopen(self) -> tuple[InputContainer, VideoStream]:
+        self.close()
+        self._opened = _open(self.path)
+        return self._opened, video_stream(self._opened, self.path)
 
 
 def _plain(frame: VideoFrame, reformatter: VideoReformatter) -> Picture:
