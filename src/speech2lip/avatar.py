@@ -7,7 +7,8 @@ ana.avatar/
   canonical.safetensors    canonical geometry (as in the footage)
   base/NAME/picture.mp4    frames that it speaks over (H.264, true times)
   base/NAME/take.json      size and frame rate
-  base/NAME/track.safetensors   per frame: time, head pose, light over the usual one
+  base/NAME/track.safetensors   per frame: time, head pose, light over the usual one,
+                               opening of the eyes
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ class BaseTake:
     """[T, 4, 4]."""
     light: NDArray[np.float32]
     """[T, 3] over the usual light."""
+    eyes: NDArray[np.float32] | None = None
+    """[T] opening of the eyes in eye units; None in older avatars."""
 
     def frames(self, start: int, stop: int) -> Iterator[Frame]:
         """Decode frames start to stop (not included) in order."""
@@ -143,4 +146,5 @@ def _read_base(folder: Path, focal: float) -> BaseTake:
         times=track["times"],
         camera_from_head=track["camera_from_head"],
         light=track["light"],
+        eyes=track.get("eyes"),
     )

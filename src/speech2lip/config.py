@@ -203,6 +203,16 @@ class SpeakSettings:
     """Base take to speak over; None: the longest that the avatar carries."""
     start: float = 0.0
     """Second of the base take to begin at."""
+    motion: str = "base"
+    """How the head moves: `base`, as in the footage; `still`; or a footage or avatar folder, as in that."""
+    yaw_degrees: float = 0.0
+    """The head is turned by this much more, to the picture's right."""
+    pitch_degrees: float = 0.0
+    """The head is lifted by this much more."""
+    roll_degrees: float = 0.0
+    """The head is tilted by this much more, clockwise."""
+    poses: Path | None = None
+    """Such angles over time: a CSV file of time in seconds, yaw, pitch and roll."""
     crf: float = 18.0
     """Quality of the written picture (H.264 constant rate factor: lower is better and larger)."""
     device: str = "auto"

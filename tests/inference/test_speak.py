@@ -1,6 +1,5 @@
 import dataclasses
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
 
 import av
@@ -12,7 +11,6 @@ import torch
 from speech2lip.avatar import read_avatar
 from speech2lip.config import SpeakSettings
 from speech2lip.errors import AvatarError, OutputError, SettingsError, SoundError
-from speech2lip.inference.base_motion import BaseFrames, there_and_back
 from speech2lip.inference.engine import Engine
 from speech2lip.inference.speak import speak, speech_stretches
 from speech2lip.media.sound import SoundReader
@@ -35,19 +33,6 @@ def _sound(path: Path, seconds: float, *, rate: int = 16_000, channels: int = 1)
     )
     soundfile.write(path, wave.astype(np.float32), rate)
     return path
-
-
-def test_there_and_back_never_jumps() -> None:
-    assert list(islice(there_and_back(4), 10)) == [0, 1, 2, 3, 2, 1, 0, 1, 2, 3]
-    assert list(islice(there_and_back(3, 1), 5)) == [1, 2, 1, 0, 1]
-    assert list(islice(there_and_back(1), 3)) == [0, 0, 0]
-    steps = np.abs(np.diff(list(islice(there_and_back(37, 99), 500))))
-    assert steps.max() == 1
-
-
-def test_base_frames_come_in_any_order(avatar: Path) -> None:
-    frames = BaseFrames(read_avatar(avatar).bases[0])
-    assert [frames[i].index for i in (29, 28, 3, 0, 26)] == [29, 28, 3, 0, 26]
 
 
 @pytest.mark.parametrize(

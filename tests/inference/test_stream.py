@@ -13,7 +13,6 @@ import torch
 import speech2lip
 from speech2lip.config import SpeakSettings
 from speech2lip.errors import SoundError
-from speech2lip.inference.base_motion import there_and_back
 from speech2lip.inference.moving_sound import MovingSound
 from speech2lip.inference.planes import Picture
 from speech2lip.inference.speak import speech_stretches, spoken_pictures
@@ -58,9 +57,7 @@ def _offline(speaker: Speaker, path: Path) -> tuple[list[Picture], np.ndarray]:
     model = engine.model.settings
     stretches = speech_stretches(SoundReader(path), base.fps, model.past_seconds, model.ahead_seconds)
     pictures, native = [], []
-    for stretch, composed in spoken_pictures(
-        engine, base, stretches, there_and_back(len(base.times)), workers=2
-    ):
+    for stretch, composed in spoken_pictures(engine, speaker.motion, stretches, workers=2):
         pictures += composed
         native.append(stretch.native)
     return pictures, np.concatenate(native)

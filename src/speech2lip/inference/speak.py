@@ -15,13 +15,12 @@ import numpy as np
 import torch
 
 import speech2lip
-from speech2lip.avatar import BaseTake, read_avatar
-from speech2lip.composition.paste import Place
+from speech2lip.avatar import read_avatar
 from speech2lip.config import SpeakSettings
 from speech2lip.conventions import MEL_RATE, SAMPLE_RATE
-from speech2lip.inference.base_motion import there_and_back
 from speech2lip.inference.base_planes import BasePlanes
 from speech2lip.inference.engine import Engine, Picture
+from speech2lip.inference.motion import Motion, Shown, tell, turned_pictures
 from speech2lip.inference.moving_sound import MovingSound, Samples
 from speech2lip.inference.pipeline import in_order, worker_count
 from speech2lip.media.sound import SoundReader, check_speech, resample_blocks
@@ -77,6 +76,8 @@ def speak(
     person = read_avatar(avatar)
     base = person.base(settings.take)
     engine = Engine(person, device=settings.device, precision=settings.precision)
+    motion = Motion(person, base, settings)
+    tell(motion, say)
     reader = SoundReader(sound)
     began = time.monotonic()
     writer = VideoWriter(
@@ -90,14 +91,13 @@ def speak(
         metadata=_mark(avatar),
         overwrite=overwrite,
     )
-    order = there_and_back(len(base.times), round(settings.start * float(base.fps)))
     workers = worker_count(engine.compute.device)
     how = f"drawn {engine.path}, in {engine.precision} ({engine.reason}), {workers} batches at a time"
     model = engine.model.settings
     stretches = speech_stretches(reader, base.fps, model.past_seconds, model.ahead_seconds)
     frames = 0
     with writer, Progress("Speaking", total=reader.seconds or 1.0, unit="s") as progress:
-        for stretch, composed in spoken_pictures(engine, base, stretches, order, workers=workers):
+        for stretch, composed in spoken_pictures(engine, motion, stretches, workers=workers):
             for picture in composed:
                 writer.write_coded(picture)
             writer.write_sound(stretch.native)
@@ -113,8 +113,8 @@ def speak(
 @dataclass(frozen=True)
 class _Job:
     stretch: Stretch
-    pictures: list[Picture]
-    places: list[Place]
+    filmed: list[list[Picture]]
+    shown: list[Shown]
 
 
 @dataclass(frozen=True)
@@ -130,26 +130,28 @@ class Stretch:
 
 
 def spoken_pictures(
-    engine: Engine, base: BaseTake, stretches: Iterable[Stretch], order: Iterator[int], *, workers: int
+    engine: Engine, motion: Motion, stretches: Iterable[Stretch], *, workers: int
 ) -> Iterator[tuple[Stretch, list[Picture]]]:
     """Yield stretches with their composed pictures, uint8 [3 H / 2, W], in order.
 
-    Decoding runs ahead in a thread of its own, `workers` stretches are drawn at once, and who takes the
-    pictures encodes meanwhile.
+    Decoding runs ahead in a thread of its own, `workers` stretches are turned and drawn at once, and who
+    takes the pictures encodes meanwhile.
     """
-    with BasePlanes(base) as planes:
+    order = motion.shown()
+    with BasePlanes(motion.base) as planes:
 
         def jobs() -> Iterator[_Job]:
             coming = list(itertools.islice(order, _BATCH))
             for stretch in stretches:
-                indices, coming = coming[: len(stretch.moments)], list(itertools.islice(order, _BATCH))
-                pictures = [planes[i] for i in indices]
-                planes.expect(coming)
-                yield _Job(stretch, pictures, [base.place(i, engine.compute.device) for i in indices])
+                shown, coming = coming[: len(stretch.moments)], list(itertools.islice(order, _BATCH))
+                filmed = [[planes[index] for index in one.indices] for one in shown]
+                planes.expect([index for one in coming for index in one.indices])
+                yield _Job(stretch, filmed, shown)
 
         def draw(job: _Job) -> tuple[Stretch, list[Picture]]:
             spoken = engine.listen(log_mel(torch.from_numpy(job.stretch.wave)), job.stretch.moments)
-            return job.stretch, engine.speak_coded(job.pictures, job.places, spoken)
+            pictures, places = turned_pictures(motion, job.filmed, job.shown, engine.compute.device)
+            return job.stretch, engine.speak_coded(pictures, places, spoken)
 
         yield from in_order(draw, jobs(), workers=workers)
 

@@ -12,6 +12,7 @@ from speech2lip.avatar import read_avatar
 from speech2lip.config import SpeakSettings
 from speech2lip.inference.base_planes import BasePlanes
 from speech2lip.inference.engine import Engine
+from speech2lip.inference.motion import Motion
 from speech2lip.synthesis.speech import log_mel
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Speaker:
         self.name = avatar.name
         self.base = person.base(self.settings.take)
         self.engine = Engine(person, device=self.settings.device, precision=self.settings.precision)
+        self.motion = Motion(person, self.base, self.settings)
         self.pictures = BasePlanes(self.base)
         spoken = self.engine.listen(log_mel(torch.zeros(16_000)), [0.5])
         first = self.first
@@ -42,7 +44,7 @@ class Speaker:
     @property
     def first(self) -> int:
         """Index of the base frame that streams begin with."""
-        return min(round(self.settings.start * float(self.base.fps)), len(self.base.times) - 1)
+        return self.motion.first
 
     def close(self) -> None:
         """Let go of the base take."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from speech2lip.config import SpeakSettings
 from speech2lip.conventions import MEL_RATE, SAMPLE_RATE
 from speech2lip.errors import SoundError
-from speech2lip.inference.base_motion import there_and_back
+from speech2lip.inference.motion import Shown
 from speech2lip.inference.moving_sound import MovingSound, Samples
 from speech2lip.inference.planes import Picture
 from speech2lip.inference.speaker import Speaker
@@ -104,7 +104,7 @@ class SpeechStream:
         self._native, self._heard = MovingSound(channels), MovingSound(1)
         self._heard.push(np.zeros(self._past, np.float32))
         self._resampler = self._new_resampler()
-        self._order = there_and_back(len(speaker.base.times), speaker.first)
+        self._order = speaker.motion.shown()
         self._released: int | None = None
         self._finished = False
         self._lock = Lock()
@@ -174,13 +174,13 @@ class SpeechStream:
             waves = self._waves(index)
             sound = self._native.cut(*(round(i * self.sample_rate / self.fps) for i in (index, index + 1)))
             self.frames += 1
-            base = next(self._order)
+            shown = next(self._order)
             released = None if self._released is None else index - self._released
         time = float(index / self.fps)
         if not draw:
             self.left_out += 1
             return Streamed(time, None, sound)
-        return Streamed(time, self._draw(base, waves, released), sound)
+        return Streamed(time, self._draw(shown, waves, released), sound)
 
     def close(self) -> None:
         """Let go of the speaker, and of the avatar where this stream loaded it."""
@@ -256,8 +256,8 @@ class SpeechStream:
         fresh[: edge - begin] = 0
         return [(whole, moment), (fresh, moment)]
 
-    def _draw(self, base: int, waves: list[tuple[Samples, float]], released: int | None) -> Picture:
-        engine, take = self.speaker.engine, self.speaker.base
+    def _draw(self, shown: Shown, waves: list[tuple[Samples, float]], released: int | None) -> Picture:
+        engine = self.speaker.engine
         heard = [engine.listen(log_mel(torch.from_numpy(wave)), [moment]) for wave, moment in waves]
         spoken = heard[0]
         if len(heard) == 2:
@@ -266,5 +266,6 @@ class SpeechStream:
                 torch.lerp(heard[0].code, heard[1].code, part),
                 torch.lerp(heard[0].shape, heard[1].shape, part),
             )
-        place = take.place(base, engine.compute.device)
-        return engine.speak_coded([self.speaker.pictures[base]], [place], spoken)[0]
+        filmed = [self.speaker.pictures[index] for index in shown.indices]
+        picture, place = self.speaker.motion.picture(filmed, shown, engine.compute.device)
+        return engine.speak_coded([picture], [place], spoken)[0]
