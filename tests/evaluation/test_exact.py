@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from speech2lip.decomposition.footage import Take
 from speech2lip.decomposition.landmarks import LandmarkDetector, lip_opening
-from speech2lip.evaluation.exact import against_truth, true_opening
+from speech2lip.evaluation.exact import against_truth, true_opening, truth_line
 from speech2lip.evaluation.held_out import Span
 from speech2lip.evaluation.tally import Openings
 from speech2lip.presenter import clip_states, render_frame, speech_clips
@@ -79,6 +79,18 @@ def test_a_span_is_compared_with_its_own_part(take: Take) -> None:
     later = _openings(take, exact[20:45])
     assert against_truth({"r": later}, [Span(take, 20, 45)])["r"]["opening_r"] == 1
     assert against_truth({"r": later}, [Span(take, 0, 25)])["r"]["opening_r"] < 0.9
+
+
+def test_the_detectors_bias_is_told_in_words(take: Take) -> None:
+    exact = true_opening(take)
+    assert exact is not None
+    rows = {"real_video": _openings(take, exact + 0.01), "ours": _openings(take, exact * 0.5)}
+    line = truth_line(against_truth(rows, [Span(take, 0, len(exact))]))
+    assert (
+        line is not None
+        and "real_video r 1.000, spread 1.00, bias +0.0100; ours r 1.000, spread 0.50" in line
+    )
+    assert truth_line({}) is None and truth_line(None) is None
 
 
 def test_unknown_frames_count_for_nothing(take: Take) -> None:

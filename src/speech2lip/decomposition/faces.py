@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from speech2lip.decomposition.head_pose import align_similarity, fit_rigid_shape
 from speech2lip.decomposition.landmarks import CHIN, JAW_LINE, LIPS, OUTER_EYE_CORNERS, RIGID
-from speech2lip.decomposition.looks import OTHER_LOOK, SAME_LOOK, Look, look_gap, look_gaps
+from speech2lip.decomposition.looks import OTHER_LOOK, SAME_LOOK, Look, is_abrupt_change, look_gap, look_gaps
 from speech2lip.errors import SettingsError
 
 Points = NDArray[np.float32]
@@ -105,7 +105,7 @@ def follow_faces(
         seen: Sequence[Look | None] = looks[index] if looks is not None else [None] * len(found)
         alive = [t for t in tracks if t.shot == shot[index] and index - t.frames[-1] <= _LOST]
         pairs = sorted(
-            (_apart(t, p, seen[b]), a, b) for a, t in enumerate(alive) for b, p in enumerate(found)
+            (_apart(t, index, p, seen[b]), a, b) for a, t in enumerate(alive) for b, p in enumerate(found)
         )
         taken_tracks: set[int] = set()
         taken_faces: set[int] = set()
@@ -122,11 +122,11 @@ def follow_faces(
     return [t for t in tracks if len(t.frames) >= _LEAST_FRAMES]
 
 
-def _apart(track: Track, points: Points, look: Look | None) -> float:
+def _apart(track: Track, index: int, points: Points, look: Look | None) -> float:
     """Return how badly a face would go on a track: its way in face widths and the change of its look."""
     moved = _moved(track.points[-1], points)
     gap = 0.0 if track.latest is None or look is None else look_gap(track.latest, look)
-    return math.inf if moved > _REACH or gap > OTHER_LOOK else moved + gap
+    return math.inf if moved > _REACH or is_abrupt_change(gap, index - track.frames[-1]) else moved + gap
 
 
 def _moved(before: Points, now: Points) -> float:

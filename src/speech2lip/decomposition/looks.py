@@ -15,6 +15,8 @@ SAME_LOOK, OTHER_LOOK = 0.15, 0.34
 """Gaps between looks below which it is surely the same person of the same take, and above which, with a face
 shape that is doubtful, surely not: between people 0.34 and more; of one person 0.09 from word to word, up to
 0.37 where the head turns."""
+ABRUPT_LOOK = 0.5
+"""Gap between the looks of one frame and the next above which it is surely not the same person."""
 _LOOK_FROM = np.array([33, 263, 10, 152])
 _LOOK_TO = np.array([[0.248, 0.374], [0.752, 0.374], [0.5, 0.05], [0.5, 0.95]], np.float32) * LOOK
 
@@ -45,6 +47,28 @@ def _similarity(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDA
     factor = (np.conj(complex_s) @ complex_t) / max(float(np.abs(complex_s) @ np.abs(complex_s)), 1e-9)
     turn = np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])
     return np.concatenate([turn, (target.mean(0) - turn @ source.mean(0))[:, None]], axis=1)
+
+
+def is_abrupt_change(gap: float, frames: int) -> bool:
+    """Tell whether a face that looks so different `frames` frames later must be somebody else's.
+
+    A fast turn changes the look by up to 0.37 from one frame to the next.
+    """
+    return gap > (OTHER_LOOK if frames > 1 else ABRUPT_LOOK)
+
+
+def changes_abruptly(looks: NDArray[np.uint8], frames: NDArray[np.intp], shot: NDArray[np.int32]) -> bool:
+    """Tell whether somebody else steps into a face's place without a cut.
+
+    Args:
+        looks: [N, 32, 32, 3] of one followed face; frames: [N] their indices; shot: [N] their shots.
+    """
+    if len(looks) < 2:
+        return False
+    normed = _normed(looks)
+    gaps = 1 - (normed[1:] * normed[:-1]).sum(1)
+    between, same = np.diff(frames), np.diff(shot) == 0
+    return any(is_abrupt_change(float(g), int(n)) for g, n in zip(gaps[same], between[same], strict=True))
 
 
 def look_gap(a: Look, b: Look) -> float:

@@ -20,7 +20,7 @@ from speech2lip.decomposition.cuts import change_between, is_abrupt, shot_number
 from speech2lip.decomposition.faces import choose_person, follow_faces
 from speech2lip.decomposition.landmarks import FACE_OVAL, LandmarkDetector
 from speech2lip.decomposition.left_out import covered_scores
-from speech2lip.decomposition.looks import LOOK, look_gaps, upright_look
+from speech2lip.decomposition.looks import LOOK, changes_abruptly, look_gaps, upright_look
 from speech2lip.decomposition.masks import light_points
 from speech2lip.decomposition.packed_landmarks import pack_landmarks, squeeze_landmarks
 from speech2lip.errors import FootageError
@@ -86,7 +86,7 @@ def track_take(
         if not seen.times:
             raise FootageError(f"{path} holds no picture that can be decoded; record or export it again")
         people = 1
-        if seen.several > 1 or settings.face != "longest":
+        if seen.several > 1 or seen.changes_face() or settings.face != "longest":
             seen, people = _follow_person(seen, partial / "picture.mp4", settings)
         track = seen.arrays(max(size))
         save_file(track, partial / "track.safetensors")
@@ -124,6 +124,13 @@ class _Seen:
         self.sharpness.append(face_sharpness(rgb, points))
         if points is not None:
             self.looks.append(upright_look(rgb, points))
+
+    def changes_face(self) -> bool:
+        """Tell whether somebody else's face takes the place of the one that is followed, without a cut."""
+        shot = shot_numbers(np.array(self.changes, np.float32))
+        frames = np.array([i for i, points in enumerate(self.points) if points is not None], np.intp)
+        looks = np.array(self.looks, np.uint8).reshape(-1, LOOK, LOOK, 3)
+        return changes_abruptly(looks, frames, shot[frames])
 
     def arrays(self, longer_side: int) -> dict[str, NDArray[Any]]:
         """Return everything as arrays, [T, ...] each."""

@@ -6,6 +6,7 @@ import html
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from speech2lip.evaluation.exact import truth_line
 from speech2lip.evaluation.plots import training_plots
 from speech2lip.evaluation.report_pictures import GAIN, data_uri
 from speech2lip.evaluation.table import COST, METRICS, REVOICED, Result, cell
@@ -93,12 +94,13 @@ svg circle{fill:var(--ours)}svg .phase1 .line{stroke:var(--truth)}svg .phase1 ci
 """
 
 SCRIPT = """
+for (const video of document.querySelectorAll('video'))
+  video.addEventListener('loadedmetadata', () => { video.dataset.seconds = video.duration; });
 for (const take of document.querySelectorAll('.take')) {
   const video = take.querySelector('video'), head = take.querySelector('.playhead');
   const show = () => { const x = 960 * video.currentTime / (video.duration || 1);
     head.setAttribute('x1', x); head.setAttribute('x2', x);
     if (!video.paused) requestAnimationFrame(show); };
-  video.addEventListener('loadedmetadata', () => { take.dataset.seconds = video.duration; });
   video.addEventListener('play', show); video.addEventListener('timeupdate', show);
 }
 """
@@ -111,7 +113,7 @@ def write_page(report: Report, result: Result, heading: str) -> str:
     history = report.avatar.about.get("history") or []
     parts = [
         f"<h1>{html.escape(title)}</h1><p>{html.escape(about)}</p>",
-        "<h2>Figures</h2>", figures_table(result), "<h2>Cost</h2>", cost_table(result),
+        "<h2>Figures</h2>", figures_table(result), truth_part(result), "<h2>Cost</h2>", cost_table(result),
         "<h2>Held-out takes</h2>",
         f"<p>Each player: truth | ours | difference ({GAIN} times, around grey). Below: lip opening "
         '<span class="key"><b class="t">truth</b> and <b class="o">ours</b></span> over the waveform; '
@@ -152,6 +154,12 @@ def figures_table(result: Result) -> str:
     return f'<table id="figures"><tr><th></th>{head}<th></th></tr>{rows}</table>' + (
         f'<p id="missing">Not measured here: {missing}.</p>' if unknown else ""
     )
+
+
+def truth_part(result: Result) -> str:
+    """Return what is known of the detector's own errors; nothing without exact truth."""
+    line = truth_line(result.details.get("against_exact_truth"))
+    return f'<p id="truth">{html.escape(line)}</p>' if line else ""
 
 
 def cost_table(result: Result) -> str:
