@@ -12,7 +12,7 @@ from speech2lip.avatar import read_avatar
 from speech2lip.config import SpeakSettings
 from speech2lip.errors import AvatarError, OutputError, SettingsError, SoundError
 from speech2lip.inference.engine import Engine
-from speech2lip.inference.speak import speak, speech_stretches
+from speech2lip.inference.speak import batch_frames, speak, speech_stretches
 from speech2lip.media.sound import SoundReader
 from speech2lip.synthesis.speech import log_mel, mel_windows, window_offsets
 from tests.made_face import SIZE, TINY, made_avatar
@@ -151,6 +151,19 @@ def test_memory_does_not_grow_with_the_sound(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert frames == 15_000
     assert max(peaks[2:]) < 1.2 * peaks[1] < 20e6
+
+
+def test_fewer_large_pictures_are_drawn_at_once(tmp_path: Path) -> None:
+    assert [batch_frames(*size) for size in ((512, 512), (1920, 1080), (3840, 2160), (8000, 8000))] == [
+        8,
+        6,
+        1,
+        1,
+    ]
+    path = _sound(tmp_path / "s.wav", 1.0)
+    stretches = list(speech_stretches(SoundReader(path), Fraction(25), 0.4, 0.2, batch=3))
+    assert [len(stretch.moments) for stretch in stretches] == [3] * 8 + [1]
+    assert sum(len(stretch.native) for stretch in stretches) == 16_000
 
 
 def test_drawing_at_the_frames_pixels_agrees_with_carrying_a_patch(tmp_path: Path) -> None:

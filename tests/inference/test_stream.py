@@ -13,6 +13,7 @@ import torch
 import speech2lip
 from speech2lip.config import SpeakSettings
 from speech2lip.errors import SoundError
+from speech2lip.inference import base_planes
 from speech2lip.inference.moving_sound import MovingSound
 from speech2lip.inference.planes import Picture
 from speech2lip.inference.speak import speech_stretches, spoken_pictures
@@ -193,6 +194,21 @@ def test_streams_share_a_speaker_and_do_not_disturb_each_other(speaker: Speaker)
         assert len(lone) == len(shared) == 15
         assert all((a.coded == b.coded).all() for a, b in zip(lone, shared, strict=True))
     assert any((a.coded != b.coded).any() for a, b in zip(*together, strict=True))
+
+
+def test_no_frame_waits_for_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base_planes, "_WHOLE_BYTES", 1)
+    folder = made_avatar(tmp_path / "a.avatar", frames=90)
+    with Speaker(folder, settings=PLAIN) as speaker, stream(speaker) as speech:
+        late = []
+        for number in range(70):
+            before = set(speaker.pictures._chunks)
+            asked = speech._coming[0].index if speech._coming else None
+            assert speech.pull(silence=True) is not None
+            if number and asked is not None and asked // 25 not in before:
+                late.append(number)
+        assert len(speaker.pictures._chunks) <= 2
+    assert late == []
 
 
 def test_sixteen_bit_bytes_are_the_same_sound(speaker: Speaker) -> None:

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -30,7 +31,11 @@ from speech2lip.storage import check_output
 from speech2lip.synthesis.speech import log_mel
 
 _BATCH = 8
-"""Frames drawn at once."""
+"""Frames drawn at once, at most."""
+_BATCH_BYTES = 20_000_000
+"""Most that the pictures drawn at once may need: fewer large ones are drawn at once."""
+_SOON = 8
+"""Frames ahead whose decoding is begun."""
 _MEL_MARGIN = 4
 """Mel frames beyond a stretch that its edges depend on."""
 
@@ -94,7 +99,13 @@ def speak(
     workers = worker_count(engine.compute.device)
     how = f"drawn {engine.path}, in {engine.precision} ({engine.reason}), {workers} batches at a time"
     model = engine.model.settings
-    stretches = speech_stretches(reader, base.fps, model.past_seconds, model.ahead_seconds)
+    stretches = speech_stretches(
+        reader,
+        base.fps,
+        model.past_seconds,
+        model.ahead_seconds,
+        batch=batch_frames(base.width, base.height),
+    )
     frames = 0
     with writer, Progress("Speaking", total=reader.seconds or 1.0, unit="s") as progress:
         for stretch, composed in spoken_pictures(engine, motion, stretches, workers=workers):
@@ -141,9 +152,11 @@ def spoken_pictures(
     with BasePlanes(motion.base) as planes:
 
         def jobs() -> Iterator[_Job]:
-            coming = list(itertools.islice(order, _BATCH))
+            coming: deque[Shown] = deque()
             for stretch in stretches:
-                shown, coming = coming[: len(stretch.moments)], list(itertools.islice(order, _BATCH))
+                count = len(stretch.moments)
+                coming.extend(itertools.islice(order, count + _SOON - len(coming)))
+                shown = [coming.popleft() for _ in range(count)]
                 filmed = [[planes[index] for index in one.indices] for one in shown]
                 planes.expect([index for one in coming for index in one.indices])
                 yield _Job(stretch, filmed, shown)
@@ -156,10 +169,15 @@ def spoken_pictures(
         yield from in_order(draw, jobs(), workers=workers)
 
 
+def batch_frames(width: int, height: int) -> int:
+    """Return how many pictures of a size are drawn at once."""
+    return max(1, min(_BATCH, _BATCH_BYTES // (width * height * 3 // 2)))
+
+
 def speech_stretches(
-    sound: SoundReader, fps: Fraction, past_seconds: float, ahead_seconds: float
+    sound: SoundReader, fps: Fraction, past_seconds: float, ahead_seconds: float, *, batch: int = _BATCH
 ) -> Iterator[Stretch]:
-    """Cut a sound into stretches of a few frames, with bounded memory.
+    """Cut a sound into stretches of a few frames, `batch`, with bounded memory.
 
     The last frame is the one that shows the last sample; its sound is filled up with silence.
     """
@@ -170,8 +188,8 @@ def speech_stretches(
     waves = resample_blocks(_keep(sound, native), sound.sample_rate)
     heard.push(np.zeros((past, 1), np.float32))
     finished = False
-    for first in itertools.count(0, _BATCH):
-        stop = first + _BATCH
+    for first in itertools.count(0, batch):
+        stop = first + batch
         needed = math.ceil(stop * SAMPLE_RATE / fps) + past + ahead
         while not finished and heard.end < needed:
             block = next(waves, None)
@@ -190,7 +208,7 @@ def speech_stretches(
         moments = [float((index / fps) + Fraction(past - begin, SAMPLE_RATE)) for index in range(first, stop)]
         edges = [round(index * sound.sample_rate / fps) for index in (first, stop)]
         yield Stretch(wave, moments, native.cut(*edges))
-        if finished and stop < first + _BATCH:
+        if finished and stop < first + batch:
             return
 
 
