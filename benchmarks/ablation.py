@@ -27,6 +27,8 @@ ARMS: Mapping[str, Mapping[str, object]] = {
     "without continuous sampling": {"off_grid": 0.0},
     "without voice and tempo changes": {"voice_changes": 0.0, "tempo_changes": 0.0},
     "without tempo changes": {"tempo_changes": 0.0},
+    "mel alone": {"model.speech": "mel"},
+    "phones alone": {"model.speech": "phonetic"},
     "without gradient loss": {"losses.gradient": 0.0},
     "without Blend-Net": {"blend_share": 0.0},
     "without holes": {"holes": 0.0},

@@ -118,7 +118,9 @@ def read_avatar(folder: Path) -> Avatar:
         )
     try:
         canonical = read_canonical(folder / "canonical.safetensors", about["canonical"])
-        model = LipModel(from_plain(ModelSettings, about["model"]), canonical.patch.size)
+        # Avatars that do not say what they hear were made when there was nothing but mel.
+        settings = from_plain(ModelSettings, {"speech": "mel", **about["model"]})
+        model = LipModel(settings, canonical.patch.size)
         model.load_state_dict(load_file(folder / "weights.safetensors"))
         bases = tuple(_read_base(folder / "base" / name, about["focal"]) for name in about["bases"])
     except (OSError, KeyError, ValueError, RuntimeError, TypeError, SafetensorError, SettingsError) as error:

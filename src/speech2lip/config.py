@@ -77,7 +77,7 @@ class LossWeights:
 class ModelSettings:
     """Sizes of the networks."""
 
-    speech: str = "mel"
+    speech: str = "mel+phonetic"
     """What the speech encoder hears: `mel`, `phonetic` (scores of a recogniser's phones) or `mel+phonetic`."""
     code_size: int = 64
     """Numbers in the speech code of a moment."""
@@ -184,7 +184,7 @@ def with_preset(settings: TrainSettings) -> TrainSettings:
     return replace(
         settings,
         losses=losses,
-        model=replace(settings.model, field="paper", blend="paper"),
+        model=replace(settings.model, speech="mel", field="paper", blend="paper"),
         batch=16,
         window=20,
         spacing=6.0,

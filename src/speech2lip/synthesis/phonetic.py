@@ -27,8 +27,8 @@ _BLOCK = 512
 """Moments scored at once: their Gaussians stay in the processor's cache."""
 _FLOOR = 1e-13
 _WORST = -36.0
-_SHIFT = (-35.0, 25.0)
-"""How far loudness is evened out, in units of the first cepstrum: 30 dB softer to 22 dB louder."""
+_SHIFT = (-23.0, 23.0)
+"""How far loudness is evened out, in units of the first cepstrum: 20 dB softer to 20 dB louder."""
 _PEAK_RANK = 5
 """A window is as loud as its fifth loudest mel frame."""
 _NATURAL = math.log(10)
@@ -87,12 +87,17 @@ class PhoneScores(nn.Module):
             quiet = (_loudness(cepstra) - self.peak).clamp(*_SHIFT)
             cepstra = torch.cat([cepstra[:, :1] - quiet[:, None, None], cepstra[:, 1:]], dim=1)
             streams = _streams(cepstra)
-            batch, moments = streams.shape[1], streams.shape[2]
-            blocks = torch.split(streams.reshape(_STREAMS, -1, _CEPSTRA), _BLOCK, dim=1)
-            scores = torch.cat([self._scores(block) for block in blocks], dim=1)
-            scores = scores.transpose(0, 1).reshape(batch * moments, SCORES)
+            moments = streams.shape[2]
+            scores = self._all_scores(streams.reshape(_STREAMS, -1, _CEPSTRA))
+            scores = scores.transpose(0, 1).reshape(-1, SCORES)
             scores = scores - torch.logsumexp(scores, dim=1, keepdim=True)
-            return (scores.clamp_min(_WORST) / 10 + 1).reshape(batch, moments, SCORES).transpose(1, 2)
+            return (scores.clamp_min(_WORST) / 10 + 1).reshape(-1, moments, SCORES).transpose(1, 2)
+
+    def _all_scores(self, streams: Tensor) -> Tensor:
+        """Streams [3, T, 13] -> log-likelihoods [42, T, 3], in blocks where there are many."""
+        if streams.shape[1] <= _BLOCK:
+            return self._scores(streams)
+        return torch.cat([self._scores(block) for block in torch.split(streams, _BLOCK, dim=1)], dim=1)
 
     def _cepstra(self, windows: Tensor) -> Tensor:
         """[B, M, W] -> [B, 13, W]."""
@@ -105,7 +110,7 @@ class PhoneScores(nn.Module):
         for stream, numbers in enumerate(block):
             both = torch.cat([numbers, numbers**2], dim=1)
             gaussians = torch.addmm(self.constant[stream], both, self.squares[stream])
-            gaussians = gaussians.reshape(len(numbers), PHONES, KEPT).transpose(0, 1)
+            gaussians = gaussians.reshape(-1, PHONES, KEPT).transpose(0, 1)
             top = gaussians.amax(2, keepdim=True)
             mixed = torch.bmm((gaussians - top).exp(), self.weights[stream])
             total = total + mixed.clamp_min(1e-20).log() + top

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from speech2lip.config import ModelSettings
 from speech2lip.conventions import MEL_BANDS, MEL_RATE, SAMPLE_RATE
 from speech2lip.errors import SettingsError
-from speech2lip.synthesis.phonetic import SCORES, PhoneScores
+from speech2lip.synthesis.phonetic import SCORES, STRIDE, PhoneScores
 
 SPEECH = ("mel", "phonetic", "mel+phonetic")
 _WINDOW = 400
@@ -109,10 +109,12 @@ class SpeechEncoder(nn.Module):
         if settings.speech not in SPEECH:
             raise SettingsError(f"there is no speech {settings.speech!r}; there are {', '.join(SPEECH)}")
         self.hears_mel = "mel" in settings.speech
-        self.scores = self.phones = None
+        self.scores = self.phones = self.gate = None
         if "phonetic" in settings.speech:
             self.scores = PhoneScores()
             self.phones = nn.Conv1d(SCORES, width, 3, padding=1)
+            # Some phone explains even faint noise best: what is no speech can shut the scores out.
+            self.gate = nn.Conv1d(MEL_BANDS, width, 1, stride=STRIDE)
         self.layers = nn.Sequential(
             nn.Conv1d(MEL_BANDS, width, 5, stride=2, padding=2) if self.hears_mel else nn.Identity(),
             nn.GELU(),
@@ -133,7 +135,8 @@ class SpeechEncoder(nn.Module):
 
     def _heard(self, windows: Tensor) -> Tensor:
         heard = [self.layers[0](windows)] if self.hears_mel else []
-        if self.scores is not None and self.phones is not None:
-            heard.append(self.phones(self.scores(windows)))
+        if self.scores is not None and self.phones is not None and self.gate is not None:
+            open_to = torch.sigmoid(self.gate(windows) + 1)
+            heard.append(open_to * self.phones(self.scores(windows)))
         total: Tensor = sum(heard[1:], heard[0])
         return total

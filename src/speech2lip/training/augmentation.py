@@ -9,6 +9,7 @@ from torch import Tensor
 
 from speech2lip.conventions import MEL_RATE
 from speech2lip.synthesis.speech import SILENT_MEL
+from speech2lip.training.noise import noise_windows
 
 LOUD = 1.0
 """Where the loud bands of clear speech lie in the normalised log-mel spectrum."""
@@ -115,7 +116,8 @@ def _hiss(windows: Tensor, dice: _Dice, level: Tensor) -> Tensor:
     )
     room = (LOUD + level - 1.2 - SILENT_MEL).clamp_min(0.1)
     loud = room * dice.between(0, 1.0, batch, 1, 1) * dice.chance(0.6, batch, 1, 1)
-    return SILENT_MEL + loud + colour + dice.between(-0.15, 0.15, batch, bands, frames)
+    flicker = noise_windows(batch, frames, generator=dice.generator).to(windows.device)
+    return SILENT_MEL + loud + colour + flicker
 
 
 def _music(windows: Tensor, dice: _Dice) -> Tensor:

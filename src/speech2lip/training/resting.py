@@ -7,6 +7,7 @@ from torch import Tensor
 
 from speech2lip.conventions import MEL_RATE
 from speech2lip.synthesis.speech import SILENT_MEL
+from speech2lip.training.noise import noise_windows
 
 QUIET = 2.0
 """A moment is quiet this far (30 dB) below the loud moments of the footage."""
@@ -60,13 +61,13 @@ def quiet_windows(count: int, bands: int, frames: int, *, generator: torch.Gener
     place = torch.linspace(-1, 1, bands)[None, :, None]
     time = torch.arange(frames)[None, None]
     floor = draw(SILENT_MEL - 1, SILENT_MEL + 20 * _DECIBEL, count, 1, 1)
-    noise = floor + draw(-0.3, 0.3, count, 1, 1) * place + draw(-0.15, 0.15, count, bands, frames)
+    # What listens for phones must know how real noise flickers, or it hears some in it.
+    flicker = noise_windows(count, frames, generator=generator)
+    noise = floor + draw(-0.3, 0.3, count, 1, 1) * place + flicker
     kind = torch.randint(3, (count, 1, 1), generator=generator)
     middle, width = draw(0, frames, count, 1, 1), draw(10, 60, count, 1, 1)
     hump = draw(0.0, 0.9, count, 1, 1) - 0.5 * ((place - draw(-0.5, 0.8, count, 1, 1)) / 0.7) ** 2
-    breath = (
-        SILENT_MEL + 1.5 * hump - 0.5 * ((time - middle) / width) ** 2 + draw(-0.2, 0.2, count, bands, frames)
-    )
+    breath = SILENT_MEL + 1.5 * hump - 0.5 * ((time - middle) / width) ** 2 + flicker
     click = torch.full((count, 1, frames), 3 * SILENT_MEL)
     for _ in range(2):
         since = time - draw(-frames, frames, count, 1, 1).round()
