@@ -20,7 +20,15 @@ class PrepareSettings:
     """How takes become footage."""
 
     focal: float = 1.6
-    """Focal length of the camera, in units of the longer side of the picture."""
+    """Focal length of the camera, in units of the longer side of the picture, as far as is known."""
+    focal_spread: float = 0.4
+    """How far (natural logarithm) the focal length that the footage itself shows usually is from `focal`; 0
+    keeps `focal`.
+    """
+    photometric: bool = True
+    """Refine head poses, depth and focal length by looking at the frames; without, landmarks alone are
+    believed.
+    """
     min_face_pixels: int = 64
     """Smallest width of a face, in pixels, that can be trained on."""
     min_face_seconds: float = 5.0
@@ -44,7 +52,9 @@ class PrepareSettings:
     patch_detail: float = 1.5
     """Pixels of the lip patch for one pixel of the footage: above 1, resampling blurs less."""
     depth_steps: int = 150
-    """Optimiser steps that refine the depth of the head; 0 keeps the depth of the face mesh."""
+    """Optimiser steps that refine the depth of the head where looking at the frames did not find it; 0 keeps
+    the depth of the face mesh.
+    """
     picture_crf: float = 17.0
     """Quality of the kept picture (H.264 constant rate factor: lower is better and larger)."""
 

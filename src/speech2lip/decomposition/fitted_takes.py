@@ -26,7 +26,7 @@ from speech2lip.decomposition.footage import (
 from speech2lip.decomposition.landmarks import FACE_OVAL
 from speech2lip.decomposition.left_out import find_strangers, reasons_of
 from speech2lip.decomposition.packed_landmarks import KeptLandmarks
-from speech2lip.decomposition.settling import settle_canonical
+from speech2lip.decomposition.settling import Settled, settle_canonical
 from speech2lip.decomposition.sound_offset import LEAST_OFFSET_MS, SoundOffset, find_offsets
 from speech2lip.errors import FootageError
 from speech2lip.storage import read_json, write_atomically, write_json
@@ -62,7 +62,10 @@ def fit_takes(
     takes = [read_take(footage / "takes" / name, settings) for name in usable]
     _require_seconds(takes, settings)
     offsets = _sound_offsets(takes, say)
-    canonical = settle_canonical(takes, shape, {n: t["sharpness"] for n, t in usable.items()}, settings)
+    settled = settle_canonical(takes, shape, {n: t["sharpness"] for n, t in usable.items()}, settings)
+    canonical = settled.canonical
+    if settings.photometric:
+        _keep_poses(footage, settled, say)
     with write_atomically(footage / "canonical.safetensors") as path:
         save_file(canonical_tensors(canonical), path)
     faceless = {name: "no face in any frame" for name in sorted(raw.keys() - usable.keys())}
@@ -72,6 +75,8 @@ def fit_takes(
             "format": FORMAT,
             "version": speech2lip.__version__,
             "settings": to_plain(settings),
+            "focal": round(settled.takes[0].focal, 4),
+            "refined_share": settled.refined,
             "takes": [take.name for take in takes],
             "left_out_takes": faceless | failed,
             "left_out_frames": {take.name: take.left_out_counts() for take in takes if take.left_out.any()},
@@ -83,6 +88,20 @@ def fit_takes(
     )
     _tell_left_out(takes, say)
     return read_footage(footage)
+
+
+def _keep_poses(footage: Path, settled: Settled, say: Say) -> None:
+    """Write the head poses that were refined, and tell."""
+    if settled.refined is None:
+        say("head poses are the landmarks': the frames did not show them better")
+        return
+    for take in settled.takes:
+        with write_atomically(footage / "takes" / take.name / "poses.safetensors") as path:
+            save_file({"camera_from_head": take.camera_from_head, "left_out": take.left_out}, path)
+    say(
+        f"head poses refined against the canonical picture in {settled.refined:.1%} of the frames; focal "
+        f"length {settled.takes[0].focal:.2f} times the longer side"
+    )
 
 
 def _read_raw(folder: Path) -> dict[str, Any]:

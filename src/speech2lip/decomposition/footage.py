@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -190,6 +190,7 @@ def read_footage(folder: Path) -> Footage:
             "prepare it again"
         )
     settings = from_plain(PrepareSettings, plain["settings"])
+    settings = replace(settings, focal=plain.get("focal", settings.focal))
     try:
         shifts = {name: _shift(offset) for name, offset in plain.get("sound_offsets", {}).items()}
         takes = tuple(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ from speech2lip.decomposition.depth import learn_depth, mesh_depth
 from speech2lip.decomposition.footage import Take
 from speech2lip.decomposition.landmarks import FACE_OVAL, eye_opening
 from speech2lip.decomposition.masks import eye_distance, fill_polygon, jaw_mask, jaw_outline, lip_patch
+from speech2lip.decomposition.photometric_takes import agree, refine_takes
+from speech2lip.decomposition.sampled_frames import Sample, Space, sample_frames
 from speech2lip.progress import Progress
 
 _DEPTH_FRAMES = 64
@@ -25,55 +27,88 @@ _DEPTH_FRAMES = 64
 Array = NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Settled:
+    """The canonical space, and what was learned of the takes on the way."""
+
+    canonical: Canonical
+    takes: list[Take]
+    """With the head poses and the focal length that the canonical picture asks for."""
+    refined: float | None
+    """Share of the frames to train on whose head pose the canonical picture confirmed; None where it was not
+    asked.
+    """
+
+
 def settle_canonical(
     takes: Sequence[Take],
     shape: Array,
     sharpness: Mapping[str, NDArray[np.float32]],
     settings: PrepareSettings,
-) -> Canonical:
-    """Choose the canonical frame, learn the head's depth there and find what moves with the mouth."""
+) -> Settled:
+    """Choose the canonical frame, learn the head's depth there, refine all head poses against its picture and
+    find what moves with the mouth.
+    """
     take, index = choose_frame(takes, sharpness)
     k, size = canonical_camera(
         shape, take.camera_from_head[index], take.k, canvas_pixels=settings.canvas_pixels
     )
-    pose = take.camera_from_head[index]
     scale = k[0, 0] / take.k[0, 0]
-    points = _canonical_points(shape, pose, k)
-    detail = settings.patch_detail / scale
-    patch = lip_patch(points[:, :2], pixels_per_canonical=detail, width=settings.patch_width)
-    frames, transforms, cameras = _sample_frames(takes, pose, scale)
-    initial = torch.from_numpy(mesh_depth(points, size))
-    k_canonical = torch.from_numpy(k).float()
-    trusted = torch.from_numpy(
-        ~fill_polygon(jaw_outline(points[:, :2]), pixel_centres(*size).numpy())
-    ).float()
-    with Progress("Learning depth", total=max(settings.depth_steps, 1)) as progress:
-        depth, mean = learn_depth(
-            initial,
-            frames,
-            transforms,
-            k_canonical,
-            cameras,
-            weight=trusted,
-            steps=settings.depth_steps,
-            report=progress.set,
-        )
-    motion = motion_map(frames, transforms, cameras, depth, k_canonical, mean)
-    picture = (mean.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
-    mask = jaw_mask(points[:, :2], patch, _mouth_motion(motion, points[:, :2], patch.points()))
-    return Canonical(
+    space = Space(shape, take.camera_from_head[index], k, size)
+    sample = sample_frames(takes, scale, count=_DEPTH_FRAMES, home=(take.name, index))
+    initial = mesh_depth(space.points_3d, size)
+    agreed = agree(takes, space, sample, initial, settings) if settings.photometric else None
+    refined = None
+    if agreed is not None:
+        takes, space, initial = agreed.takes, agreed.space, agreed.depth
+    depth, mean = _learned(takes, space, sample, initial, 0 if agreed is not None else settings.depth_steps)
+    if agreed is not None:
+        takes, refined = refine_takes(agreed, as_picture(mean))
+        depth, mean = _learned(takes, space, sample, depth.numpy(), 0)
+    points = space.points_3d[:, :2]
+    patch = lip_patch(points, pixels_per_canonical=settings.patch_detail / scale, width=settings.patch_width)
+    k_canonical = torch.from_numpy(space.k).float()
+    motion = motion_map(
+        sample.frames, sample.transforms(takes, space.pose), sample.cameras(takes), depth, k_canonical, mean
+    )
+    canonical = Canonical(
         take=take.name,
         frame_index=index,
-        k=k,
-        camera_from_head=pose,
+        k=space.k,
+        camera_from_head=space.pose,
         size=size,
-        shape=shape,
+        shape=space.shape,
         depth=depth.numpy(),
-        picture=picture,
+        picture=as_picture(mean),
         motion=motion.numpy(),
         patch=patch,
-        jaw_mask=mask,
+        jaw_mask=jaw_mask(points, patch, _mouth_motion(motion, points, patch.points())),
     )
+    return Settled(canonical, list(takes), refined)
+
+
+def _learned(
+    takes: Sequence[Take], space: Space, sample: Sample, initial: NDArray[np.float32], steps: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Learn the depth in so many steps; it and the mean of the frames in canonical space."""
+    trusted = ~fill_polygon(jaw_outline(space.points_3d[:, :2]), pixel_centres(*space.size).numpy())
+    with Progress("Learning depth", total=max(steps, 1)) as progress:
+        return learn_depth(
+            torch.from_numpy(initial),
+            sample.frames,
+            sample.transforms(takes, space.pose),
+            torch.from_numpy(space.k).float(),
+            sample.cameras(takes),
+            weight=torch.from_numpy(trusted).float(),
+            steps=steps,
+            report=progress.set,
+        )
+
+
+def as_picture(mean: torch.Tensor) -> NDArray[np.uint8]:
+    """Return a picture [3, H, W] in [0, 1] as [H, W, 3]."""
+    picture: NDArray[np.uint8] = (mean.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
+    return picture
 
 
 def choose_frame(takes: Sequence[Take], sharpness: Mapping[str, NDArray[np.float32]]) -> tuple[Take, int]:
@@ -87,49 +122,6 @@ def choose_frame(takes: Sequence[Take], sharpness: Mapping[str, NDArray[np.float
         np.concatenate([sharpness[take.name][k] for take, k in zip(takes, kept, strict=True)]),
     )
     return places[int(scores.argmax())]
-
-
-def _canonical_points(shape: Array, camera_from_head: Array, k: Array) -> Array:
-    """Return canonical pixels and depth of the rigid face; [478, 3]."""
-    p = shape @ camera_from_head[:3, :3].T + camera_from_head[:3, 3]
-    q = p @ k.T
-    return np.concatenate([q[:, :2] / q[:, 2:], p[:, 2:]], axis=1)
-
-
-def _sample_frames(
-    takes: Sequence[Take], canonical_pose: Array, scale: float
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Decode frames spread over all takes, shrunk to the canonical scale and cut to one size.
-
-    Returns:
-        frames [F, 3, H, W], observed_from_canonical [F, 4, 4], cameras [F, 3, 3].
-    """
-    places = [(n, int(i)) for n, take in enumerate(takes) for i in np.flatnonzero(take.left_out == 0)]
-    chosen = [places[int(j)] for j in np.linspace(0, len(places) - 1, min(len(places), _DEPTH_FRAMES))]
-    wanted: dict[int, list[int]] = {}
-    for n, i in chosen:
-        wanted.setdefault(n, []).append(i)
-    pictures, transforms, cameras = [], [], []
-    back = np.linalg.inv(canonical_pose)
-    with Progress("Reading frames", total=len(wanted)) as progress:
-        for n, indices in wanted.items():
-            take = takes[n]
-            for frame in take.frames(min(indices), max(indices) + 1):
-                if frame.index in indices:
-                    size = (round(take.width * scale), round(take.height * scale))
-                    small = (
-                        frame.rgb if scale >= 1 else cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA)
-                    )
-                    pictures.append(np.asarray(small))
-                    transforms.append(take.camera_from_head[frame.index] @ back)
-                    cameras.append(np.diag([size[0] / take.width, size[1] / take.height, 1.0]) @ take.k)
-            progress.set(len(pictures) / max(len(chosen), 1) * len(wanted))
-    height, width = max(p.shape[0] for p in pictures), max(p.shape[1] for p in pictures)
-    padded = [
-        np.pad(p, ((0, height - p.shape[0]), (0, width - p.shape[1]), (0, 0)), mode="edge") for p in pictures
-    ]
-    frames = torch.from_numpy(np.stack(padded)).permute(0, 3, 1, 2).float() / 255
-    return frames, torch.from_numpy(np.stack(transforms)).float(), torch.from_numpy(np.stack(cameras)).float()
 
 
 def motion_map(

@@ -1,0 +1,226 @@
+"""Head poses of sampled frames, the head's depth and the focal length, fitted together to tracked places."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from speech2lip.decomposition.photometric_tracks import Tracks
+
+Array = NDArray[np.float64]
+
+_CELL = 0.16
+"""Distance of the knots of the depth's correction, in eye units."""
+_STIFF = 0.04
+"""Usual difference of the correction between neighbouring knots, in eye units."""
+_HELD = 0.25
+"""Usual size of the correction, in eye units."""
+_WHOLE = 0.003
+"""Usual size of its mean over the face, in eye units."""
+_SOFT = 3.0
+"""Errors count linearly, and soon less, from so many standard deviations on."""
+_POSE = np.array([0.05, 0.05, 0.05, 0.05, 0.05, 0.4])
+"""How far head poses from landmarks are off at worst: radians, and eye units."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is fitted: poses relative to the canonical frame, and the head's depth there."""
+
+    transforms: Array
+    """[F, 4, 4] observed_from_canonical."""
+    centre: Array
+    """[3] middle of the head in the canonical camera; turns are about it."""
+    knots: Array
+    """[J] correction of the depth at the knots, in eye units."""
+    k_canonical: Array
+    k_observed: Array
+    """[3, 3] and [F, 3, 3]."""
+
+
+@dataclass(frozen=True)
+class Knots:
+    """A grid of knots over the canonical picture, between which the correction is bilinear."""
+
+    shape: tuple[int, int]
+    cell: float
+    """Canonical pixels between two knots."""
+
+    @classmethod
+    def over(cls, size: tuple[int, int], unit: float) -> Knots:
+        """Lay knots over a canonical picture of (H, W), `unit` pixels between the eyes' outer corners."""
+        cell = _CELL * unit
+        return cls((int(size[0] / cell) + 2, int(size[1] / cell) + 2), cell)
+
+    def weights(self, points: Array) -> Array:
+        """Return how much each knot says at pixels [N, 2]; [N, J]."""
+        rows, columns = self.shape
+        x = np.clip(points[:, 0] / self.cell, 0, columns - 1 - 1e-9)
+        y = np.clip(points[:, 1] / self.cell, 0, rows - 1 - 1e-9)
+        across = np.maximum(0, 1 - np.abs(x[:, None] - np.arange(columns)))
+        down = np.maximum(0, 1 - np.abs(y[:, None] - np.arange(rows)))
+        return (down[:, :, None] * across[:, None, :]).reshape(len(points), -1)
+
+    def prior(self, still: Array) -> Array:
+        """Return the information [J, J] that the correction is smooth, small, and zero on the whole.
+
+        Args:
+            still: [J] how much each knot says of the face: its mean depth stays, as a scene has no scale.
+        """
+        rows, columns = self.shape
+        count = rows * columns
+        number = np.arange(count).reshape(rows, columns)
+        information = np.eye(count) / _HELD**2 / 10  # neighbours say the same: ten count as one
+        pairs = np.concatenate([
+            np.stack([number[:, 1:].ravel(), number[:, :-1].ravel()], 1),
+            np.stack([number[1:].ravel(), number[:-1].ravel()], 1),
+        ])  # fmt: skip
+        for a, b in pairs:
+            information[[a, b], [a, b]] += 1 / _STIFF**2
+            information[a, b] -= 1 / _STIFF**2
+            information[b, a] -= 1 / _STIFF**2
+        return information + np.outer(still, still) / _WHOLE**2
+
+
+def start_scene(transforms: Array, centre: Array, k_canonical: Array, k_observed: Array) -> Scene:
+    """Return a scene without any correction of its depth yet; shapes as in `Scene`."""
+    return Scene(transforms, centre, np.zeros(0), k_canonical, k_observed)
+
+
+def fit_scene(
+    scene: Scene,
+    tracks: Tracks,
+    places: Array,
+    depth: Array,
+    *,
+    in_face: NDArray[np.bool_],
+    knots: Knots,
+    all_information: Array | None = None,
+    rounds: int = 8,
+) -> tuple[Scene, float, Array]:
+    """Fit poses and depth to where places were seen (Gauss-Newton, errors weighted down softly).
+
+    Args:
+        scene: to start from.
+        tracks: N canonical places in F frames.
+        places: [F, N, 2] where they were seen, in frame pixels.
+        depth: [N] at the places, before any correction.
+        in_face: [N].
+        all_information: [F, N, 2, 2]: 0 where a place was not found at all; errors are told of the others.
+
+    Returns:
+        The scene fitted, the cost, and each place's median error in frame pixels, [N].
+    """
+    weights = knots.weights(tracks.points)
+    prior = knots.prior(weights[in_face].mean(0))
+    start = scene
+    cost, away = 0.0, np.zeros(places.shape[:2])
+    for step in range(rounds + 1):
+        normal, right, cost, away = _equations(scene, start, tracks, places, depth, weights, prior)
+        if step == rounds:
+            break
+        change = np.linalg.solve(normal + 1e-6 * np.diag(np.diag(normal)), right)
+        scene = _moved(scene, change)
+    found = (tracks.information if all_information is None else all_information)[..., 0, 0] > 0
+    errors = np.full(len(depth), np.inf)
+    often = found.mean(0) > 0.3
+    errors[often] = np.nanmedian(np.where(found, away, np.nan)[:, often], axis=0)
+    return scene, cost, errors
+
+
+def _equations(
+    scene: Scene, start: Scene, tracks: Tracks, places: Array, depth: Array, weights: Array, prior: Array
+) -> tuple[Array, Array, float, Array]:
+    """Set up the normal equations of all knots and then six numbers a frame."""
+    count = weights.shape[1]
+    frames = len(scene.transforms)
+    normal = np.zeros((count + 6 * frames, count + 6 * frames))
+    right = np.zeros(len(normal))
+    normal[:count, :count] = prior
+    right[:count] = -prior @ scene.knots
+    cost = float(scene.knots @ prior @ scene.knots)
+    rays = (tracks.points - scene.k_canonical[:2, 2]) / scene.k_canonical[[0, 1], [0, 1]]
+    rays = np.concatenate([rays, np.ones((len(rays), 1))], axis=1)
+    at = rays * (depth + weights @ scene.knots)[:, None]
+    away = np.zeros((frames, len(depth)))
+    depth_depth, pull = np.zeros(len(depth)), np.zeros(len(depth))
+    for f in range(frames):
+        turn, shift = scene.transforms[f, :3, :3], scene.transforms[f, :3, 3]
+        there = at @ turn.T + shift
+        k = scene.k_observed[f]
+        pixels = there[:, :2] / there[:, 2:] * k[[0, 1], [0, 1]] + k[:2, 2]
+        by_point = np.zeros((len(at), 2, 3))
+        by_point[:, 0, 0], by_point[:, 1, 1] = k[0, 0] / there[:, 2], k[1, 1] / there[:, 2]
+        by_point[:, :, 2] = -(there[:, :2] / there[:, 2:]) * by_point[:, [0, 1], [0, 1]]
+        error = places[f] - pixels
+        information = tracks.information[f]
+        squared = np.einsum("ni,nij,nj->n", error, information, error)
+        soft = 1 / (1 + squared / _SOFT**2)
+        information = information * soft[:, None, None]
+        arm = there - (turn @ scene.centre + shift)
+        by_pose = np.concatenate([np.einsum("nij,njk->nik", by_point, -_cross(arm)), by_point], axis=2)
+        by_depth = np.einsum("nij,nj->ni", by_point, rays @ turn.T)
+        weighted = np.einsum("nij,njk->nik", information, by_pose)
+        own = slice(count + 6 * f, count + 6 * f + 6)
+        normal[own, own] = np.einsum("nik,nil->kl", by_pose, weighted)
+        mixed = weights.T @ np.einsum("ni,nik->nk", by_depth, weighted)
+        normal[:count, own], normal[own, :count] = mixed, mixed.T
+        depth_depth += np.einsum("ni,nij,nj->n", by_depth, information, by_depth)
+        right[own] = np.einsum("nik,ni->k", weighted, error)
+        pull += np.einsum("ni,nij,nj->n", by_depth, information, error)
+        off = _difference(scene, start, f)
+        normal[own, own] += np.diag(1 / _POSE**2)
+        right[own] -= off / _POSE**2
+        cost += float(_SOFT**2 * np.log1p(squared / _SOFT**2).sum() + (off**2 / _POSE**2).sum())
+        away[f] = np.linalg.norm(error, axis=1)
+    normal[:count, :count] += (weights * depth_depth[:, None]).T @ weights
+    right[:count] += weights.T @ pull
+    return normal, right, cost, away
+
+
+def _cross(vectors: Array) -> Array:
+    """Return the matrices [N, 3, 3] with m @ w = v x w."""
+    x, y, z = vectors.T
+    zero = np.zeros_like(x)
+    return np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=1).reshape(-1, 3, 3)
+
+
+def _moved(scene: Scene, change: Array) -> Scene:
+    count = len(scene.knots)
+    steps = change[count:].reshape(-1, 6)
+    transforms = scene.transforms.copy()
+    middle = transforms[:, :3, :3] @ scene.centre + transforms[:, :3, 3] + steps[:, 3:]
+    transforms[:, :3, :3] = Rotation.from_rotvec(steps[:, :3]).as_matrix() @ transforms[:, :3, :3]
+    transforms[:, :3, 3] = middle - transforms[:, :3, :3] @ scene.centre
+    return dataclasses.replace(scene, transforms=transforms, knots=scene.knots + change[:count])
+
+
+def _difference(scene: Scene, start: Scene, f: int) -> Array:
+    now, then = scene.transforms[f], start.transforms[f]
+    turn = Rotation.from_matrix(now[:3, :3] @ then[:3, :3].T).as_rotvec()
+    shift = (now[:3, :3] - then[:3, :3]) @ scene.centre + now[:3, 3] - then[:3, 3]
+    return np.concatenate([turn, shift])
+
+
+def refocused(scene: Scene, factor: float) -> Scene:
+    """Change the focal length and move the head away as much, so that it looks nearly the same."""
+    stretch = np.array([1.0, 1.0, factor])
+    centre = scene.centre * stretch
+    transforms = scene.transforms.copy()
+    middle = (transforms[:, :3, :3] @ scene.centre + transforms[:, :3, 3]) * stretch
+    transforms[:, :3, 3] = middle - transforms[:, :3, :3] @ centre
+    zoom = np.diag([factor, factor, 1.0])
+    centred = [_zoomed(k, zoom) for k in (scene.k_canonical, *scene.k_observed)]
+    return dataclasses.replace(
+        scene, transforms=transforms, centre=centre, k_canonical=centred[0], k_observed=np.stack(centred[1:])
+    )
+
+
+def _zoomed(k: Array, zoom: Array) -> Array:
+    result = k.copy()
+    result[:2, :2] = k[:2, :2] * zoom[0, 0]
+    return result

@@ -1,0 +1,242 @@
+"""Sampled frames brought into agreement: their head poses, the head's depth, the camera's focal length."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from speech2lip.composition.pose_mapping import look_up, observed_from_canonical_points, pixel_centres
+from speech2lip.decomposition.landmarks import FACE_OVAL
+from speech2lip.decomposition.masks import eye_distance, fill_polygon, jaw_outline
+from speech2lip.decomposition.photometric_bundle import Knots, Scene, fit_scene, refocused
+from speech2lip.decomposition.photometric_tracks import Tracks, choose_places, track_places
+
+Array = NDArray[np.float64]
+Floats = NDArray[np.float32]
+
+LOCAL = 0.18
+"""What changes over more than this, in eye units, is light and not the head."""
+EYES = ((33, 133), (362, 263))
+"""Corners of the eyes."""
+_ROUNDS = 2
+"""Times that places are looked for."""
+_STEADY = 1.5
+"""Places outside the face whose median error is larger, in pixels, are no part of the head."""
+_ALIKE = 40.0
+"""Neighbouring places and frames err alike: so many count as one when focal lengths are compared."""
+_FACTORS = (0.65, 0.8, 1.0, 1.25, 1.55, 1.9, 2.4)
+"""Focal lengths tried, times the usual one."""
+_LEAST_PLACES = 60
+"""With fewer places in the face nothing is fitted."""
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """What sampled frames agree on."""
+
+    transforms: Array
+    """[F, 4, 4] observed_from_canonical."""
+    depth: Floats
+    """[H, W] of the canonical picture, in eye units."""
+    steady: NDArray[np.bool_]
+    """[H, W] where the head was seen to move as one: not on brows, at outlines, beside the head."""
+    factor: float
+    """Focal length found, times the one that was assumed."""
+    error: float
+    """Median distance in the face between where places are seen and where they are mapped, in pixels."""
+    before: float
+    """The same before anything was fitted."""
+
+
+def detail(grey: NDArray[Any], unit: float) -> Floats:
+    """Take out what changes slowly, light; blur a little, so that small steps see further than a pixel."""
+    plain = grey.astype(np.float32)
+    smooth: Floats = cv2.GaussianBlur(plain, (0, 0), 0.8) - cv2.GaussianBlur(plain, (0, 0), unit * LOCAL)
+    return smooth
+
+
+def still_face(points: Array, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Tell which pixels lie on the face and move neither with speech nor with the lids; [H, W]."""
+    unit = eye_distance(points)
+    where = pixel_centres(*size).numpy()
+    still = fill_polygon(points[list(FACE_OVAL)], where) & ~fill_polygon(jaw_outline(points), where)
+    for corners in EYES:
+        away = (where - points[list(corners)].mean(0)) / (unit * np.array([0.24, 0.13]))
+        still &= (away**2).sum(-1) > 1
+    return still
+
+
+def align_frames(
+    frames: torch.Tensor,
+    scene: Scene,
+    picture: NDArray[np.uint8],
+    depth: Floats,
+    points: Array,
+    *,
+    focal_spread: float,
+    report: Callable[[int], None] | None = None,
+) -> Aligned | None:
+    """Fit frames, depth and focal length to places that are found by looking; None where too few are.
+
+    Args:
+        frames: [F, 3, H_o, W_o] in [0, 1].
+        scene: poses and cameras to start from.
+        picture: [H, W, 3] the canonical frame itself, as its camera crops it.
+        depth: [H, W] to start from.
+        points: [478, 2] landmarks in canonical pixels.
+        focal_spread: usual error of the assumed focal length, natural logarithm; 0 keeps it.
+        report: called with the number of steps done, of `STEPS`.
+    """
+    unit = eye_distance(points)
+    weights = np.array([0.299, 0.587, 0.114], np.float32)
+    grey: Floats = frames.mul(255).permute(0, 2, 3, 1).numpy() @ weights
+    template = detail(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), unit)
+    size = (depth.shape[0], depth.shape[1])
+    face = still_face(points, size)
+    where = pixel_centres(*size).numpy()
+    beyond = ~fill_polygon(points[list(FACE_OVAL)], where) & ~fill_polygon(jaw_outline(points), where)
+    places = choose_places(template, face | beyond, unit=unit)
+    in_face: NDArray[np.bool_] = face[tuple(np.floor(places).astype(int).T[::-1])]
+    if in_face.sum() < _LEAST_PLACES:
+        return None
+    knots = Knots.over(size, unit)
+    scene = dataclasses.replace(scene, knots=np.zeros(knots.shape[0] * knots.shape[1]))
+    fit = _Fit(grey, template, places, in_face, depth.astype(np.float64), knots, unit)
+    before = error = float("nan")
+    errors, factor = np.full(len(places), np.inf), 1.0
+    for number in range(_ROUNDS):
+        scene, errors, chosen, start = fit.round(scene, factor, focal_spread)
+        error = float(np.median(errors[in_face]))
+        factor *= chosen
+        before = start if number == 0 else before
+        if report is not None:
+            report(number + 1)
+    steady = _around(places[errors < error], size, unit) & (face | beyond)
+    depth = fit.depth_of(scene, factor).astype(np.float32)
+    return Aligned(scene.transforms, depth, steady, factor, error, before)
+
+
+def _around(places: Array, size: tuple[int, int], unit: float) -> NDArray[np.bool_]:
+    """Tell which pixels lie near places [N, 2]; [H, W]."""
+    marked = np.zeros(size, np.uint8)
+    marked[tuple(np.floor(places).astype(int).T[::-1])] = 1
+    side = 2 * round(0.06 * unit) + 1
+    return cv2.dilate(marked, np.ones((side, side), np.uint8)) > 0
+
+
+STEPS = _ROUNDS
+"""Times that `align_frames` reports."""
+
+
+@dataclass(frozen=True)
+class _Fit:
+    grey: Floats
+    template: Floats
+    places: Array
+    in_face: NDArray[np.bool_]
+    depth: Array
+    """Before any correction, at the focal length first assumed."""
+    knots: Knots
+    unit: float
+
+    def depth_of(self, scene: Scene, factor: float) -> Array:
+        """Return the depth with its correction; [H, W]."""
+        where = pixel_centres(*self.depth.shape).numpy().astype(np.float64)
+        rows, columns = self.knots.shape
+        grid = torch.from_numpy(scene.knots.reshape(1, 1, rows, columns))
+        at = torch.from_numpy(where / self.knots.cell + 0.5)[None]
+        return self.depth + _further(scene, factor) + look_up(grid, at)[0, 0].numpy()
+
+    def round(self, scene: Scene, factor: float, spread: float) -> tuple[Scene, Array, float, float]:
+        """Look for the places and fit; the scene, errors [N] after, focal factor found, errors before."""
+        depth = self.depth_of(scene, factor)
+        tracks = track_places(self.template, self._brought(scene, depth), self.places, unit=self.unit)
+        seen = np.stack([self._put(scene, depth, f, tracks.moved[f]) for f in range(len(self.grey))])
+        plain = _at(self.depth + _further(scene, factor), self.places)
+        found = tracks.information[:, self.in_face, 0, 0] > 0
+        before = float(np.median(np.linalg.norm(tracks.moved[:, self.in_face], axis=-1)[found]))
+        scene, _, errors = self._fitted(scene, tracks, self.in_face, seen, plain, 4)
+        scene, _, errors = self._fitted(scene, tracks, self.in_face | (errors < _STEADY), seen, plain, 4)
+        kept = self.in_face | (errors < _STEADY)
+        chosen = self._focal(scene, tracks, kept, seen, plain, spread / factor) if spread > 0 else 1.0
+        plain = plain + (chosen - 1) * scene.centre[2]
+        scene, _, errors = self._fitted(refocused(scene, chosen), tracks, kept, seen, plain, 4)
+        return scene, errors, chosen, before
+
+    def _fitted(
+        self, scene: Scene, tracks: Tracks, kept: NDArray[np.bool_], seen: Array, depth: Array, rounds: int
+    ) -> tuple[Scene, float, Array]:
+        believed = dataclasses.replace(tracks, information=tracks.information * kept[None, :, None, None])
+        return fit_scene(
+            scene,
+            believed,
+            seen,
+            depth,
+            in_face=self.in_face,
+            all_information=tracks.information,
+            knots=self.knots,
+            rounds=rounds,
+        )
+
+    def _focal(
+        self, scene: Scene, tracks: Tracks, kept: NDArray[np.bool_], seen: Array, depth: Array, spread: float
+    ) -> float:
+        """Find the focal length, times the present one, that agrees best with what is seen."""
+        costs = []
+        for factor in _FACTORS:
+            further = depth + (factor - 1) * scene.centre[2]
+            _, cost, _ = self._fitted(refocused(scene, factor), tracks, kept, seen, further, 3)
+            costs.append(cost / _ALIKE + (np.log(factor) / spread) ** 2)
+        best = int(np.clip(np.argmin(costs), 1, len(costs) - 2))
+        at = np.log(_FACTORS[best - 1 : best + 2])
+        curve = np.polyfit(at, costs[best - 1 : best + 2], 2)
+        if curve[0] <= 0:
+            return _FACTORS[int(np.argmin(costs))]
+        return float(np.exp(np.clip(-curve[1] / (2 * curve[0]), at[0], at[2])))
+
+    def _brought(self, scene: Scene, depth: Array) -> Floats:
+        size = self.depth.shape
+        centres = pixel_centres(*size).reshape(-1, 2).double().numpy()
+        result = []
+        for f, grey in enumerate(self.grey):
+            at = (_carried(scene, depth, f, centres) - 0.5).astype(np.float32).reshape(*size, 2)
+            found = cv2.remap(
+                np.ascontiguousarray(grey), at[..., 0], at[..., 1], cv2.INTER_LINEAR,
+                borderMode=cv2.BORDER_REPLICATE,
+            )  # fmt: skip
+            result.append(detail(found, self.unit))
+        return np.stack(result)
+
+    def _put(self, scene: Scene, depth: Array, f: int, moved: Array) -> Array:
+        return _carried(scene, depth, f, self.places + moved)
+
+
+def _further(scene: Scene, factor: float) -> float:
+    """The head stands further away by this than at the focal length first assumed."""
+    return float(scene.centre[2] * (1 - 1 / factor))
+
+
+def _carried(scene: Scene, depth: Array, f: int, points: Array) -> Array:
+    """Carry canonical pixels [N, 2] into a frame."""
+    found = observed_from_canonical_points(
+        torch.from_numpy(points)[None],
+        torch.from_numpy(depth),
+        torch.from_numpy(scene.transforms[f : f + 1]),
+        torch.from_numpy(scene.k_canonical),
+        torch.from_numpy(scene.k_observed[f]),
+    )
+    places: Array = found[0].numpy()
+    return places
+
+
+def _at(picture: Array, points: Array) -> Array:
+    found = look_up(torch.from_numpy(picture)[None, None], torch.from_numpy(points)[None])
+    values: Array = found[0, 0].numpy()
+    return values

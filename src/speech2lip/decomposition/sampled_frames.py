@@ -1,0 +1,113 @@
+"""Frames sampled from all takes at the canonical picture's scale, and the space they are brought into."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from speech2lip.composition.pose_mapping import look_up, pixel_centres
+from speech2lip.decomposition.footage import Take
+from speech2lip.progress import Progress
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Space:
+    """The canonical space before its picture is known."""
+
+    shape: Array
+    """[478, 3] rigid face in head space."""
+    pose: Array
+    """[4, 4] canonical head pose."""
+    k: Array
+    """[3, 3] camera of the canonical picture."""
+    size: tuple[int, int]
+    """Rows and columns of it."""
+
+    @property
+    def points_3d(self) -> Array:
+        """Return canonical pixels and depth of the rigid face; [478, 3]."""
+        p = self.shape @ self.pose[:3, :3].T + self.pose[:3, 3]
+        q = p @ self.k.T
+        return np.concatenate([q[:, :2] / q[:, 2:], p[:, 2:]], axis=1)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """F frames, shrunk to the canonical scale and padded to one size."""
+
+    frames: torch.Tensor
+    """[F, 3, H, W] in [0, 1]."""
+    places: list[tuple[int, int]]
+    """Number of the take and frame index of each."""
+    shrunk: Array
+    """[F, 3, 3] from a take's pixels to the frame's."""
+    home: int
+    """Which of them is the canonical frame."""
+
+    def poses(self, takes: Sequence[Take]) -> Array:
+        """Return the head poses that takes give the frames; [F, 4, 4]."""
+        return np.stack([takes[n].camera_from_head[i] for n, i in self.places])
+
+    def transforms(self, takes: Sequence[Take], canonical_pose: Array) -> torch.Tensor:
+        """Return observed_from_canonical; [F, 4, 4]."""
+        return torch.from_numpy(self.poses(takes) @ np.linalg.inv(canonical_pose)).float()
+
+    def ks(self, takes: Sequence[Take]) -> Array:
+        """Return the frames' cameras; [F, 3, 3]."""
+        return np.stack([s @ takes[n].k for s, (n, _) in zip(self.shrunk, self.places, strict=True)])
+
+    def cameras(self, takes: Sequence[Take]) -> torch.Tensor:
+        """Return `ks` for torch."""
+        return torch.from_numpy(self.ks(takes)).float()
+
+    def home_picture(self, takes: Sequence[Take], space: Space) -> NDArray[np.uint8]:
+        """Return the canonical frame as the canonical camera sees it; [H, W, 3]."""
+        flat = (pixel_centres(*space.size).double().numpy() - space.k[:2, 2]) / space.k[[0, 1], [0, 1]]
+        k = self.ks(takes)[self.home]
+        where = torch.from_numpy(flat * k[[0, 1], [0, 1]] + k[:2, 2]).float()
+        found = look_up(self.frames[self.home : self.home + 1], where[None])[0]
+        picture: NDArray[np.uint8] = (found * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
+        return picture
+
+
+def sample_frames(takes: Sequence[Take], scale: float, *, count: int, home: tuple[str, int]) -> Sample:
+    """Decode frames spread over all takes, and the canonical one.
+
+    Args:
+        scale: pixels of the canonical picture for one of a take.
+        count: frames at most, besides the canonical one.
+        home: name of the canonical frame's take, and its index.
+    """
+    every = [(n, int(i)) for n, take in enumerate(takes) for i in np.flatnonzero(take.left_out == 0)]
+    chosen = {every[int(j)] for j in np.linspace(0, len(every) - 1, min(len(every), count))}
+    canonical = ([take.name for take in takes].index(home[0]), home[1])
+    wanted: dict[int, list[int]] = {}
+    for n, i in sorted(chosen | {canonical}):
+        wanted.setdefault(n, []).append(i)
+    places, pictures, shrunk = [], [], []
+    with Progress("Reading frames", total=len(wanted)) as progress:
+        for number, (n, indices) in enumerate(wanted.items()):
+            take = takes[n]
+            size = (round(take.width * scale), round(take.height * scale))
+            for frame in take.frames(min(indices), max(indices) + 1):
+                if frame.index in indices:
+                    small = (
+                        frame.rgb if scale >= 1 else cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA)
+                    )
+                    places.append((n, frame.index))
+                    pictures.append(np.asarray(small))
+                    shrunk.append(np.diag([small.shape[1] / take.width, small.shape[0] / take.height, 1.0]))
+            progress.set(number + 1)
+    height, width = max(p.shape[0] for p in pictures), max(p.shape[1] for p in pictures)
+    padded = [
+        np.pad(p, ((0, height - p.shape[0]), (0, width - p.shape[1]), (0, 0)), mode="edge") for p in pictures
+    ]
+    frames = torch.from_numpy(np.stack(padded)).permute(0, 3, 1, 2).float() / 255
+    return Sample(frames, places, np.stack(shrunk), places.index(canonical))

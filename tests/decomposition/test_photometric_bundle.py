@@ -1,0 +1,109 @@
+"""Poses, depth and focal length from places seen in frames, on a made head."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from speech2lip.decomposition.photometric_bundle import Knots, Scene, fit_scene, refocused, start_scene
+from speech2lip.decomposition.photometric_tracks import Tracks
+from tests.made_face import head_pose
+
+Array = NDArray[np.float64]
+K = np.array([[320.0, 0, 80], [0, 320.0, 70], [0, 0, 1]])
+CENTRE = np.array([0.0, 0.0, 6.0])
+UNIT = 320.0 / 6
+
+
+def _about(turn: tuple[float, float, float], shift: tuple[float, float, float]) -> Array:
+    move = np.eye(4)
+    move[:3, 3] = CENTRE
+    pose: Array = move @ head_pose(turn=turn, shift=shift) @ np.linalg.inv(move)
+    return pose
+
+
+@pytest.fixture(scope="module")
+def seen() -> tuple[Array, Array, Array, Array]:
+    """True transforms, points, depth at the points and places in the frames."""
+    random = np.random.default_rng(0)
+    turns = random.uniform(-0.25, 0.25, (20, 3))
+    shifts = random.uniform(-0.2, 0.2, (20, 3))
+    true = np.stack([_about(tuple(t), tuple(s)) for t, s in zip(turns, shifts, strict=True)])
+    points = np.stack(np.meshgrid(np.arange(20, 141, 8.0), np.arange(15, 126, 8.0)), -1).reshape(-1, 2)
+    depth = 6 - 0.5 * np.exp(-(((points - [80, 70]) / 45) ** 2).sum(1))
+    return true, points, depth, _places(true, points, depth, K, np.stack([K] * 20))
+
+
+def _places(transforms: Array, points: Array, depth: Array, k: Array, ks: Array) -> Array:
+    rays = np.concatenate([(points - k[:2, 2]) / k[0, 0], np.ones((len(points), 1))], axis=1)
+    at = np.einsum("fij,nj->fni", transforms[:, :3, :3], rays * depth[:, None]) + transforms[:, None, :3, 3]
+    return at[..., :2] / at[..., 2:] * ks[:, None, [0, 1], [0, 1]] + ks[:, None, :2, 2]
+
+
+def _tracks(points: Array, frames: int) -> Tracks:
+    information = np.broadcast_to(np.eye(2) / 0.15**2, (frames, len(points), 2, 2)).copy()
+    return Tracks(points, np.zeros((frames, len(points), 2)), information)
+
+
+def _start(true: Array, knots: Knots) -> Scene:
+    random = np.random.default_rng(1)
+    off = [_about(tuple(random.normal(0, 0.02, 3)), tuple(random.normal(0, 0.02, 3))) for _ in true]
+    scene = start_scene(np.stack(off) @ true, CENTRE, K, np.stack([K] * len(true)))
+    return dataclasses.replace(scene, knots=np.zeros(knots.shape[0] * knots.shape[1]))
+
+
+def _turned(found: Array, true: Array) -> float:
+    return float(
+        np.degrees(
+            Rotation.from_matrix(found[:, :3, :3] @ true[:, :3, :3].transpose(0, 2, 1)).magnitude()
+        ).mean()
+    )
+
+
+def test_poses_and_depth_are_found_from_a_flat_start(seen: tuple[Array, Array, Array, Array]) -> None:
+    true, points, depth, places = seen
+    knots = Knots.over((140, 160), UNIT)
+    start = _start(true, knots)
+    flat = np.full(len(points), depth.mean())
+    every = np.ones(len(points), bool)
+    tracks = _tracks(points, len(true))
+    # One place in ten belongs to something else that moves.
+    astray = places.copy()
+    astray[:, ::10] += np.random.default_rng(2).normal(0, 5, astray[:, ::10].shape)
+    found, _, errors = fit_scene(start, tracks, astray, flat, in_face=every, knots=knots, rounds=12)
+    learned = flat + knots.weights(points) @ found.knots
+    assert np.abs(learned - depth).mean() < 0.35 * np.abs(flat - depth).mean()
+    assert _turned(found.transforms, true) < 0.3 < _turned(start.transforms, true)
+    assert np.median(errors) < 0.3
+    assert np.median(errors[::10]) > 3
+
+
+def test_the_right_focal_length_costs_least(seen: tuple[Array, Array, Array, Array]) -> None:
+    true, points, depth, places = seen
+    knots = Knots.over((140, 160), UNIT)
+    every = np.ones(len(points), bool)
+    costs = {}
+    for factor in (0.6, 1.0, 1.7):
+        scene = refocused(_start(true, knots), factor)
+        away = depth + (factor - 1) * CENTRE[2]
+        costs[factor] = fit_scene(scene, _tracks(points, 20), places, away, in_face=every, knots=knots)[1]
+    assert costs[1.0] < 0.7 * min(costs[0.6], costs[1.7])
+
+
+def test_another_focal_length_looks_nearly_the_same(seen: tuple[Array, Array, Array, Array]) -> None:
+    true, points, depth, places = seen
+    scene = refocused(start_scene(true, CENTRE, K, np.stack([K] * 20)), 1.05)
+    moved = _places(scene.transforms, points, depth + 0.05 * CENTRE[2], scene.k_canonical, scene.k_observed)
+    assert np.linalg.norm(moved - places, axis=-1).max() < 1.5
+
+
+def test_knots_are_bilinear_and_add_up_to_one() -> None:
+    knots = Knots((4, 5), 10.0)
+    weights = knots.weights(np.array([[10.0, 20.0], [15.0, 20.0], [12.0, 3.0]]))
+    assert weights[0, 2 * 5 + 1] == pytest.approx(1)
+    assert weights[1, [11, 12]] == pytest.approx([0.5, 0.5])
+    assert weights.sum(1) == pytest.approx(1)
