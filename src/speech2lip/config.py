@@ -88,7 +88,7 @@ class ModelSettings:
     """Sizes of the networks."""
 
     speech: str = "mel+phonetic"
-    """What the speech encoder hears: `mel`, `phonetic` (scores of a recogniser's phones) or `mel+phonetic`."""
+    """What is heard of speech: `mel`, `phonetic` (scores of a recogniser's phones) or `mel+phonetic`."""
     code_size: int = 64
     """Numbers in the speech code of a moment."""
     past_seconds: float = 0.4

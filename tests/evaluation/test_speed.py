@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from speech2lip.errors import SettingsError
 from speech2lip.evaluation.bench import bench
 from speech2lip.evaluation.resized import Size, resized_avatar
 from speech2lip.evaluation.speed import measure_speed
+from speech2lip.evaluation.speed_memory import growth_mb
 from speech2lip.evaluation.speed_page import bars, spark
 from speech2lip.inference.engine import Engine
 from tests.made_face import SIZE, made_avatar
@@ -33,6 +35,8 @@ def test_everything_is_measured_and_told(tmp_path: Path) -> None:
         seconds=1.0,
         long_minutes=0.05,
         stream_seconds=0.2,
+        canvas=(320, 240),
+        faces=(96, 192),
         say=lambda _: None,
     )
     figures = json.loads((tmp_path / "results" / "speed.json").read_text())
@@ -45,6 +49,17 @@ def test_everything_is_measured_and_told(tmp_path: Path) -> None:
     assert figures["streams"]["together"]["1"] > 0
     assert figures["paper"]["speak_fps"] > 0
     assert figures["memory"]["seconds"] == pytest.approx(3.0)
+    small, large = figures["faces"]
+    assert small["region_pixels"] < large["region_pixels"]
+    assert [row["seconds"] for row in figures["lengths"]] == [0.28, 0.52, 1.0, 2.0]
+    assert figures["avx2"]["speak_fps"] > 0
+    plots = ElementTree.parse(tmp_path / "images" / "speed.svg").getroot()
+    assert [len(plots[2 + i].findall("{*}circle")) for i in range(4)] == [
+        4,
+        2,
+        4,
+        len(figures["streams"]["together"]),
+    ]
     text = page.read_text()
     assert "| own | 192 x 160 |" in text
     assert all(len(line) < 600 for line in text.splitlines())
@@ -81,3 +96,10 @@ def test_without_an_avatar_it_says_what_to_do(tmp_path: Path) -> None:
 def test_small_plots() -> None:
     assert spark([0, 1]) == "▁█"
     assert bars([1.0, 2.0], ["a", "b"]).count("█") == 18
+
+
+def test_growth_is_what_comes_after_the_first_minute() -> None:
+    held = [(5.0, 400.0), (50.0, 600.0), (100.0, 590.0), (900.0, 640.0)]
+    assert growth_mb({"seconds": 1000.0, "held_mb": held}) == 40.0
+    assert growth_mb({"seconds": 20.0, "held_mb": [(1.0, 300.0), (15.0, 310.0)]}) == 10.0
+    assert growth_mb({"seconds": 20.0, "held_mb": []}) is None

@@ -86,13 +86,14 @@ class KeptLandmarks:
         wanted = np.arange(len(self))[rows]
         if wanted.ndim == 0:
             number, place = divmod(int(wanted), BLOCK)
-            return self._block(number)[(place, *rest)].copy()
+            return np.array(self._block(number)[place][rest], np.float32)
         found = np.empty((len(wanted), *self.shape[1:]), np.float32)
         number_of = wanted // BLOCK
         for number in np.unique(number_of).tolist():
             here = number_of == number
             found[here] = self._block(number)[wanted[here] - number * BLOCK]
-        return np.asarray(found[(slice(None), *rest)], np.float32)
+        within = (slice(None), *rest)
+        return np.asarray(found[within], np.float32)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """Return all of them at once."""

@@ -10,11 +10,10 @@ from speech2lip.evaluation.exact import truth_line
 from speech2lip.evaluation.revoiced import MOST_DROP, OWN
 from speech2lip.evaluation.table import (
     COST,
-    METRICS,
-    NOT_APPLICABLE,
     cell,
     format_revoiced,
     format_table,
+    turned_table,
 )
 from speech2lip.storage import read_json
 
@@ -94,7 +93,7 @@ def _section(one: Result) -> str:
     details = one["details"]
     if not one.get("rows"):
         return f"### {one['footage']}\n\nNot measured: {details['missing']}.\n"
-    lines = [f"### {one['footage']}\n", _about(one), "", _turned(one["rows"])]
+    lines = [f"### {one['footage']}\n", _about(one), "", turned_table(one["rows"])]
     sure = _sureness(details.get("rows", {}))
     if sure:
         lines += [sure, ""]
@@ -134,24 +133,6 @@ def _phones(known: object) -> str | None:
     if isinstance(known, list) and known:
         return f"phones by {' and '.join(map(str, known))}"
     return str(known) if known else None
-
-
-def _turned(rows: Mapping[str, Mapping[str, float | None]]) -> str:
-    """Return the table with a line a metric: five columns fit a page, twenty do not."""
-    lines = [["", *rows]]
-    for name, decimals in METRICS.items():
-        values = [cell(row.get(name), decimals) for row in rows.values()]
-        if any(value != NOT_APPLICABLE for value in values):
-            lines.append([name, *values])
-    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(lines[0]))]
-    lines.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
-    return (
-        "\n".join(
-            "| " + " | ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]) + " |"
-            for line in lines
-        )
-        + "\n"
-    )
 
 
 def _sureness(rows: Mapping[str, Mapping[str, Any]]) -> str | None:

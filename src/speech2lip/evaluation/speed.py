@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import json
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -25,7 +21,9 @@ from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.errors import SettingsError
 from speech2lip.evaluation.cost import gflop_per_frame, machine
 from speech2lip.evaluation.resized import Size, resized_avatar
+from speech2lip.evaluation.speed_memory import speak_watched
 from speech2lip.evaluation.speed_page import speed_page
+from speech2lip.evaluation.speed_plots import speed_plots
 from speech2lip.inference.base_planes import BasePlanes
 from speech2lip.inference.pipeline import cores
 from speech2lip.inference.speak import speak
@@ -37,6 +35,9 @@ from speech2lip.synthesis.speech import log_mel
 
 Figures = dict[str, Any]
 Say = Callable[[str], None]
+
+_AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+"""How networks are held to what every laptop of ten years has."""
 
 _BATCH = 8
 _SIZES = (
@@ -59,14 +60,17 @@ def measure_speed(
     seconds: float = 20.0,
     long_minutes: float = 10.0,
     stream_seconds: float = 3.0,
+    canvas: tuple[int, int] = (1920, 1080),
+    faces: tuple[int, ...] = (256, 512, 768, 1080),
     say: Say = print,
 ) -> Path:
     """Measure the first avatar of a folder at several picture sizes; write `speed.json` and the page.
 
     Args:
         work: a folder with avatars in it; `NAME.paper.avatar` is measured beside, if there is one.
-        seconds: of sound for each size; long_minutes: of sound for the memory; stream_seconds: for each
-            number of streams.
+        seconds: of sound for each size; long_minutes: of sound for the memory; stream_seconds: for
+            each number of streams; canvas: size of the picture in which heads of several heights,
+            `faces`, are laid.
 
     Raises:
         SettingsError: there is no avatar in the folder.
@@ -80,34 +84,48 @@ def measure_speed(
         )
     with tempfile.TemporaryDirectory() as folder:
         room = Path(folder)
-        sound = _noise(room / "sound.wav", seconds)
+        sound = write_noise(room / "sound.wav", seconds)
         rows: list[Figures] = []
         for size in sizes:
             avatar = resized_avatar(own[0], size, room / f"{len(rows)}.avatar")
             rows.append({"name": size.name, **_one_size(avatar, sound, settings)})
             say(f"{size.name}: {rows[-1]['speak_fps']:.0f} frames/s, {rows[-1]['codec_fps']:.0f} without us")
+        middle = min(1, len(rows) - 1)
         figures: Figures = {
             "avatar": own[0].name,
             "machine": machine(),
             "cores": cores(),
             "sizes": rows,
-            "streams": _streams(room / f"{min(1, len(rows) - 1)}.avatar", settings, stream_seconds),
-            "memory": _memory(room / "0.avatar", _noise(room / "long.wav", 60 * long_minutes), settings),
+            "streams": _streams(room / f"{middle}.avatar", settings, stream_seconds),
+            "memory": _watched(
+                room / "0.avatar", write_noise(room / "long.wav", 60 * long_minutes), settings
+            ),
+            "faces": _faces(own[0], settings, canvas, faces),
+            "lengths": _lengths(room / f"{middle}.avatar", settings, seconds),
         }
+        if figures["sizes"][0]["device"].endswith("CPU threads"):
+            held = _watched(room / f"{middle}.avatar", sound, settings, **_AVX2)
+            figures["avx2"] = {"name": rows[middle]["name"], "speak_fps": held["frames_per_second"]}
+            say(f"{rows[middle]['name']} held to AVX2: {held['frames_per_second']:.0f} frames/s")
         paper = next((path for path in avatars if path.name.endswith(".paper.avatar")), None)
         if paper is not None:
-            figures["paper"] = _paper(paper, _noise(room / "short.wav", 2.0), settings)
+            figures["paper"] = _paper(paper, write_noise(room / "short.wav", 2.0), settings)
     with output_errors(results):
         results.mkdir(parents=True, exist_ok=True)
         page.absolute().parent.mkdir(parents=True, exist_ok=True)
     write_json(results / "speed.json", figures)
     with write_atomically(page, overwrite=True) as partial:
         partial.write_text(speed_page(figures), encoding="utf-8")
+    pictures = page.parent / "images"
+    with output_errors(pictures):
+        pictures.mkdir(exist_ok=True)
+    with write_atomically(pictures / "speed.svg", overwrite=True) as partial:
+        partial.write_text(speed_plots(figures), encoding="utf-8")
     say(f"{page}: the tables; {results / 'speed.json'}: the figures")
     return page
 
 
-def _noise(path: Path, seconds: float) -> Path:
+def write_noise(path: Path, seconds: float) -> Path:
     """Write noise that comes and goes as speech does."""
     random = np.random.default_rng(0)
     with soundfile.SoundFile(path, "w", SAMPLE_RATE, 1) as file:
@@ -122,14 +140,9 @@ def _one_size(avatar: Path, sound: Path, settings: SpeakSettings) -> Figures:
     began = time.perf_counter()
     with Speaker(avatar, settings=settings) as speaker:
         loaded = time.perf_counter() - began
-        base, engine = speaker.base, speaker.engine
-        left, top, right, bottom = engine.paster.region(
-            base.place(0, engine.compute.device), (base.height, base.width)
-        )
+        engine = speaker.engine
         figures: Figures = {
-            "width": base.width,
-            "height": base.height,
-            "region_pixels": (right - left) * (bottom - top),
+            **_picture(speaker),
             "precision": engine.precision,
             "path": engine.path,
             "device": device_name(engine.compute),
@@ -143,6 +156,13 @@ def _one_size(avatar: Path, sound: Path, settings: SpeakSettings) -> Figures:
         figures["speak_fps"] = spoke.frames_per_second
         figures["codec_fps"] = _codec_fps(read_avatar(avatar).bases[0], spoke.frames, Path(folder) / "c.mp4")
     return figures
+
+
+def _picture(speaker: Speaker) -> Figures:
+    base, engine = speaker.base, speaker.engine
+    place = base.place(0, engine.compute.device)
+    left, top, right, bottom = engine.paster.region(place, (base.height, base.width))
+    return {"width": base.width, "height": base.height, "region_pixels": (right - left) * (bottom - top)}
 
 
 def _quiet(_: str) -> None:
@@ -247,44 +267,37 @@ def _together(speaker: Speaker, count: int, seconds: float) -> float:
     return frames / seconds
 
 
-def _memory(avatar: Path, sound: Path, settings: SpeakSettings) -> Figures:
-    """Return the megabytes held over a long run, in a process of its own; empty where they cannot be told."""
-    words = [sys.executable, "-m", __name__, str(avatar), str(sound), settings.device, settings.precision]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+def _faces(
+    avatar: Path, settings: SpeakSettings, canvas: tuple[int, int], heights: Sequence[int]
+) -> list[Figures]:
+    """Return what drawing takes for heads of several sizes in one size of picture."""
+    rows = []
+    for height in heights:
+        with tempfile.TemporaryDirectory() as folder:
+            size = Size(f"{height} rows", height, canvas)
+            resized = resized_avatar(avatar, size, Path(folder) / "a.avatar")
+            with Speaker(resized, settings=settings) as speaker:
+                rows.append({"name": size.name, "stages_ms": _stages(speaker), **_picture(speaker)})
+    return rows
 
 
-def _held_mb() -> float | None:
-    held = Path("/proc/self/status")
-    if not held.is_file():
-        return None
-    line = next(line for line in held.read_text().splitlines() if line.startswith("VmRSS"))
-    return int(line.split()[1]) / 1024
-
-
-def _speak_long(avatar: Path, sound: Path, settings: SpeakSettings) -> Figures:
-    samples: list[tuple[float, float]] = []
-    stop = Event()
-    began = time.perf_counter()
-
-    def watch() -> None:
-        while not stop.wait(1.0) and (held := _held_mb()) is not None:
-            samples.append((time.perf_counter() - began, held))
-
-    before = _held_mb()
-    watching = Thread(target=watch, daemon=True)
-    watching.start()
+def _lengths(avatar: Path, settings: SpeakSettings, seconds: float) -> list[Figures]:
+    """Return how long sounds of several lengths take."""
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
-        spoke = speak(sound, avatar=avatar, output=Path(folder) / "o.mp4", settings=settings, say=_quiet)
-    stop.set()
-    watching.join()
-    thinned = samples[:: max(1, len(samples) // 40)]
-    return {
-        "seconds": spoke.seconds,
-        "took": time.perf_counter() - began,
-        "before_mb": before,
-        "held_mb": thinned,
-    }
+        output = Path(folder) / "o.mp4"
+        for length in (seconds / 4, seconds / 2, seconds, 2 * seconds):
+            sound = write_noise(Path(folder) / "s.wav", length)
+            began = time.perf_counter()
+            spoke = speak(sound, avatar=avatar, output=output, settings=settings, overwrite=True, say=_quiet)
+            rows.append({"seconds": spoke.seconds, "took": time.perf_counter() - began})
+    return rows
+
+
+def _watched(avatar: Path, sound: Path, settings: SpeakSettings, **environment: str) -> Figures:
+    """Let a fresh process speak; return its speed and memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        return speak_watched(avatar, sound, Path(folder) / "o.mp4", settings, environment=environment)
 
 
 def _paper(avatar: Path, sound: Path, settings: SpeakSettings) -> Figures:
@@ -292,12 +305,3 @@ def _paper(avatar: Path, sound: Path, settings: SpeakSettings) -> Figures:
         spoke = speak(sound, avatar=avatar, output=Path(folder) / "o.mp4", settings=settings, say=_quiet)
     person = read_avatar(avatar)
     return {"avatar": avatar.name, "speak_fps": spoke.frames_per_second, "width": person.bases[0].width}
-
-
-if __name__ == "__main__":
-    avatar_, sound_, device_, precision_ = sys.argv[1:]
-    print(
-        json.dumps(
-            _speak_long(Path(avatar_), Path(sound_), SpeakSettings(device=device_, precision=precision_))
-        )
-    )

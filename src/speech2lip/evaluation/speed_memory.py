@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -20,8 +22,15 @@ _KEPT = 60
 """Figures that are kept of a run, about."""
 
 
-def speak_watched(avatar: Path, sound: Path, output: Path, settings: SpeakSettings) -> Figures:
-    """Let a fresh process speak; return what it held.
+def speak_watched(
+    avatar: Path,
+    sound: Path,
+    output: Path,
+    settings: SpeakSettings,
+    *,
+    environment: Mapping[str, str] | None = None,
+) -> Figures:
+    """Let a fresh process speak, with more variables in its environment; return what it held.
 
     Returns:
         `seconds` and `frames` spoken, `took` seconds, `before_mb` (modules loaded, nothing spoken), `held_mb`
@@ -33,7 +42,9 @@ def speak_watched(avatar: Path, sound: Path, output: Path, settings: SpeakSettin
     """
     told = json.dumps([str(avatar), str(sound), str(output), to_plain(settings)])
     words = [sys.executable, "-m", __name__, told]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=True, env=os.environ | dict(environment or {})
+    )
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 

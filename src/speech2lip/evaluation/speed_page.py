@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from speech2lip.evaluation.speed_memory import growth_mb
+
 Figures = dict[str, Any]
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -34,6 +36,13 @@ def speed_page(figures: Figures) -> str:
         *_stages(figures["sizes"]),
         "",
         "`speak` works on stages side by side. *Plain*: drawing and composing by the reference path, in RGB.",
+        "",
+        *_held_back(figures),
+        "## How cost grows",
+        "",
+        "![cost over picture, face, length and streams](images/speed.svg)",
+        "",
+        *_lengths(figures["lengths"]),
         "",
         "## Streams",
         "",
@@ -90,6 +99,21 @@ def _stages(rows: Sequence[Figures]) -> list[str]:
     return lines
 
 
+def _held_back(figures: Figures) -> list[str]:
+    if "avx2" not in figures:
+        return []
+    held = figures["avx2"]
+    return [
+        f"Networks held to AVX2 (no AVX-512, no bf16): {held['name']}, {held['speak_fps']:.0f} frames/s.",
+        "",
+    ]
+
+
+def _lengths(rows: Sequence[Figures]) -> list[str]:
+    lines = ["| seconds of sound | seconds to speak it, loading included |", "|---|---|"]
+    return lines + [f"| {row['seconds']:g} | {row['took']:.1f} |" for row in rows]
+
+
 def _streams(figures: Figures) -> list[str]:
     lines = [
         f"{figures['width']} x {figures['height']}, {figures['fps']:g} frames/s each, one shared avatar, "
@@ -107,10 +131,10 @@ def _memory(figures: Figures) -> list[str]:
     held = [mb for _, mb in figures["held_mb"]]
     if not held:
         return ["This system does not tell how much memory a process holds."]
-    early = next((mb for at, mb in figures["held_mb"] if at >= 0.1 * figures["took"]), held[0])
     return [
         f"{figures['seconds'] / 60:.0f} minutes of sound: {figures['before_mb']:.0f} MB before, "
-        f"{early:.0f} MB after a tenth of it, {held[-1]:.0f} MB at the end, {max(held):.0f} MB at most.",
+        f"{held[-1]:.0f} MB at the end, {figures['peak_mb']:.0f} MB at most; "
+        f"{growth_mb(figures):.0f} MB more than in the first minute.",
         "",
         f"`{spark(held)}` (from 0 to {max(held):.0f} MB, over the run)",
     ]

@@ -95,10 +95,7 @@ class Result:
 
     def markdown(self) -> str:
         """Return the table of those metrics that at least one row has."""
-        known = [
-            key for key in METRICS if any(_number(row.get(key)) is not None for row in self.rows.values())
-        ]
-        return format_table(self.rows, known)
+        return turned_table(self.rows)
 
     def cost_line(self) -> str:
         """Return the costs that are known, in one line."""
@@ -119,11 +116,28 @@ def format_table(
     lines = [["", *columns]]
     for name, row in rows.items():
         lines.append([name, *(cell(row.get(column), decimals.get(column, 2)) for column in columns)])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns) + 1)]
-    widths = [max(3, width) for width in widths]
+    return _formatted(lines)
+
+
+def _formatted(lines: list[list[str]]) -> str:
+    """Return lines of cells, the head first, as a Markdown table."""
+    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(lines[0]))]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     lines.insert(1, rule)
     return "\n".join(_line(line, widths) for line in lines) + "\n"
+
+
+def turned_table(rows: Mapping[str, Row]) -> str:
+    """Return a Markdown table, a line a metric that at least one row has.
+
+    Five columns fit a page and a terminal, thirty do not.
+    """
+    lines = [["", *rows]]
+    for name, decimals in METRICS.items():
+        values = [cell(row.get(name), decimals) for row in rows.values()]
+        if any(value != NOT_APPLICABLE for value in values):
+            lines.append([name, *values])
+    return _formatted(lines)
 
 
 def format_revoiced(rows: Mapping[str, Row]) -> str:

@@ -49,7 +49,7 @@ def find_recogniser() -> Path:
         import pocketsphinx
     except ImportError:
         raise SettingsError(
-            'phonetic speech is trained with the acoustic model in pocketsphinx, which is not installed: '
+            "phonetic speech is trained with the acoustic model in pocketsphinx, which is not installed: "
             'pip install "pocketsphinx>=5,<6", or train with --model.speech mel'
         ) from None
     return Path(pocketsphinx.get_model_path()) / "en-us" / "en-us"
