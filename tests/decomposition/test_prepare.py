@@ -46,6 +46,21 @@ def test_bad_videos_are_told_before_any_work(tmp_path: Path) -> None:
         prepare([], footage=out)
 
 
+def test_a_folder_stands_for_the_videos_in_it(tmp_path: Path) -> None:
+    clips, out = tmp_path / "clips", tmp_path / "a.footage"
+    clips.mkdir()
+    with pytest.raises(FootageError, match="no video in it"):
+        prepare([clips], footage=out)
+    for name in ("two.mp4", "one.MP4"):
+        _video(clips / name)
+    (clips / "notes.txt").write_text("not a take")
+    told: list[str] = []
+    with pytest.raises(FootageError, match="seen for"):
+        prepare([clips], footage=out, say=told.append)
+    assert f"{clips}: 2 videos; other files left alone: 1" in told
+    assert sorted(path.name for path in (out / "takes").iterdir()) == ["one", "two"]
+
+
 def test_without_a_face_it_says_so_and_keeps_what_was_read(tmp_path: Path) -> None:
     out = tmp_path / "a.footage"
     with pytest.raises(FootageError, match=r"seen for 0\.0 s"):

@@ -19,7 +19,7 @@ class Arguments:
     """
 
     takes: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Videos of one person, with sound."""
+    """Videos of one person, with sound; a folder stands for the videos in it."""
     footage: Path
     """The folder to make or to go on with."""
     report: Path | None = None

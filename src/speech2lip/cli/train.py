@@ -19,7 +19,7 @@ class Arguments:
     """
 
     takes: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
-    """Videos of one person, with sound; none where prepared footage is given."""
+    """Videos of one person, with sound, or folders of them; none where prepared footage is given."""
     avatar: Path = tyro.MISSING
     """The folder to make."""
     footage: Path | None = None

@@ -20,6 +20,11 @@ from speech2lip.storage import check_output, output_errors, read_json, write_jso
 
 Say = Callable[[str], None]
 
+_SUFFIXES = frozenset(
+    {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv"}
+)
+"""What counts as a video in a folder of takes."""
+
 
 def prepare(
     takes: Sequence[Path],
@@ -36,7 +41,7 @@ def prepare(
     has changed.
 
     Args:
-        takes: videos of one person, each with sound.
+        takes: videos of one person, each with sound; a folder stands for all videos in it.
         footage: the folder to make (see `footage` for its contents) or to go on with.
         settings: how; the defaults suit a person looking into the camera.
         report: an HTML page to write about the footage: pictures, what was left out and why, advice.
@@ -66,7 +71,7 @@ def _prepare(
 ) -> Footage:
     if not takes:
         raise FootageError("no take given; name at least one video of the person")
-    named = _name_takes(takes)
+    named = _name_takes(_videos_of(takes, say))
     for path in named.values():
         check_take(path)
     _claim_folder(footage)
@@ -114,6 +119,23 @@ def _write_failures(footage: Path, failed: dict[str, dict[str, Any]]) -> None:
         write_json(path, failed)
     else:
         path.unlink(missing_ok=True)
+
+
+def _videos_of(takes: Sequence[Path], say: Say) -> list[Path]:
+    """Put the videos of a folder in its place; what else is in it is counted."""
+    videos: list[Path] = []
+    for take in map(Path, takes):
+        if not take.is_dir():
+            videos.append(take)
+            continue
+        files = [path for path in sorted(take.iterdir()) if path.is_file() and not path.name.startswith(".")]
+        found = [path for path in files if path.suffix.lower() in _SUFFIXES]
+        if not found:
+            raise FootageError(f"{take} has no video in it ({', '.join(sorted(_SUFFIXES))}); name the files")
+        others = len(files) - len(found)
+        say(f"{take}: {len(found)} videos" + (f"; other files left alone: {others}" if others else ""))
+        videos += found
+    return videos
 
 
 def _name_takes(takes: Sequence[Path]) -> dict[str, Path]:
