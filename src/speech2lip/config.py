@@ -43,6 +43,10 @@ class PrepareSettings:
     """Whose face, where there are several: `longest` (seen for the longest time), `left`, `right`, or a
     number counted from the left, beginning with 1.
     """
+    canonical_frame: str = ""
+    """The frame whose head pose is the canonical one, as name of the take and frame number (`take1:25`);
+    empty for the one that scores best.
+    """
     smoothing_frames: float = 0.7
     """Standard deviation of the temporal smoothing of head poses, in frames."""
     canvas_pixels: int = 320

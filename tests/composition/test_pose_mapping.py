@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from speech2lip.composition.pose_mapping import (
@@ -98,3 +100,43 @@ def test_look_up_is_differentiable_in_places_and_picture() -> None:
     picture = torch.rand(1, 2, 6, 7, dtype=torch.float64, requires_grad=True)
     points = (torch.rand(1, 5, 2, dtype=torch.float64) * 4 + 1.03).requires_grad_()
     assert torch.autograd.gradcheck(look_up, (picture, points))
+
+
+def test_both_mappings_are_differentiable_in_the_whole_depth_and_the_pose() -> None:
+    points = torch.tensor([[[4.2, 4.6], [6.3, 5.4]]], dtype=torch.float64)
+    k = torch.tensor([[20.0, 0, 5], [0, 20.0, 5], [0, 0, 1]], dtype=torch.float64)
+    at = pixel_centres(10, 10, dtype=torch.float64) - 5
+    depth = (5 - 0.3 * torch.exp(-(at**2).sum(-1) / 20)).requires_grad_()
+    transform = _transform((0.05, 0.1, 0.02), (0.02, 0, 0)).requires_grad_()
+    for mapping in (observed_from_canonical_points, canonical_from_observed_points):
+        assert torch.autograd.gradcheck(
+            lambda d, t, mapping=mapping: mapping(points, d, t, k, k), (depth, transform)
+        )
+
+
+TURN = st.tuples(*[st.floats(-0.3, 0.3)] * 3)
+SHIFT = st.tuples(*[st.floats(-0.15, 0.15)] * 3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(turn=TURN, shift=SHIFT)
+def test_at_any_pose_there_and_back_is_the_same_place(
+    turn: tuple[float, float, float], shift: tuple[float, float, float]
+) -> None:
+    transform = _transform(turn, shift)
+    points = pixel_centres(80, 96, dtype=torch.float64)[26:54:4, 34:62:4].reshape(1, -1, 2)
+    there = observed_from_canonical_points(points, _head_depth(), transform, K, K)
+    back = canonical_from_observed_points(there, _head_depth(), transform, K, K, rounds=20)
+    assert (back - points).abs().max() < 0.01
+
+
+@settings(max_examples=40, deadline=None)
+@given(turn=TURN, shift=SHIFT)
+def test_equal_poses_are_the_identity_whatever_they_are(
+    turn: tuple[float, float, float], shift: tuple[float, float, float]
+) -> None:
+    pose = _transform(turn, shift)
+    same = pose @ torch.linalg.inv(pose)
+    points = pixel_centres(80, 96, dtype=torch.float64).reshape(1, -1, 2)
+    for mapping in (observed_from_canonical_points, canonical_from_observed_points):
+        assert (mapping(points, _head_depth(), same, K, K) - points).abs().max() < 1e-9

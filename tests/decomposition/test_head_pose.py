@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from speech2lip.decomposition.head_pose import (
     align_similarity,
@@ -136,3 +138,26 @@ def test_steady_head_poses_drop_the_jaw_and_keep_the_turn() -> None:
     middle = slice(40, 110)
     np.testing.assert_allclose(steady[middle, 0, 3], poses[middle, 0, 3], atol=2e-3)
     assert np.abs(steady[middle, 1, 3]).max() < 0.001
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    yaw=st.floats(-40, 40),
+    pitch=st.floats(-30, 30),
+    roll=st.floats(-40, 40),
+    shift=st.tuples(st.floats(-1, 1), st.floats(-1, 1), st.floats(3, 12)),
+)
+def test_any_usual_pose_is_found_and_its_angles_are_told(
+    yaw: float, pitch: float, roll: float, shift: tuple[float, float, float]
+) -> None:
+    face, rigid = made_face(), list(RIGID)
+    turns = [head_pose(turn=tuple(np.radians(t))) for t in ((0, -yaw, 0), (-pitch, 0, 0), (0, 0, roll))]
+    truth = head_pose(shift=shift)
+    truth[:3, :3] = turns[0][:3, :3] @ turns[1][:3, :3] @ turns[2][:3, :3]
+    assert np.allclose(head_angles(truth[None])[0], [yaw, pitch, roll], atol=1e-6)
+    pixels = project(truth[None], K, face)
+    relief = (face @ truth[:3, :3].T)[None, :, 2:] * K[0, 0] / shift[2]
+    start = initial_head_poses(face, np.concatenate([pixels, relief], axis=-1), K)
+    found = refine_head_poses(start, face[rigid], pixels[:, rigid], K, rounds=25)
+    assert _degrees_between(found, truth[None])[0] < 0.05
+    assert np.abs(found[0, :3, 3] - truth[:3, 3]).max() < 0.01

@@ -1,4 +1,6 @@
 import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from speech2lip.decomposition.head_pose import project
 from speech2lip.decomposition.landmarks import LIPS_OUTER
@@ -48,3 +50,28 @@ def test_patch_has_no_finer_pixels_than_the_footage() -> None:
     assert patch.size[1] <= patch.box[2] - patch.box[0] + 1
     assert jaw_outline(points).shape[1] == 2
     assert patch.points(2).shape == (2 * patch.size[0], 2 * patch.size[1], 2)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    size=st.floats(20, 2000),
+    middle=st.tuples(st.floats(-500, 4000), st.floats(-500, 4000)),
+    detail=st.floats(0.2, 8),
+    width=st.integers(16, 400),
+)
+def test_the_patch_holds_mouth_and_chin_wherever_the_face_is(
+    size: float, middle: tuple[float, float], detail: float, width: int
+) -> None:
+    points = made_canonical().shape[:, :2] * size + middle
+    patch = lip_patch(points, pixels_per_canonical=detail, width=width)
+    x0, y0, x1, y1 = patch.box
+    mouth = points[[*LIPS_OUTER, 152]]
+    assert (mouth > (x0, y0)).all() and (mouth < (x1, y1)).all()
+    rows, columns = patch.size
+    assert columns <= max(16, width) and rows >= 16 and not rows % 8 and not columns % 8
+    # Pixels are square but for rounding to eights, and their centres fill the box half-open.
+    assert abs((y1 - y0) / rows * columns / (x1 - x0) - 1) < 5 / rows
+    inside = patch.points().reshape(-1, 2)
+    slack = 1e-4 * (abs(x0) + abs(y1) + size)
+    assert (inside > np.array([x0, y0]) - slack).all() and (inside < np.array([x1, y1]) + slack).all()
+    assert np.allclose(inside.mean(0), [(x0 + x1) / 2, (y0 + y1) / 2], atol=slack)

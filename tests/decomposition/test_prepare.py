@@ -69,6 +69,17 @@ def test_without_a_face_it_says_so_and_keeps_what_was_read(tmp_path: Path) -> No
     assert not (out / "footage.json").exists()
 
 
+def test_all_black_says_that_no_face_is_seen(tmp_path: Path) -> None:
+    path = tmp_path / "black.mp4"
+    with VideoWriter(path, width=64, height=64, fps=Fraction(25), sample_rate=16_000) as writer:
+        for _ in range(12):
+            writer.write(np.zeros((64, 64, 3), np.uint8))
+            writer.write_sound(np.zeros(640, np.float32))
+    with pytest.raises(FootageError, match=r"seen for 0\.0 s") as error:
+        prepare([path], footage=tmp_path / "b.footage", say=lambda _: None)
+    assert "\n" not in str(error.value)
+
+
 def test_a_take_that_fails_is_remembered_until_it_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +106,8 @@ def test_settings_and_places_that_make_no_sense_are_told_before_any_work(tmp_pat
     good, out = _video(tmp_path / "good.mp4"), tmp_path / "a.footage"
     with pytest.raises(SettingsError, match="face must be"):
         prepare([good], footage=out, settings=PrepareSettings(face="middle"))
+    with pytest.raises(SettingsError, match="canonical_frame must be"):
+        prepare([good], footage=out, settings=PrepareSettings(canonical_frame="good"))
     with pytest.raises(OutputError, match="does not exist"):
         prepare([good], footage=out, report=tmp_path / "nowhere" / "page.html")
     assert not out.exists()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from speech2lip.decomposition.head_pose import project
 from speech2lip.decomposition.landmarks import FACE_OVAL
 from speech2lip.decomposition.masks import LipPatch, eye_distance
+from speech2lip.errors import SettingsError
 
 Array = NDArray[np.float64]
 
@@ -47,6 +48,22 @@ class Canonical:
     def points(self) -> Array:
         """Landmarks of the rigid face in canonical pixels; [478, 2]."""
         return project(self.camera_from_head[None], self.k, self.shape)[0]
+
+
+def named_frame(name: str) -> tuple[str, int] | None:
+    """Read the name of a canonical frame, `TAKE:NUMBER`, as take and frame index; None where it is empty.
+
+    Raises:
+        SettingsError: it is no such name.
+    """
+    take, _, number = name.rpartition(":")
+    if not name:
+        return None
+    if not take or not number.isdecimal():
+        raise SettingsError(
+            f"canonical_frame must be the name of a take and a frame number such as take1:25, not {name!r}"
+        )
+    return take, int(number)
 
 
 def rest_scores(camera_from_head: Array, opening: Array, eyes: Array, sharpness: Array) -> Array:

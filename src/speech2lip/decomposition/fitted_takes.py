@@ -64,6 +64,10 @@ def fit_takes(
     offsets = _sound_offsets(takes, say)
     settled = settle_canonical(takes, shape, {n: t["sharpness"] for n, t in usable.items()}, settings)
     canonical = settled.canonical
+    say(
+        f"canonical frame: {canonical.frame_index} of take {canonical.take}, score {settled.score:.2f} "
+        f"(0 at best; the best frame has {settled.best_score:.2f})"
+    )
     if settings.photometric:
         _keep_poses(footage, settled, say)
     with write_atomically(footage / "canonical.safetensors") as path:
@@ -83,7 +87,7 @@ def fit_takes(
             "shots": {take.name: len(take.cuts) + 1 for take in takes if len(take.cuts)},
             "people": {name: track["people"] for name, track in usable.items() if track["people"] > 1},
             "sound_offsets": {name: offset.to_plain() for name, offset in offsets.items()},
-            "canonical": canonical_plain(canonical),
+            "canonical": canonical_plain(canonical) | {"score": round(settled.score, 3)},
         },
     )
     _tell_left_out(takes, say)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from speech2lip.config import PrepareSettings, to_plain
+from speech2lip.decomposition.canonical import named_frame
 from speech2lip.decomposition.faces import check_pick
 from speech2lip.decomposition.fitted_takes import fit_takes
 from speech2lip.decomposition.footage import FORMAT, Footage, read_footage
@@ -55,6 +56,7 @@ def prepare(
     """
     settings = settings or PrepareSettings()
     check_pick(settings.face)
+    named_frame(settings.canonical_frame)
     if report is not None:
         check_output(report, overwrite=True)
     result = _prepare(takes, footage, settings, overwrite, say)

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from speech2lip.composition.pose_mapping import look_up, observed_from_canonical_points, pixel_centres
 from speech2lip.config import PrepareSettings
-from speech2lip.decomposition.canonical import Canonical, canonical_camera, rest_scores
+from speech2lip.decomposition.canonical import Canonical, canonical_camera, named_frame, rest_scores
 from speech2lip.decomposition.depth import learn_depth, mesh_depth
 from speech2lip.decomposition.footage import Take
 from speech2lip.decomposition.landmarks import FACE_OVAL, eye_opening
 from speech2lip.decomposition.masks import eye_distance, fill_polygon, jaw_mask, jaw_outline, lip_patch
 from speech2lip.decomposition.photometric_takes import agree, refine_takes
 from speech2lip.decomposition.sampled_frames import Sample, Space, sample_frames
+from speech2lip.errors import SettingsError
 from speech2lip.progress import Progress
 
 _DEPTH_FRAMES = 64
@@ -38,6 +39,10 @@ class Settled:
     """Share of the frames to train on whose head pose the canonical picture confirmed; None where it was not
     asked.
     """
+    score: float
+    """Of the canonical frame, by `rest_scores`."""
+    best_score: float
+    """The best that any frame has."""
 
 
 def settle_canonical(
@@ -49,7 +54,7 @@ def settle_canonical(
     """Choose the canonical frame, learn the head's depth there, refine all head poses against its picture and
     find what moves with the mouth.
     """
-    take, index = choose_frame(takes, sharpness)
+    take, index, score, best_score = choose_frame(takes, sharpness, wanted=settings.canonical_frame)
     k, size = canonical_camera(
         shape, take.camera_from_head[index], take.k, canvas_pixels=settings.canvas_pixels
     )
@@ -82,9 +87,9 @@ def settle_canonical(
         picture=as_picture(mean),
         motion=motion.numpy(),
         patch=patch,
-        jaw_mask=jaw_mask(points, patch, _mouth_motion(motion, points, patch.points())),
+        jaw_mask=jaw_mask(points, patch, mouth_motion(motion, points, patch.points())),
     )
-    return Settled(canonical, list(takes), refined)
+    return Settled(canonical, list(takes), refined, score, best_score)
 
 
 def _learned(
@@ -111,8 +116,18 @@ def as_picture(mean: torch.Tensor) -> NDArray[np.uint8]:
     return picture
 
 
-def choose_frame(takes: Sequence[Take], sharpness: Mapping[str, NDArray[np.float32]]) -> tuple[Take, int]:
-    """Choose the canonical frame: the best `rest_scores` among frames that are not left out."""
+def choose_frame(
+    takes: Sequence[Take], sharpness: Mapping[str, NDArray[np.float32]], *, wanted: str = ""
+) -> tuple[Take, int, float, float]:
+    """Choose the canonical frame: the best `rest_scores` among frames that are not left out, or the wanted
+    one.
+
+    Returns:
+        The take, the frame's index, its score and the best score.
+
+    Raises:
+        SettingsError: the wanted frame is not among those.
+    """
     places = [(take, int(i)) for take in takes for i in np.flatnonzero(take.left_out == 0)]
     kept = [take.left_out == 0 for take in takes]
     scores = rest_scores(
@@ -121,7 +136,16 @@ def choose_frame(takes: Sequence[Take], sharpness: Mapping[str, NDArray[np.float
         np.concatenate([eye_opening(take.landmarks[k]) for take, k in zip(takes, kept, strict=True)]),
         np.concatenate([sharpness[take.name][k] for take, k in zip(takes, kept, strict=True)]),
     )
-    return places[int(scores.argmax())]
+    chosen, named = int(scores.argmax()), named_frame(wanted)
+    if named is not None:
+        names = [(take.name, index) for take, index in places]
+        if named not in names:
+            raise SettingsError(
+                f"canonical_frame {wanted!r} is no frame that can be trained on; name one of the takes "
+                f"{', '.join(take.name for take in takes[:3])} ... and a frame that is not left out"
+            )
+        chosen = names.index(named)
+    return *places[chosen], float(scores[chosen]), float(scores.max())
 
 
 def motion_map(
@@ -145,7 +169,7 @@ def motion_map(
     return total / len(frames) * 255
 
 
-def _mouth_motion(motion: torch.Tensor, points: Array, where: NDArray[np.float32]) -> NDArray[np.float32]:
+def mouth_motion(motion: torch.Tensor, points: Array, where: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return how much each place of the patch moves with the lips: 0.5 where it moves twice as much as the
     still face.
     """
