@@ -18,6 +18,7 @@ from speech2lip.evaluation.bench_presenter import SPLITS, film, view
 from speech2lip.evaluation.quality_page import quality_page
 from speech2lip.evaluation.subjects import Subject, foreign_sounds, grid_words, subjects
 from speech2lip.evaluation.table import Result
+from speech2lip.storage import write_json
 from speech2lip.presenter.truth import truth_path
 from speech2lip.training import train as training
 from tests.evaluation.made_footage import write_avatar, write_footage
@@ -118,6 +119,7 @@ def test_the_page_is_made_of_the_files_alone(tmp_path: Path) -> None:
     Result("words", "none", details={"benchmark": "II", "missing": "no footage"}).save(
         tmp_path / "II_words.json"
     )
+    write_json(tmp_path / "speed.json", {"format": 1, "rows": {"another": "benchmark"}})
     text = quality_page(tmp_path)
     assert text == quality_page(tmp_path)
     wanted = ["| grid_s1: ours", "| opening_r  |      0.990 | 0.800 |", "Not measured: no footage."]

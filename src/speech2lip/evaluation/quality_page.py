@@ -35,7 +35,12 @@ Result = Mapping[str, Any]
 
 def quality_page(results: Path) -> str:
     """Return the page; the same files give the same text."""
-    found = [read_json(path) for path in sorted(results.glob("*.json"))]
+    # Other benchmarks keep their figures beside these.
+    found = [
+        one
+        for path in sorted(results.glob("*.json"))
+        if isinstance(one := read_json(path), dict) and isinstance(one.get("details"), dict)
+    ]
     parts = [
         "# Quality\n",
         "Made by `speech2lip bench quality` from `benchmarks/results/*.json`; [metrics.md](metrics.md) says "
