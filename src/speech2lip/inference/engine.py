@@ -17,12 +17,14 @@ from speech2lip.avatar import Avatar
 from speech2lip.composition.blend_net import BlendNet
 from speech2lip.composition.paste import Paster, Place, pose_numbers
 from speech2lip.compute import choose_device, probe_precision
+from speech2lip.conventions import MEL_RATE
 from speech2lip.inference.drawing import Drawing
 from speech2lip.media.coded import coded_from_rgb, rgb_from_coded
 from speech2lip.model import Spoken
+from speech2lip.synthesis.hf_speech import PretrainedListener, open_listener
 from speech2lip.synthesis.lip_field import LipField, uv_lattice
 from speech2lip.synthesis.paper_field import PaperField
-from speech2lip.synthesis.speech import mel_windows, window_offsets
+from speech2lip.synthesis.speech import log_mel, mel_windows, window_offsets
 from speech2lip.training.dataset import shrink
 
 Picture = NDArray[np.uint8]
@@ -32,13 +34,21 @@ _DIRECT = 1.5
 
 
 class Engine:
-    """Draws an avatar's lips for moments of speech and composes them into frames."""
+    """Draws an avatar's lips for moments of speech and composes them into frames.
+
+    Raises:
+        MissingExtra, SettingsError: the avatar hears with a pretrained encoder that is not on this machine.
+    """
 
     def __init__(self, avatar: Avatar, *, device: str = "auto", precision: str = "auto") -> None:
         self.compute = choose_device(device)
         self.model = self.compute.place(avatar.model).eval()
         self.paster = Paster(avatar.canonical, device=self.compute.device)
         self.offsets = window_offsets(self.model.settings).to(self.compute.device)
+        encoder = self.model.encoder
+        self.listener: PretrainedListener | None = None
+        if encoder.pretrained is not None:
+            self.listener = open_listener(self.model.settings.speech, encoder.pretrained)
         self.uv = uv_lattice(*self.model.lip_field.drawn_size).to(self.compute.device)
         self.reference = self.model.lip_field.mean.detach()
         self.precision, self.reason = precision, "as asked for"
@@ -56,11 +66,30 @@ class Engine:
             self.model.draw(spoken, torch.zeros(1, 6, device=device), self.uv)
 
     @torch.inference_mode()
+    def hear(self, wave: Tensor, times: Sequence[float] | NDArray[np.float64] | None = None) -> Tensor:
+        """Return what `listen` reads of a wave [S]: its mel spectrum, [M, F].
+
+        Where the avatar was trained with a pretrained encoder, what that hears are more rows.
+
+        Args:
+            times: moments that will be listened at; elsewhere the encoder is spared.
+        """
+        mel = log_mel(wave)
+        if self.listener is None:
+            return mel
+        span = None
+        if times is not None and len(times):
+            reach = [float(self.offsets[place]) / MEL_RATE for place in (0, self.model.encoder.in_time - 1)]
+            span = (float(min(times)) + reach[0], float(max(times)) + reach[1])
+        return torch.cat([mel, self.listener.rows(wave, span=span)])
+
+    @torch.inference_mode()
     def listen(self, mel: Tensor, times: Sequence[float] | NDArray[np.float64]) -> Spoken:
-        """Read speech codes and lip shapes at moments of a mel spectrum [M, F]."""
+        """Read speech codes and lip shapes at moments of a spectrum [M, F], as `hear` returns it."""
         device = self.compute.device
         moments = torch.as_tensor(np.asarray(times, np.float64)).to(device)
-        return self.model.listen(mel_windows(mel.to(device), moments, self.offsets))
+        rows = mel[: self.model.encoder.channels]
+        return self.model.listen(mel_windows(rows.to(device), moments, self.offsets))
 
     @torch.inference_mode()
     def draw(self, spoken: Spoken, places: Sequence[Place]) -> Tensor:

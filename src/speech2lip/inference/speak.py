@@ -28,7 +28,9 @@ from speech2lip.media.sound import SoundReader, check_speech, resample_blocks
 from speech2lip.media.video import VideoWriter
 from speech2lip.progress import Progress
 from speech2lip.storage import check_output
-from speech2lip.synthesis.speech import log_mel
+from speech2lip.synthesis.hf_encoder import STEP
+from speech2lip.synthesis.hf_speech import whole_steps
+from speech2lip.synthesis.speech import heard_seconds
 
 _BATCH = 8
 """Frames drawn at once, at most."""
@@ -100,11 +102,7 @@ def speak(
     how = f"drawn {engine.path}, in {engine.precision} ({engine.reason}), {workers} batches at a time"
     model = engine.model.settings
     stretches = speech_stretches(
-        reader,
-        base.fps,
-        model.past_seconds,
-        model.ahead_seconds,
-        batch=batch_frames(base.width, base.height),
+        reader, base.fps, *heard_seconds(model), batch=batch_frames(base.width, base.height)
     )
     frames = 0
     with writer, Progress("Speaking", total=reader.seconds or 1.0, unit="s") as progress:
@@ -162,7 +160,8 @@ def spoken_pictures(
                 yield _Job(stretch, filmed, shown)
 
         def draw(job: _Job) -> tuple[Stretch, list[Picture]]:
-            spoken = engine.listen(log_mel(torch.from_numpy(job.stretch.wave)), job.stretch.moments)
+            moments = job.stretch.moments
+            spoken = engine.listen(engine.hear(torch.from_numpy(job.stretch.wave), moments), moments)
             pictures, places = turned_pictures(motion, job.filmed, job.shown, engine.compute.device)
             return job.stretch, engine.speak_coded(pictures, places, spoken)
 
@@ -181,7 +180,7 @@ def speech_stretches(
 
     The last frame is the one that shows the last sample; its sound is filled up with silence.
     """
-    past = math.ceil(past_seconds * MEL_RATE + _MEL_MARGIN) * _HOP
+    past = whole_steps(past_seconds + _MEL_MARGIN / MEL_RATE)
     ahead = math.ceil(ahead_seconds * MEL_RATE + _MEL_MARGIN) * _HOP
     native = MovingSound(sound.channels)
     heard = MovingSound(1)
@@ -201,9 +200,9 @@ def speech_stretches(
             heard.push(np.zeros((max(0, needed - heard.end), 1), np.float32))
         if stop <= first:
             return
-        # On the mel frames' own raster, so that every stretch sees the same spectrum as the whole sound
-        # would.
-        begin = math.floor(first * SAMPLE_RATE / fps) // _HOP * _HOP
+        # On the raster of mel frames and of a pretrained encoder's steps, so that every stretch hears what
+        # the whole sound would.
+        begin = math.floor(first * SAMPLE_RATE / fps) // STEP * STEP
         wave = heard.cut(begin, math.ceil(stop * SAMPLE_RATE / fps) + past + ahead)[:, 0]
         moments = [float((index / fps) + Fraction(past - begin, SAMPLE_RATE)) for index in range(first, stop)]
         edges = [round(index * sound.sample_rate / fps) for index in (first, stop)]

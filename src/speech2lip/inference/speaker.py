@@ -13,7 +13,6 @@ from speech2lip.config import SpeakSettings
 from speech2lip.inference.base_planes import BasePlanes
 from speech2lip.inference.engine import Engine
 from speech2lip.inference.motion import Motion
-from speech2lip.synthesis.speech import log_mel
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -35,7 +34,7 @@ class Speaker:
         self.engine = Engine(person, device=self.settings.device, precision=self.settings.precision)
         self.motion = Motion(person, self.base, self.settings)
         self.pictures = BasePlanes(self.base)
-        spoken = self.engine.listen(log_mel(torch.zeros(16_000)), [0.5])
+        spoken = self.engine.listen(self.engine.hear(torch.zeros(16_000)), [0.5])
         first = self.first
         self.engine.speak_coded(
             [self.pictures[first]], [self.base.place(first, self.engine.compute.device)], spoken

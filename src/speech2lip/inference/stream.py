@@ -26,7 +26,9 @@ from speech2lip.inference.planes import Picture
 from speech2lip.inference.speaker import Speaker
 from speech2lip.media.coded import rgb_from_coded
 from speech2lip.model import Spoken
-from speech2lip.synthesis.speech import log_mel
+from speech2lip.synthesis.hf_encoder import STEP
+from speech2lip.synthesis.hf_speech import whole_steps
+from speech2lip.synthesis.speech import heard_seconds
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -102,9 +104,10 @@ class SpeechStream:
         self.left_out = 0
         """Frames of which only the sound was pulled."""
         model = speaker.engine.model.settings
-        self._ahead = math.ceil((model.ahead_seconds + _REACH_SECONDS) * SAMPLE_RATE)
-        self._past = math.ceil(model.past_seconds * MEL_RATE + _MEL_MARGIN) * _HOP
-        self._after = math.ceil(model.ahead_seconds * MEL_RATE + _MEL_MARGIN) * _HOP
+        past, ahead = heard_seconds(model)
+        self._ahead = math.ceil((ahead + _REACH_SECONDS) * SAMPLE_RATE)
+        self._past = whole_steps(past + _MEL_MARGIN / MEL_RATE)
+        self._after = math.ceil(ahead * MEL_RATE + _MEL_MARGIN) * _HOP
         self._native, self._heard = MovingSound(channels), MovingSound(1)
         self._heard.push(np.zeros(self._past, np.float32))
         self._resampler = self._new_resampler()
@@ -253,7 +256,7 @@ class SpeechStream:
     def _waves(self, index: int) -> list[tuple[Samples, float]]:
         """Return what is heard at a frame and when in it: as it was, and without what was stopped."""
         place = math.floor(index * SAMPLE_RATE / self.fps)
-        begin = place // _HOP * _HOP
+        begin = place // STEP * STEP
         whole = self._heard.cut(begin, place + 1 + self._past + self._after)[:, 0]
         moment = float(index / self.fps + Fraction(self._past - begin, SAMPLE_RATE))
         if self._released is None:
@@ -268,7 +271,9 @@ class SpeechStream:
 
     def _draw(self, shown: Shown, waves: list[tuple[Samples, float]], released: int | None) -> Picture:
         engine = self.speaker.engine
-        heard = [engine.listen(log_mel(torch.from_numpy(wave)), [moment]) for wave, moment in waves]
+        heard = [
+            engine.listen(engine.hear(torch.from_numpy(wave), [moment]), [moment]) for wave, moment in waves
+        ]
         spoken = heard[0]
         if len(heard) == 2:
             part = _RELEASE[released] if released is not None and released < len(_RELEASE) else 1.0

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from speech2lip.config import ModelSettings
 from speech2lip.conventions import MEL_BANDS, MEL_RATE, SAMPLE_RATE
 from speech2lip.errors import SettingsError
+from speech2lip.synthesis.hf_speech import AHEAD_FRAMES, COMPONENTS, PAST_SECONDS, Projection, pretrained_name
 from speech2lip.synthesis.phonetic import SCORES, STRIDE, PhoneScores
 
 SPEECH = ("mel", "phonetic", "mel+phonetic")
+"""Each of them also with `+hf:` and a pretrained encoder behind it; or `hf:` and that encoder alone."""
 _WINDOW = 400
 _FFT = 512
 _HOP = SAMPLE_RATE // MEL_RATE
@@ -64,6 +66,12 @@ def window_offsets(settings: ModelSettings) -> Tensor:
     return torch.arange(-past, ahead)
 
 
+def heard_seconds(settings: ModelSettings) -> tuple[float, float]:
+    """Return how much sound before and after a moment plays a part in what is heard of it."""
+    before = PAST_SECONDS if pretrained_name(settings.speech) else 0.0
+    return settings.past_seconds + before, settings.ahead_seconds
+
+
 def mel_windows(
     mel: Float[Tensor, "M F"],
     times: Float[Tensor, "T"],
@@ -74,7 +82,8 @@ def mel_windows(
     """Cut the windows around moments, between mel frames by linear interpolation.
 
     Args:
-        mel: [M, F]; beyond its ends there is silence.
+        mel: [M, F]; beyond its ends there is silence. Rows beneath the mel bands are what a pretrained
+            encoder hears; beyond their ends they are 0.
         times: [T] seconds.
         offsets: [W] mel frames.
         pace: [T] factors on the offsets: above 1 a window holds more sound, as if spoken faster; None for 1.
@@ -84,7 +93,10 @@ def mel_windows(
     """
     stretch = torch.ones_like(times) if pace is None else pace.to(times.dtype)
     reach = math.ceil(float(offsets.abs().max()) * float(stretch.max())) + 2
-    padded = nn.functional.pad(mel, (2 * reach, 2 * reach), value=SILENT_MEL)
+    around = (2 * reach, 2 * reach)
+    padded = nn.functional.pad(mel[:MEL_BANDS], around, value=SILENT_MEL)
+    if len(mel) > MEL_BANDS:
+        padded = torch.cat([padded, nn.functional.pad(mel[MEL_BANDS:], around)])
     centre = times.to(torch.float64) * MEL_RATE + 2 * reach
     centre = centre.clamp(reach, padded.shape[1] - reach)
     place = centre[:, None] + offsets.to(centre.device) * stretch[:, None].to(torch.float64)
@@ -97,7 +109,8 @@ def mel_windows(
 class SpeechEncoder(nn.Module):
     """Turns mel windows into speech codes with a small convolutional network.
 
-    It hears the mel spectrum, how well a recogniser's phones explain it, or both.
+    It hears the mel spectrum, how well a recogniser's phones explain it, what a pretrained encoder makes of
+    the sound, or several of these. The last is given as rows beneath the mel bands.
 
     Raises:
         SettingsError: there is no such kind of speech.
@@ -106,13 +119,20 @@ class SpeechEncoder(nn.Module):
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
         width = settings.encoder_width
-        if settings.speech not in SPEECH:
-            raise SettingsError(f"there is no speech {settings.speech!r}; there are {', '.join(SPEECH)}")
-        self.hears_mel = "mel" in settings.speech
-        self.scores = self.phones = self.gate = None
-        if "phonetic" in settings.speech:
+        own = _own_speech(settings.speech)
+        self.hears_mel = "mel" in own
+        self.scores = self.phones = self.pretrained = self.features = self.gate = None
+        self.channels, self.in_time = MEL_BANDS, 0
+        if "phonetic" in own:
             self.scores = PhoneScores()
             self.phones = nn.Conv1d(SCORES, width, 3, padding=1)
+        if pretrained_name(settings.speech):
+            self.pretrained = Projection()
+            self.features = nn.Conv1d(COMPONENTS, width, 3, padding=1)
+            self.channels += COMPONENTS
+            # Features stand for more of the sound to come than mel frames do: the last ones come too late.
+            self.in_time = int((window_offsets(settings) <= self._last_in_time(settings)).sum())
+        if self.scores is not None or self.features is not None:
             # Some phone explains even faint noise best: what is no speech can shut the scores out.
             self.gate = nn.Conv1d(MEL_BANDS, width, 1, stride=STRIDE)
         self.layers = nn.Sequential(
@@ -128,15 +148,44 @@ class SpeechEncoder(nn.Module):
             frames = (frames + 1) // 2
         self.out = nn.Sequential(nn.Flatten(), nn.Dropout(0.2), nn.Linear(width * frames, settings.code_size))
 
+    @staticmethod
+    def _last_in_time(settings: ModelSettings) -> int:
+        return round(settings.ahead_seconds * MEL_RATE) - AHEAD_FRAMES
+
     def forward(self, windows: Float[Tensor, "B M W"]) -> Float[Tensor, "B D"]:
         """[B, M, W] -> [B, D]."""
         code: Tensor = self.out(self.layers[1:](self._heard(windows)))
         return code
 
     def _heard(self, windows: Tensor) -> Tensor:
-        heard = [self.layers[0](windows)] if self.hears_mel else []
-        if self.scores is not None and self.phones is not None and self.gate is not None:
-            open_to = torch.sigmoid(self.gate(windows) + 1)
-            heard.append(open_to * self.phones(self.scores(windows)))
+        mel = windows[:, :MEL_BANDS]
+        heard = [self.layers[0](mel)] if self.hears_mel else []
+        if self.gate is not None:
+            open_to = torch.sigmoid(self.gate(mel) + 1)
+            if self.scores is not None and self.phones is not None:
+                heard.append(open_to * self.phones(self.scores(mel)))
+            if self.features is not None:
+                heard.append(open_to * self.features(self._features(windows)))
         total: Tensor = sum(heard[1:], heard[0])
         return total
+
+    def _features(self, windows: Tensor) -> Tensor:
+        """Take the encoder's rows every 20 ms, what would be heard too late left out; [B, 64, W / 2]."""
+        rows = windows[:, MEL_BANDS:, : self.in_time]
+        filled = nn.functional.pad(rows, (0, windows.shape[2] - self.in_time))
+        return filled[..., ::STRIDE]
+
+
+def _own_speech(speech: str) -> str:
+    """Return the part of a kind of speech that is not a pretrained encoder, checked."""
+    before, mark, name = speech.partition("hf:")
+    own = before.removesuffix("+")
+    joined = before.endswith("+") or not before
+    if mark and name and joined and own in ("", *SPEECH):
+        return own
+    if mark or speech not in SPEECH:
+        raise SettingsError(
+            f"there is no speech {speech!r}; there are {', '.join(SPEECH)}, "
+            "and hf:FOLDER or mel+hf:FOLDER for a pretrained encoder"
+        )
+    return speech

@@ -19,12 +19,13 @@ from speech2lip.composition.pose_mapping import (
     observed_from_canonical_points,
 )
 from speech2lip.config import ModelSettings
-from speech2lip.conventions import MEL_RATE
+from speech2lip.conventions import MEL_RATE, SAMPLE_RATE
 from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.decomposition.landmarks import SHAPE_POINTS
 from speech2lip.errors import FootageError
 from speech2lip.media.video import Frame
 from speech2lip.progress import Progress
+from speech2lip.synthesis.hf_speech import pretrained_name
 from speech2lip.synthesis.speech import SILENT_MEL, log_mel, window_offsets
 from speech2lip.training.split import Ranges, trainable
 
@@ -69,6 +70,14 @@ class TrainingSet:
     crops: Crops
     seconds: float
     """Length of what is trained on."""
+    wave: Tensor | None = None
+    """[S] sound of `mel`, where a pretrained encoder shall hear it."""
+    heard: Tensor | None = None
+    """[M + 64, V F] `mel` and what a pretrained encoder heard, V times behind one another, each time of
+    another version of the sound; the first is the sound as it is.
+    """
+    quiet: Tensor | None = None
+    """[M + 64, F] of sounds in which nobody speaks."""
 
     def to(self, device: torch.device) -> TrainingSet:
         """Move every tensor to a device."""
@@ -112,6 +121,7 @@ class _Collector:
         }
         self.crops: list[tuple[int, Tensor, Tensor]] = []
         self.mel: list[Tensor] = []
+        self.waves: list[Tensor] = []
         self.clock = 0
         self.ends: list[bool] = []
 
@@ -147,9 +157,13 @@ class _Collector:
         uv = shrink(self.paster.patch_uv(place, box).movedim(-1, 0)[None])[0].movedim(0, -1)
         return (crop.clamp(0, 1) * 255).round().byte(), uv.half()
 
-    def end_take(self, mel: Tensor, silence: int) -> None:
+    def end_take(self, wave: Tensor, silence: int, *, keep_wave: bool) -> None:
+        mel = log_mel(wave)
         self.mel += [mel, torch.full((mel.shape[0], silence), SILENT_MEL)]
         self.clock += mel.shape[1] + silence
+        if keep_wave:
+            samples = (mel.shape[1] + silence) * SAMPLE_RATE // MEL_RATE
+            self.waves.append(functional.pad(wave, (0, samples - len(wave))))
 
     def finish(self, seconds: float) -> TrainingSet:
         rows = {name: torch.stack(values) for name, values in self.rows.items()}
@@ -162,6 +176,7 @@ class _Collector:
             motion=motion_weight(rows["patches"], self.paster.mask[0, 0]),
             crops=Crops(torch.tensor(index), torch.stack(picture), torch.stack(uv)),
             seconds=seconds,
+            wave=torch.cat(self.waves) if self.waves else None,
         )
 
 
@@ -194,6 +209,7 @@ def build_training_set(footage: Footage, ranges: Ranges, settings: ModelSettings
         raise FootageError(f"only {count} frames are left to train on; hold out less or record more")
     thin = -(-count // MAX_FRAMES)
     silence = len(window_offsets(settings)) + MEL_RATE
+    keep_wave = pretrained_name(settings.speech) is not None
     collector = _Collector(footage, count // thin)
     done = 0
     with Progress("Reading the footage", total=count, unit="frames") as progress:
@@ -208,6 +224,6 @@ def build_training_set(footage: Footage, ranges: Ranges, settings: ModelSettings
                     collector.add(take, frame, follows)
                     done += thin
                     progress.set(done)
-            collector.end_take(log_mel(torch.from_numpy(take.wave())), silence)
+            collector.end_take(torch.from_numpy(take.wave()), silence, keep_wave=keep_wave)
     rates = [float(take.fps) for take in footage.takes]
     return collector.finish(count / float(np.mean(rates)))

@@ -15,6 +15,7 @@ from speech2lip.composition.blend_net import punch_holes
 from speech2lip.composition.paste import Paster
 from speech2lip.composition.pose_mapping import look_up
 from speech2lip.config import TrainSettings
+from speech2lip.conventions import MEL_BANDS, MEL_RATE
 from speech2lip.model import LipModel, Spoken
 from speech2lip.synthesis.lip_shape import outline_opening
 from speech2lip.synthesis.speech import mel_windows, window_offsets
@@ -93,8 +94,13 @@ class _Batches:
         openings = outline_opening(self.data.outlines)
         return rest_shape(self.shapes, openings, self.data.mel, self.data.times)
 
-    def windows_at(self, index: Tensor, pace: Tensor | None = None) -> Tensor:
-        return mel_windows(self.data.mel, self.data.times[index], self.offsets, pace=pace)
+    def windows_at(self, index: Tensor, pace: Tensor | None = None, version: Tensor | None = None) -> Tensor:
+        data, times = self.data, self.data.times[index]
+        if data.heard is None:
+            return mel_windows(data.mel, times, self.offsets, pace=pace)
+        if version is not None:
+            times = times + version * (data.mel.shape[1] / MEL_RATE)
+        return mel_windows(data.heard, times, self.offsets, pace=pace)
 
     def lip_losses(self, random: torch.Generator) -> dict[str, Tensor]:
         """Lip shape for pairs of consecutive frames, and for some of them the colour of random squares of
@@ -123,11 +129,26 @@ class _Batches:
         """Lip shape where nobody speaks; nothing if the footage never shows the mouth at rest."""
         if self.rest is None:
             return {}
-        windows = quiet_windows(_QUIET_BATCH, self.data.mel.shape[0], len(self.offsets), generator=random).to(
-            self.device
-        )
-        heard = self.model.listen(windows).shape
+        heard = self.model.listen(self._quiet_windows(random).to(self.device)).shape
         return {"rest": shape_losses(heard, self.rest.expand_as(heard), self.spread)["shape"]}
+
+    def _quiet_windows(self, random: torch.Generator) -> Tensor:
+        quiet = self.data.quiet
+        if quiet is None:
+            return quiet_windows(_QUIET_BATCH, self.data.mel.shape[0], len(self.offsets), generator=random)
+        first, last = int(self.offsets[0]), int(self.offsets[-1])
+        room = quiet.shape[1] - 2 - last + first
+        times = (torch.rand(_QUIET_BATCH, generator=random, dtype=torch.float64) * room - first) / MEL_RATE
+        return mel_windows(quiet, times.to(self.device), self.offsets)
+
+    def _versions(self, count: int, random: torch.Generator) -> Tensor | None:
+        """Choose which version of the sound a pretrained encoder heard; as it is in the usual share."""
+        if self.data.heard is None:
+            return None
+        versions = self.data.heard.shape[1] // self.data.mel.shape[1]
+        other = torch.randint(1, versions, (count,), generator=random)
+        changed = torch.rand(count, generator=random) < self.settings.voice_changes
+        return (other * changed).to(self.device)
 
     def _heard_pairs(self, count: int, random: torch.Generator) -> tuple[Tensor, Spoken]:
         """Listen at random frames and their successors, `count` in all; their indices and what was heard."""
@@ -162,8 +183,11 @@ class _Batches:
         """
         change = self.settings.tempo_changes * (2 * torch.rand(len(first), generator=random) - 1)
         pace = 1 + change.to(self.device)
-        pairs = torch.cat([self.windows_at(first, pace), self.windows_at(first + 1, pace)], dim=2)
-        varied = vary_speech(pairs, generator=random, parts=2)
+        version = self._versions(len(first), random)
+        both = [self.windows_at(index, pace, version) for index in (first, first + 1)]
+        pairs = torch.cat(both, dim=2)
+        mel = vary_speech(pairs[:, :MEL_BANDS], generator=random, parts=2)
+        varied = torch.cat([mel, pairs[:, MEL_BANDS:]], dim=1)
         chosen = torch.rand(len(first), 1, 1, generator=random) < self.settings.voice_changes
         return torch.cat(torch.where(chosen.to(self.device), varied, pairs).chunk(2, dim=2))
 

@@ -29,11 +29,14 @@ from speech2lip.errors import SettingsError
 from speech2lip.media.video import VideoWriter
 from speech2lip.model import LipModel
 from speech2lip.storage import check_output, new_folder_atomically, output_errors, read_json, write_json
+from speech2lip.synthesis.hf_encoder import PretrainedEncoder, load_pretrained
+from speech2lip.synthesis.hf_speech import pretrained_name
 from speech2lip.synthesis.lip_shape import principal_components
 from speech2lip.synthesis.recogniser import find_recogniser, read_recogniser
 from speech2lip.synthesis.speech import mel_windows, window_offsets
 from speech2lip.training.checkpoint import Progressed
 from speech2lip.training.dataset import TrainingSet, build_training_set, light_gain, usual_light
+from speech2lip.training.hf_sound import hear_takes
 from speech2lip.training.loop import run
 from speech2lip.training.phases import phases
 from speech2lip.training.split import Ranges, held_out_ranges
@@ -73,6 +76,8 @@ def train(
     began = time.monotonic()
     compute = choose_device(settings.device)
     ranges = held_out_ranges(prepared.takes, settings.hold_out)
+    # Whatever is wrong with it shows before footage is read.
+    encoder = _pretrained(settings)
     data = build_training_set(prepared, ranges, settings.model)
     say(
         f"{len(data.times)} frames ({data.seconds:.0f} s) to train on, "
@@ -83,6 +88,8 @@ def train(
     with output_errors(part):
         part.mkdir(exist_ok=True)
     reading = time.monotonic() - began
+    if encoder is not None:
+        _hear_with(encoder.to(compute.device), model, data, settings, part, say)
     expert = SyncExpert().to(compute.device)
     learned = nn.ModuleDict({"model": compute.place(model), "expert": expert})
     plan = phases(
@@ -99,7 +106,7 @@ def train(
         compute=compute,
         budget_seconds=max(60 * settings.minutes - reading, 1.0),
         state_path=part / "state.safetensors",
-        key=_key(prepared, settings),
+        key=_key(prepared, settings, encoder),
         say=say,
     )
     about = _about(prepared, settings, ranges, data, state, device_name(compute))
@@ -146,13 +153,37 @@ def new_model(data: TrainingSet, footage: Footage, settings: TrainSettings) -> L
     return model
 
 
-def _key(footage: Footage, settings: TrainSettings) -> str:
+def _pretrained(settings: TrainSettings) -> PretrainedEncoder | None:
+    name = pretrained_name(settings.model.speech)
+    return None if name is None else load_pretrained(name, download=True)
+
+
+def _hear_with(
+    encoder: PretrainedEncoder,
+    model: LipModel,
+    data: TrainingSet,
+    settings: TrainSettings,
+    part: Path,
+    say: Say,
+) -> None:
+    """Let the pretrained encoder hear the takes; this time does not count as training."""
+    assert model.encoder.pretrained is not None
+    began = time.monotonic()
+    projection = hear_takes(data, encoder, seed=settings.seed, cache=part / "heard.safetensors")
+    model.encoder.pretrained.load_state_dict(projection.state_dict())
+    say(f"{settings.model.speech} heard the takes in {time.monotonic() - began:.0f} s")
+
+
+def _key(footage: Footage, settings: TrainSettings, encoder: PretrainedEncoder | None) -> str:
     """Name what is trained on what: a saved state of another key is not taken up."""
     plain = to_plain(settings)
     for name in ("minutes", "save_seconds", "device", "precision", "base_seconds"):
         plain.pop(name)
     takes = [(take.name, len(take.times)) for take in footage.takes]
-    text = json.dumps([plain, takes, canonical_plain(footage.canonical)], sort_keys=True)
+    known = [plain, takes, canonical_plain(footage.canonical)]
+    if encoder is not None:
+        known.append(encoder.fingerprint.hex())
+    text = json.dumps(known, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
