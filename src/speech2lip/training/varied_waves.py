@@ -91,7 +91,7 @@ def _stretched(spectrum: Tensor, factor: float) -> Tensor:
     usual = 2 * math.pi * _HOP * torch.arange(spectrum.shape[0])[:, None] / _FFT
     turned = spectrum.angle().diff(dim=1)[:, whole] - usual
     turned = turned - 2 * math.pi * (turned / (2 * math.pi)).round() + usual
-    phase = spectrum.angle()[:, :1] + torch.cumsum(turned, dim=1) - turned[:, :1]
+    phase = torch.cumsum(torch.cat([spectrum.angle()[:, :1], turned[:, :-1]], dim=1), dim=1)
     return torch.polar(size, phase)
 
 
