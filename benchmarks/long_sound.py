@@ -31,7 +31,6 @@ from speech2lip.inference.motion import Motion, turned_pictures
 from speech2lip.inference.planes import split
 from speech2lip.media.coded import CodedReader
 from speech2lip.media.sound import SoundReader
-from speech2lip.synthesis.speech import log_mel
 
 Figures = dict[str, Any]
 
@@ -110,7 +109,7 @@ def picture_late_frames(avatar: Path, sound: Path, output: Path, settings: Speak
     with BasePlanes(base) as planes:
         filmed = [[planes[index] for index in one.indices] for one in shown]
     pictures, places = turned_pictures(motion, filmed, shown, torch.device("cpu"))
-    mel, size = log_mel(torch.from_numpy(wave)), (base.height, base.width)
+    mel, size = engine.hear(torch.from_numpy(wave)), (base.height, base.width)
     boxes = [engine.paster.region(place, size) for place in places]
     errors = {}
     for shift in _SHIFTS:

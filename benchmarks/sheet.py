@@ -17,7 +17,6 @@ from speech2lip.avatar import read_avatar
 from speech2lip.decomposition.footage import read_footage
 from speech2lip.evaluation.held_out import unseen_spans
 from speech2lip.inference.engine import Engine
-from speech2lip.synthesis.speech import log_mel
 from speech2lip.training.dataset import place_of
 
 Picture = NDArray[np.uint8]
@@ -29,7 +28,7 @@ def sheet(avatar: Path, footage: Path, *, frames: int, rows: int, side: int, mar
     span = unseen_spans(person, prepared)[0]
     take, start, stop = span.take, span.start, span.stop
     engine = Engine(person)
-    mel = log_mel(torch.from_numpy(take.wave()))
+    mel = engine.hear(torch.from_numpy(take.wave()))
     usual = np.array(person.about["usual_light"], np.float32)
     wanted = set(np.linspace(start + 2, stop - 3, frames).astype(int).tolist())
     columns = []

@@ -23,7 +23,6 @@ from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.decomposition.footage import Footage
 from speech2lip.inference.engine import Engine
 from speech2lip.storage import read_json
-from speech2lip.synthesis.speech import log_mel
 
 Costs = dict[str, float | None]
 
@@ -53,7 +52,7 @@ def gflop_per_frame(avatar: Avatar, engine: Engine) -> float:
     # The counter follows gradients of whatever could have one.
     engine.model.requires_grad_(False)
     with FlopCounterMode(display=False) as counter:
-        spoken = engine.listen(log_mel(torch.zeros(16_000)), [0.5])
+        spoken = engine.listen(engine.hear(torch.zeros(16_000), [0.5]), [0.5])
         engine.speak_frames([frame.rgb], [place], spoken)
     return float(counter.get_total_flops()) / 1e9
 
@@ -84,7 +83,8 @@ def _speak_here(avatar: Path, sound: Path, settings: SpeakSettings) -> Costs:
     base = person.bases[0]
     frame = next(iter(base.frames(0, 1)))
     place = base.place(0, engine.compute.device)
-    engine.speak_frames([frame.rgb], [place], engine.listen(log_mel(torch.zeros(16_000)), [0.5]))
+    spoken = engine.listen(engine.hear(torch.zeros(16_000), [0.5]), [0.5])
+    engine.speak_frames([frame.rgb], [place], spoken)
     first = time.perf_counter() - began
     with tempfile.TemporaryDirectory() as folder:
         output, short, long = (Path(folder) / name for name in ("spoken.mp4", "short.wav", "long.wav"))

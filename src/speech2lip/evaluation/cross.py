@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.decomposition.landmarks import LandmarkDetector, lip_opening
@@ -18,7 +17,7 @@ from speech2lip.evaluation.closure import OpeningScale, closures, phone_interval
 from speech2lip.evaluation.driven import LEAST_PAIRED, driven_landmarks
 from speech2lip.evaluation.held_out import Span
 from speech2lip.evaluation.phones import TRUTH, Phones, Wave, heard_phones, pauses
-from speech2lip.evaluation.rows import Maker
+from speech2lip.evaluation.rows import Maker, hear
 from speech2lip.evaluation.sync import (
     RATE,
     SyncCurve,
@@ -29,7 +28,6 @@ from speech2lip.evaluation.sync import (
 )
 from speech2lip.evaluation.tally import Series
 from speech2lip.evaluation.temporal import jitter
-from speech2lip.synthesis.speech import log_mel
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ def _stretches(
     seconds: float,
     detect: Callable[[], LandmarkDetector],
 ) -> list[Stretch]:
-    mel = log_mel(torch.from_numpy(sound.wave))
+    mel = hear([maker], sound.wave)
     end, clock, found = min(seconds, len(sound.wave) / SAMPLE_RATE), 0.0, []
     for span in spans:
         length = math.floor((end - clock) * float(span.take.fps))

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -25,10 +24,9 @@ from speech2lip.evaluation.agreement import (
 from speech2lip.evaluation.held_out import Span
 from speech2lip.evaluation.listening import digital_silence, room_noise
 from speech2lip.evaluation.phones import Wave
-from speech2lip.evaluation.rows import Maker
+from speech2lip.evaluation.rows import Maker, hear
 from speech2lip.evaluation.shape import lip_opening
 from speech2lip.evaluation.tally import Tally
-from speech2lip.synthesis.speech import log_mel
 
 Series = NDArray[np.float64]
 Detect = Callable[[], LandmarkDetector]
@@ -97,7 +95,7 @@ def drive_with_silence(
     """
     for part in silent_parts(spans, frames):
         for kind, make_sound in SILENCES.items():
-            mel = log_mel(torch.from_numpy(make_sound(SILENT_SECONDS)))
+            mel = hear(makers.values(), make_sound(SILENT_SECONDS))
             moments = np.minimum(1.0 + part.times - part.times[0], SILENT_SECONDS - 1)
             for name, openings in _driven_openings(makers, part, mel, moments, detect).items():
                 tallies[name].add_silence(kind, openings)
@@ -200,7 +198,7 @@ def drive_with_others(
     found: dict[str, list[Pairing]] = {name: [] for name in makers}
     for span, sound in pairs:
         wave, begins = sound.take.wave_around(float(sound.times[0]), float(sound.times[-1]))
-        mel = log_mel(torch.from_numpy(wave))
+        mel = hear(makers.values(), wave)
         made = _driven_openings(makers, span, mel, sound.times - begins, detect)
         shown, heard = (_true_opening(one) for one in (span, sound))
         others = [take for take in takes if take.name not in (span.take.name, sound.take.name)]

@@ -16,7 +16,7 @@ from speech2lip.evaluation.held_out import Span
 from speech2lip.evaluation.listening import Heard, listen_to
 from speech2lip.evaluation.mouth_box import mouth_box_of
 from speech2lip.evaluation.nearest import moved
-from speech2lip.evaluation.rows import Maker
+from speech2lip.evaluation.rows import Maker, hear
 from speech2lip.evaluation.tally import Figures, Moment, Tally
 from speech2lip.evaluation.watching import Watcher
 from speech2lip.media.video import Frame
@@ -49,7 +49,7 @@ class Judge:
         self.heard = heard = listen_to(span, transcripts=self._transcripts)
         if watcher is not None:
             watcher.begin_take(span, heard)
-        expected = span.start
+        expected, sound = span.start, hear(self.makers.values(), heard.wave)
         with contextlib.ExitStack() as stack:
             detectors = {
                 name: stack.enter_context(LandmarkDetector(enlarge_below=self._enlarge_below))
@@ -59,7 +59,7 @@ class Judge:
                 self._skip(span.take, range(expected, batch[0].index))
                 moments = span.take.times[[frame.index for frame in batch]]
                 made = {
-                    name: maker.make(span.take, batch, heard.mel, moments - heard.begins)
+                    name: maker.make(span.take, batch, sound, moments - heard.begins)
                     for name, maker in self.makers.items()
                 }
                 self._add(span, batch, made, detectors, watcher)

@@ -20,7 +20,6 @@ from speech2lip.evaluation.rows import Spoken, usual_light_of
 from speech2lip.evaluation.table import Row, format_revoiced
 from speech2lip.inference.engine import Engine
 from speech2lip.progress import Progress
-from speech2lip.synthesis.speech import log_mel
 
 OWN = "own voice"
 MOST_DROP = 0.05
@@ -90,7 +89,7 @@ def _one(kind: str, maker: Spoken, spans: Sequence[Span], footage: Footage, draw
     picture: list[NDArray[np.float64]] = []
     for span in spans:
         wave, begins = span.take.wave_around(float(span.times[0]), float(span.times[-1]))
-        mel = log_mel(torch.from_numpy(wave if kind == OWN else revoice(wave, kind)))
+        mel = maker.engine.hear(torch.from_numpy(wave if kind == OWN else revoice(wave, kind)))
         shape.append(np.stack([heard_opening(maker.engine, mel, span.times - begins), _true_opening(span)]))
         if drawn:
             part = span.part(max(0, (span.stop - span.start - drawn) // 2), drawn)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from speech2lip.avatar import Avatar
 from speech2lip.composition.paste import Place
+from speech2lip.conventions import MEL_BANDS
 from speech2lip.decomposition.footage import Footage, Take
+from speech2lip.errors import SettingsError
 from speech2lip.evaluation.nearest import NearestLips, places_of
 from speech2lip.inference.engine import Engine
 from speech2lip.media.video import Frame
+from speech2lip.synthesis.speech import log_mel
 
 Picture = NDArray[np.uint8]
 Moments = NDArray[np.float64]
@@ -35,6 +39,19 @@ class RealVideo:
     def make(self, take: Take, frames: Sequence[Frame], mel: Tensor, moments: Moments) -> list[Picture]:
         """Return the frames as they are."""
         return [frame.rgb for frame in frames]
+
+
+def hear(makers: Iterable[Maker], wave: NDArray[np.float32]) -> Tensor:
+    """Return the spectrum of a wave [S] with all that any of the makers hears of it; [M, F].
+
+    Raises:
+        SettingsError: two of them hear with a pretrained encoder: what it hears has one place.
+    """
+    sound = torch.from_numpy(wave)
+    hearing = [maker.engine for maker in makers if isinstance(maker, Spoken) and maker.engine.listener]
+    if len(hearing) > 1:
+        raise SettingsError("two avatars that hear with pretrained encoders cannot be judged at once")
+    return hearing[0].hear(sound) if hearing else log_mel(sound)
 
 
 @dataclass(frozen=True)
@@ -66,7 +83,7 @@ class Nearest(_Pasting):
 
     def make(self, take: Take, frames: Sequence[Frame], mel: Tensor, moments: Moments) -> list[Picture]:
         """Paste what was seen when it last sounded like this."""
-        return self.paste(take, frames, self.lips.patches(mel, moments))
+        return self.paste(take, frames, self.lips.patches(mel[:MEL_BANDS], moments))
 
 
 class Spoken(_Pasting):

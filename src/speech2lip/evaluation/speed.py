@@ -31,7 +31,6 @@ from speech2lip.inference.speaker import Speaker
 from speech2lip.inference.stream import stream
 from speech2lip.media.video import VideoWriter
 from speech2lip.storage import output_errors, write_atomically, write_json
-from speech2lip.synthesis.speech import log_mel
 
 Figures = dict[str, Any]
 Say = Callable[[str], None]
@@ -193,7 +192,7 @@ def _stages(speaker: Speaker, rounds: int = 6) -> dict[str, float]:
                 places = [base.place(i, engine.compute.device) for i in indices]
                 moments = [0.5 + i / float(base.fps) for i in indices]
                 with clock("listen"):
-                    spoken = engine.listen(log_mel(torch.zeros(2 * SAMPLE_RATE)), moments)
+                    spoken = engine.listen(engine.hear(torch.zeros(2 * SAMPLE_RATE)), moments)
                 with clock("draw"):
                     drawn = engine.speak_coded(pictures, places, spoken)
                 with clock("encode"):

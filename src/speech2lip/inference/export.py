@@ -60,6 +60,11 @@ def export(avatar: Path, *, onnx: Path, overwrite: bool = False, say: Callable[[
         raise OutputError(f"{onnx} exists already. Choose another name, or allow it (--overwrite).")
     person = read_avatar(avatar)
     engine = Engine(person, device="cpu", precision="fp32")
+    if engine.listener is not None:
+        raise SettingsError(
+            f"{avatar} hears with a pretrained encoder ({person.model.settings.speech}); "
+            "train it with --model.speech mel+phonetic to export it"
+        )
     if engine.drawing is None:
         raise SettingsError(
             f"{avatar} was trained with other networks than the default ones; those cannot be exported"
