@@ -204,6 +204,14 @@ def test_only_the_encoder_of_the_training_will_do(tmp_path: Path, monkeypatch: p
     open_listener("mel+hf:/moved/away", projection)
 
 
+def test_half_precision_hears_almost_the_same(encoder: PretrainedEncoder) -> None:
+    plain, wave = _listener(encoder), _wave(2)
+    half = PretrainedListener(encoder, plain.projection, precision="bf16")
+    one, other = plain.rows(wave), half.rows(wave)
+    assert not torch.equal(one, other)
+    assert (one[:8] - other[:8]).norm() < 0.1 * one[:8].norm()
+
+
 def test_windows_are_not_copied() -> None:
     wave = _wave(2)
     windows = step_windows(wave)

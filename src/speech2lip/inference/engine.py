@@ -45,16 +45,18 @@ class Engine:
         self.model = self.compute.place(avatar.model).eval()
         self.paster = Paster(avatar.canonical, device=self.compute.device)
         self.offsets = window_offsets(self.model.settings).to(self.compute.device)
-        encoder = self.model.encoder
-        self.listener: PretrainedListener | None = None
-        if encoder.pretrained is not None:
-            self.listener = open_listener(self.model.settings.speech, encoder.pretrained)
         self.uv = uv_lattice(*self.model.lip_field.drawn_size).to(self.compute.device)
         self.reference = self.model.lip_field.mean.detach()
         self.precision, self.reason = precision, "as asked for"
         if precision == "auto":
             self.precision, gain = probe_precision(self._probe, self.compute)
             self.reason = f"bf16 takes {1 / gain:.1f} of fp32's time here"
+        encoder = self.model.encoder
+        self.listener: PretrainedListener | None = None
+        if encoder.pretrained is not None:
+            self.listener = open_listener(
+                self.model.settings.speech, encoder.pretrained, precision=self.precision
+            )
 
     def _probe(self) -> None:
         device = self.compute.device

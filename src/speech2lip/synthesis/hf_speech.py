@@ -105,8 +105,10 @@ class PretrainedListener:
     A window that was heard before is not heard again: consecutive frames of a stream share most of them.
     """
 
-    def __init__(self, encoder: PretrainedEncoder, projection: Projection) -> None:
-        self.encoder, self.projection = encoder, projection
+    def __init__(
+        self, encoder: PretrainedEncoder, projection: Projection, *, precision: str = "fp32"
+    ) -> None:
+        self.encoder, self.projection, self.precision = encoder, projection, precision
         self._known: OrderedDict[bytes, Tensor] = OrderedDict()
         self._lock = Lock()
 
@@ -142,7 +144,8 @@ class PretrainedListener:
         new = {key: index for index, key in enumerate(keys) if key not in known}
         if new:
             device = self.projection.mean.device
-            features = self.encoder.features(windows[list(new.values())].to(device))
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+                features = self.encoder.features(windows[list(new.values())].to(device))
             known |= dict(zip(new, self.projection(features).cpu(), strict=True))
         with self._lock:
             for key in keys:
@@ -153,7 +156,7 @@ class PretrainedListener:
         return torch.stack([known[key] for key in keys])
 
 
-def open_listener(speech: str, projection: Projection) -> PretrainedListener:
+def open_listener(speech: str, projection: Projection, *, precision: str = "fp32") -> PretrainedListener:
     """Load the encoder that an avatar was trained with, from this machine only.
 
     Raises:
@@ -168,7 +171,7 @@ def open_listener(speech: str, projection: Projection) -> PretrainedListener:
             f"hf:{name} is not the speech encoder that this avatar was trained with; "
             f"name the right folder in {PLACE}, or train again"
         )
-    return PretrainedListener(encoder, projection)
+    return PretrainedListener(encoder, projection, precision=precision)
 
 
 def whole_steps(seconds: float) -> int:
