@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from speech2lip.errors import MissingExtra, SettingsError
+from speech2lip.synthesis import hf_encoder
 from speech2lip.synthesis.hf_encoder import PAST, STEP, TOKEN, TOKENS, WINDOW, load_pretrained, whisper_mel
 from tests.synthesis.tiny_encoders import KINDS, tiny_encoder
 
@@ -140,3 +142,32 @@ def test_weights_that_are_not_there_are_not_made_up(tmp_path: Path) -> None:
     # The last layer is not run.
     assert load_pretrained(str(folder)).size == 32
     assert STEP == 1280
+
+
+def test_what_is_on_this_machine_is_not_asked_of_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tiny_encoder(tmp_path / "h", "hubert")
+    asked: list[bool] = []
+    there = {True: False, False: True}
+    plain = hf_encoder._opened
+
+    def opened(transformers: Any, name: str, where: str, *, local: bool) -> tuple[str, Any, list[str]]:
+        asked.append(local)
+        if not there[local]:
+            raise OSError("not\nhere")
+        return plain(transformers, name, str(folder), local=True)
+
+    monkeypatch.setattr(hf_encoder, "_opened", opened)
+    monkeypatch.setattr(hf_encoder, "_wants_normalised", lambda *_: True)
+    with pytest.raises(SettingsError, match="not on this machine; fetch it"):
+        load_pretrained("a/b")
+    assert asked == [True]
+    assert load_pretrained("a/b", download=True).size == 32
+    assert asked[1:] == [True, False]
+    there[True] = True
+    load_pretrained("a/b", download=True)
+    assert asked[3:] == [True]
+    there |= {True: False, False: False}
+    with pytest.raises(SettingsError, match=r"cannot be loaded as safetensors \(OSError: not here"):
+        load_pretrained("a/b", download=True)

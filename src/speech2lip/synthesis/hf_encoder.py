@@ -88,22 +88,19 @@ def load_pretrained(name: str, *, download: bool = False) -> PretrainedEncoder:
     folder = Path(name).expanduser()
     if not folder.is_dir() and not _HUB_ID.fullmatch(name):
         raise SettingsError(f"hf:{name} is neither a folder nor of the form owner/name")
-    where, local = (str(folder), True) if folder.is_dir() else (name, not download)
+    where, local = str(folder) if folder.is_dir() else name, True
     try:
-        # AutoConfig would guess the kind from the name of the folder where the file does not tell it.
-        plain, _ = transformers.PretrainedConfig.get_config_dict(where, local_files_only=local)
-        kind = _known_kind(name, plain)
-        network, told = transformers.AutoModel.from_pretrained(
-            where,
-            use_safetensors=True,
-            local_files_only=local,
-            output_loading_info=True,
-            dtype=torch.float32,
-        )
+        kind, network, lacking = _opened(transformers, name, where, local=local)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise SettingsError(_why_not(name, local, error)) from error
+        if not download or folder.is_dir():
+            raise SettingsError(_why_not(name, folder.is_dir(), error)) from error
+        local = False
+        try:
+            kind, network, lacking = _opened(transformers, name, where, local=local)
+        except (OSError, ValueError, KeyError, RuntimeError) as again:
+            raise SettingsError(_why_not(name, True, again)) from again
     prepared = _whisper(name, network) if kind == "whisper" else _wave_model(name, network)
-    missing = [key for key in told["missing_keys"] if _is_used(key, prepared, kind)]
+    missing = [key for key in lacking if _is_used(key, prepared, kind)]
     if missing:
         raise SettingsError(
             f"hf:{name} lacks {len(missing)} weights ({missing[0]}, ...); save it again with transformers"
@@ -143,6 +140,21 @@ def _transformers() -> Any:
     return transformers
 
 
+def _opened(transformers: Any, name: str, where: str, *, local: bool) -> tuple[str, Any, list[str]]:
+    """Return a model's kind, the model, and the weights that were not found."""
+    # AutoConfig would guess the kind from the name of the folder where the file does not tell it.
+    plain, _ = transformers.PretrainedConfig.get_config_dict(where, local_files_only=local)
+    kind = _known_kind(name, plain)
+    network, told = transformers.AutoModel.from_pretrained(
+        where,
+        use_safetensors=True,
+        local_files_only=local,
+        output_loading_info=True,
+        dtype=torch.float32,
+    )
+    return kind, network, list(told["missing_keys"])
+
+
 def _known_kind(name: str, config: dict[str, Any]) -> str:
     kind = config.get("model_type")
     if kind is None:
@@ -156,9 +168,10 @@ def _known_kind(name: str, config: dict[str, Any]) -> str:
     return str(kind)
 
 
-def _why_not(name: str, local: bool, error: Exception) -> str:
+def _why_not(name: str, tried: bool, error: Exception) -> str:
+    """Say why a model that is a folder, or that was asked of the hub, or neither (`tried`), is not there."""
     reason = " ".join(str(error).split())[:160]
-    if local and not Path(name).expanduser().is_dir():
+    if not tried:
         return f"hf:{name} is not on this machine; fetch it with `hf download {name}` ({reason})"
     return f"hf:{name} cannot be loaded as safetensors ({type(error).__name__}: {reason})"
 
