@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from speech2lip.composition.pose_mapping import observed_from_canonical_points, pixel_centres
+from speech2lip.composition.visibility import view_canonical
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.decomposition.depth import mesh_depth
 from speech2lip.decomposition.footage import Take
@@ -21,6 +22,9 @@ from speech2lip.presenter.surface import head_height, render_surface
 from speech2lip.presenter.truth import Truth
 
 Array = NDArray[np.float64]
+
+LIMITS = np.array([20.0, 12.0, 12.0])
+"""Yaw, pitch and roll, in degrees, within which mappings are compared."""
 
 
 @dataclass(frozen=True)
@@ -65,38 +69,76 @@ def pose_errors(found: Array, true: Array) -> dict[str, float]:
 
 
 def mapping_errors(
-    canonical: Canonical, takes: Mapping[str, Take], truths: Mapping[str, Truth], *, frames: int = 40
+    canonical: Canonical,
+    takes: Mapping[str, Take],
+    truths: Mapping[str, Truth],
+    *,
+    initial: NDArray[np.float32],
+    frames: int = 40,
 ) -> dict[str, float]:
     """Carry canonical pixels into frames and measure how far from the truth they come out, in frame pixels.
 
-    Only what is rigid and seen in both counts; `rest` is the head outside the face's outline. `mesh` is the
-    same with the depth that the face's landmarks give, before any is learned.
+    Only what is rigid and seen in both counts, in frames within `LIMITS`; `rest` is the head outside the
+    face's outline. `initial` is the same with the initial depth, before any is learned.
+    Of what is truly hidden and truly seen in the frames, `said_hidden` and `said_seen` are the shares that
+    `view_canonical` says.
     """
     size = round(2 * next(iter(truths.values())).k[0, 2])
     points, depth_true, rigid = _canonical_truth(canonical, takes[canonical.take], truths, size)
     oval = fill_polygon(canonical.points[list(FACE_OVAL)], points)
-    initial = dataclasses.replace(canonical, depth=_mesh(canonical))
-    errors: dict[str, list[Array]] = {"face": [], "rest": [], "mesh_face": [], "mesh_rest": []}
-    for name, index in _chosen(takes, frames):
-        seen, wanted = _true_places(canonical, truths, points, depth_true, (name, index), takes[name].k)
+    plain = dataclasses.replace(canonical, depth=initial)
+    errors: dict[str, list[Array]] = {"face": [], "rest": [], "initial_face": [], "initial_rest": []}
+    said: tuple[list[NDArray[np.bool_]], list[NDArray[np.bool_]]] = ([], [])
+    for name, index in _chosen(takes, truths, frames):
+        seen, wanted, hidden = _true_places(
+            canonical, truths, points, depth_true, (name, index), takes[name].k
+        )
+        view = _view(canonical, takes[name], index)
+        said[0].append(view[seen & rigid])
+        said[1].append(~view[hidden & rigid])
         seen &= rigid
-        for prefix, space in (("", canonical), ("mesh_", initial)):
+        for prefix, space in (("", canonical), ("initial_", plain)):
             found = _found_places(space, takes[name], index, points)
             error = np.linalg.norm(found - wanted, axis=-1)
             errors[f"{prefix}face"].append(error[seen & oval])
             errors[f"{prefix}rest"].append(error[seen & ~oval])
-    return {f"{key}_px": float(np.concatenate(one).mean()) for key, one in errors.items()} | {
-        f"{key}_px_p95": float(np.percentile(np.concatenate(one), 95)) for key, one in errors.items()
-    }
+    figures = {f"{key}_px": float(np.concatenate(one).mean()) for key, one in errors.items()}
+    figures |= {f"{key}_px_p95": float(np.percentile(np.concatenate(one), 95)) for key, one in errors.items()}
+    for key, flags in zip(("said_seen", "said_hidden"), said, strict=True):
+        every = np.concatenate(flags)
+        figures[key] = float(every.mean()) if len(every) else float("nan")
+    figures["hidden"] = float(sum(map(len, said[1])) / sum(map(len, said[0])))
+    return figures
 
 
-def _mesh(canonical: Canonical) -> NDArray[np.float32]:
-    at = canonical.shape @ canonical.camera_from_head[:3, :3].T + canonical.camera_from_head[:3, 3]
-    return mesh_depth(np.concatenate([canonical.points, at[:, 2:]], axis=1), canonical.size)
+def _view(canonical: Canonical, take: Take, index: int) -> NDArray[np.bool_]:
+    """Return which of the points of `_canonical_truth` the mapping says are seen in a frame; [N]."""
+    moved = take.camera_from_head[index] @ np.linalg.inv(canonical.camera_from_head)
+    size = (take.height, take.width)
+    seen = view_canonical(canonical.depth, moved, canonical.k, take.k, size=size).seen
+    return seen[::2, ::2].reshape(-1)
 
 
-def _chosen(takes: Mapping[str, Take], frames: int) -> list[tuple[str, int]]:
-    places = [(name, int(i)) for name, take in takes.items() for i in np.flatnonzero(take.left_out == 0)]
+def initial_depth(canonical: Canonical, plain: Canonical) -> NDArray[np.float32]:
+    """Return the depth that the face's landmarks alone give, before any is learned; [H, W].
+
+    Args:
+        canonical: the canonical space that it is for.
+        plain: the same frame's, with landmarks' head poses and another focal length perhaps.
+    """
+    at = plain.shape @ plain.camera_from_head[:3, :3].T + plain.camera_from_head[:3, 3]
+    depth = mesh_depth(np.concatenate([plain.points, at[:, 2:]], axis=1), plain.size)
+    further = canonical.camera_from_head[2, 3] - plain.camera_from_head[2, 3]
+    return depth + np.float32(further)
+
+
+def _chosen(takes: Mapping[str, Take], truths: Mapping[str, Truth], frames: int) -> list[tuple[str, int]]:
+    places = [
+        (name, int(i))
+        for name, take in takes.items()
+        for i in np.flatnonzero(take.left_out == 0)
+        if (np.abs(truths[name].angles_degrees[i]) <= LIMITS).all()
+    ]
     return [places[int(j)] for j in np.linspace(0, len(places) - 1, frames)]
 
 
@@ -127,8 +169,8 @@ def _true_places(
     depth: Array,
     frame: tuple[str, int],
     believed: Array,
-) -> tuple[NDArray[np.bool_], Array]:
-    """Return which points are seen in a frame, and where; [N], [N, 2]."""
+) -> tuple[NDArray[np.bool_], Array, NDArray[np.bool_]]:
+    """Return which points are seen in a frame, where, and which the head hides; [N], [N, 2], [N]."""
     name, index = frame
     size = round(2 * believed[0, 2])
     home = truths[canonical.take]
@@ -145,7 +187,8 @@ def _true_places(
     column, row = np.floor(places).astype(int).T
     inside = known & (column >= 0) & (row >= 0) & (column < size) & (row < size)
     nearest = seen_depth[row.clip(0, size - 1), column.clip(0, size - 1)]
-    return inside & (np.abs(nearest - there[:, 2]) < 0.03), places
+    behind = there[:, 2] - nearest
+    return inside & (np.abs(behind) < 0.03), places, inside & (behind > 0.1)
 
 
 def _found_places(canonical: Canonical, take: Take, index: int, points: NDArray[np.float32]) -> Array:
