@@ -29,12 +29,15 @@ ARMS: Mapping[str, Mapping[str, object]] = {
     "without tempo changes": {"tempo_changes": 0.0},
     "mel alone": {"model.speech": "mel"},
     "phones alone": {"model.speech": "phonetic"},
+    "pretrained encoder": {"model.speech": "mel+hf:"},
     "without gradient loss": {"losses.gradient": 0.0},
     "without Blend-Net": {"blend_share": 0.0},
     "without holes": {"holes": 0.0},
     "paper": {"preset": "paper"},
 }
-"""What each arm changes of the settings; a name the settings do not have leaves the arm out, told."""
+"""What each arm changes of the settings; a name the settings do not have leaves the arm out, told. The one
+with a pretrained encoder is trained where one is named.
+"""
 
 REFERENCES = ("real_video", "static_lips", "nearest")
 
@@ -63,6 +66,7 @@ def main(
     steps: int | None = None,
     precision: str = "auto",
     only: tuple[str, ...] = (),
+    encoder: str = "",
 ) -> None:
     """Train and judge all arms and write the table.
 
@@ -75,6 +79,7 @@ def main(
         steps: of each arm, instead of a time: arms compare even where the machine is shared.
         precision: `auto`, `fp32` or `bf16`.
         only: names of arms; all without.
+        encoder: folder or hub name of a pretrained speech encoder for the arm that hears with one.
     """
     for folder in (work, results):
         folder.mkdir(parents=True, exist_ok=True)
@@ -83,9 +88,15 @@ def main(
         if path.exists():
             continue
         avatar = work / f"{footage.stem}_{name.replace(' ', '_')}.avatar"
+        changes = dict(ARMS[name])
+        if changes.get("model.speech") == "mel+hf:":
+            if not encoder:
+                print(f"{name}: left out, as no --encoder is named")
+                continue
+            changes["model.speech"] = f"mel+hf:{encoder}"
         try:
             settings = TrainSettings(minutes=minutes, steps=steps, precision=precision)
-            settings = changed(settings, ARMS[name])
+            settings = changed(settings, changes)
         except TypeError as error:
             print(f"{name}: left out ({error})")
             continue
