@@ -92,9 +92,9 @@ class ModelSettings:
     """Sizes of the networks."""
 
     speech: str = "mel+phonetic"
-    """What is heard of speech: `mel`, `phonetic` (scores of a recogniser's phones) or `mel+phonetic`; or with a
-    pretrained encoder behind it, as in `mel+hf:openai/whisper-tiny`: folder or hub name of a HuBERT, wav2vec
-    2.0, WavLM or Whisper (docs/speech.md).
+    """What is heard of speech: `mel`, `phonetic` (scores of a recogniser's phones) or `mel+phonetic`. A
+    pretrained encoder can hear too: `mel+hf:` and the folder or hub name of a HuBERT, wav2vec 2.0, WavLM or
+    Whisper (docs/speech.md).
     """
     code_size: int = 64
     """Numbers in the speech code of a moment."""
