@@ -136,8 +136,8 @@ class TrainSettings:
     """
     batch: int = 24
     """Frames drawn in a step."""
-    shape_batch: int = 64
-    """Frames in a step whose lip shape is read from speech: many more, as they cost next to nothing."""
+    shape_batch: int = 48
+    """Frames in a step whose lip shape is read from speech."""
     voice_changes: float = 0.7
     """Share of the sound that is varied in voice, room, microphone, level and background while training."""
     tempo_changes: float = 0.4
@@ -154,7 +154,7 @@ class TrainSettings:
     """Peak learning rate."""
     blend_share: float = 0.2
     """Share of the time that goes to the Blend-Net."""
-    speech_share: float = 0.08
+    speech_share: float = 0.2
     """Share of the time that goes to reading lip shapes from speech, before lips are drawn."""
     speech_batch: int = 256
     """Frames in a step of that."""

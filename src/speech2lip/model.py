@@ -51,9 +51,9 @@ class LipModel(nn.Module):
         assert isinstance(self.lip_field, LipField)
         return self.lip_field
 
-    def listen(self, windows: Tensor) -> Spoken:
-        """Mel windows [B, M, W] -> speech codes and lip shapes."""
-        code = self.encoder(windows)
+    def listen(self, windows: Tensor, scores: Tensor | None = None) -> Spoken:
+        """Mel windows [B, M, W], with their phone scores where these are known -> codes and lip shapes."""
+        code = self.encoder(windows, scores)
         return Spoken(code, self.lip_shape(code))
 
     def draw(self, spoken: Spoken, pose: Tensor, uv: Tensor) -> Tensor:

@@ -18,8 +18,8 @@ from speech2lip.evaluation.bench_presenter import SPLITS, film, view
 from speech2lip.evaluation.quality_page import quality_page
 from speech2lip.evaluation.subjects import Subject, foreign_sounds, grid_words, subjects
 from speech2lip.evaluation.table import Result
-from speech2lip.storage import write_json
 from speech2lip.presenter.truth import truth_path
+from speech2lip.storage import write_json
 from speech2lip.training import train as training
 from tests.evaluation.made_footage import write_avatar, write_footage
 

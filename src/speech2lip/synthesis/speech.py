@@ -152,18 +152,18 @@ class SpeechEncoder(nn.Module):
     def _last_in_time(settings: ModelSettings) -> int:
         return round(settings.ahead_seconds * MEL_RATE) - AHEAD_FRAMES
 
-    def forward(self, windows: Float[Tensor, "B M W"]) -> Float[Tensor, "B D"]:
-        """[B, M, W] -> [B, D]."""
-        code: Tensor = self.out(self.layers[1:](self._heard(windows)))
+    def forward(self, windows: Float[Tensor, "B M W"], scores: Tensor | None = None) -> Float[Tensor, "B D"]:
+        """[B, M, W] -> [B, D]; with the windows' phone scores [B, V, W / 2] where these are known."""
+        code: Tensor = self.out(self.layers[1:](self._heard(windows, scores)))
         return code
 
-    def _heard(self, windows: Tensor) -> Tensor:
+    def _heard(self, windows: Tensor, scores: Tensor | None) -> Tensor:
         mel = windows[:, :MEL_BANDS]
         heard = [self.layers[0](mel)] if self.hears_mel else []
         if self.gate is not None:
             open_to = torch.sigmoid(self.gate(mel) + 1)
             if self.scores is not None and self.phones is not None:
-                heard.append(open_to * self.phones(self.scores(mel)))
+                heard.append(open_to * self.phones(self.scores(mel) if scores is None else scores))
             if self.features is not None:
                 heard.append(open_to * self.features(self._features(windows)))
         total: Tensor = sum(heard[1:], heard[0])

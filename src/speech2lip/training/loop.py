@@ -26,6 +26,8 @@ from speech2lip.training.checkpoint import (
 from speech2lip.training.losses import total
 from speech2lip.training.phases import Phase
 
+_GO_ON = 0.1
+"""Learning rate of what has learned in a phase of its own before, as a share of the full one."""
 _WARM_UP = 0.02
 """Share of a phase in which the learning rate grows."""
 
@@ -57,7 +59,7 @@ def run(
         say(f"going on after {state.seconds:.0f} s of training")
     while state.phase < len(plan):
         phase = plan[state.phase]
-        optimiser = torch.optim.Adam(phase.parameters, lr=settings.learning_rate, betas=(0.9, 0.98))
+        optimiser = _optimiser(phase)
         if tensors:
             restore_optimiser(optimiser, tensors)
             tensors = {}
@@ -79,8 +81,15 @@ def run(
         if not finished:
             return state
         state.phase, state.step, state.phase_seconds = state.phase + 1, 0, 0.0
-        save_state(state_path, model, torch.optim.Adam(phase.parameters), state, key)
+        save_state(state_path, model, _optimiser(phase), state, key)
     return state
+
+
+def _optimiser(phase: Phase) -> torch.optim.Optimizer:
+    groups = [{"params": phase.parameters, "pace": 1.0}]
+    if phase.learned_before:
+        groups.append({"params": phase.learned_before, "pace": _GO_ON})
+    return torch.optim.Adam(groups, lr=1.0, betas=(0.9, 0.98))
 
 
 def _run_phase(
@@ -111,13 +120,13 @@ def _run_phase(
             seed = settings.seed * 1_000_003 + state.phase * 10_000_019 + state.step
             torch.manual_seed(seed)
             for group in optimiser.param_groups:
-                group["lr"] = settings.learning_rate * learning_rate_share(done())
+                group["lr"] = group["pace"] * settings.learning_rate * learning_rate_share(done())
             with compute.autocast(state.precision):
                 losses = phase.losses(torch.Generator().manual_seed(seed))
                 loss = total(losses, weights)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(phase.parameters, 1.0)
+            torch.nn.utils.clip_grad_norm_([*phase.parameters, *phase.learned_before], 1.0)
             optimiser.step()
             state.step += 1
             now = time.monotonic()
@@ -161,7 +170,7 @@ def _choose_precision(
 
     def once() -> None:
         total(phase.losses(torch.Generator().manual_seed(0)), weights).backward()  # type: ignore[no-untyped-call]
-        for parameter in phase.parameters:
+        for parameter in [*phase.parameters, *phase.learned_before]:
             parameter.grad = None
 
     return faster_precision(once, compute)

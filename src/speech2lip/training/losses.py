@@ -34,7 +34,7 @@ def shape_losses(shape: Tensor, truth: Tensor, spread: Tensor) -> dict[str, Tens
     """Compare lip shapes of consecutive frames.
 
     Args:
-        shape, truth: [2 B, K]: frames in the first half, their successors in the second.
+        shape, truth: [S, N, K] of stretches of neighbouring frames.
         spread: [K] how far each component moves the outline; components count with its square root, a middle
             way between all alike
             and only the opening.
@@ -44,5 +44,4 @@ def shape_losses(shape: Tensor, truth: Tensor, spread: Tensor) -> dict[str, Tens
     """
     weight = spread.sqrt() / spread.sqrt().mean()
     error = shape.float() - truth
-    first, second = error.chunk(2)
-    return {"shape": (error**2 * weight).mean(), "steady": ((second - first) ** 2 * weight).mean()}
+    return {"shape": (error**2 * weight).mean(), "steady": (error.diff(dim=1) ** 2 * weight).mean()}

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from speech2lip.training.augmentation import vary_speech
 from speech2lip.training.dataset import TrainingSet
 from speech2lip.training.losses import colour_losses, shape_losses
 from speech2lip.training.resting import quiet_windows, rest_shape
+from speech2lip.training.stretches import LENGTH, cut_scores, cut_windows, lay_out, stretch_starts
 from speech2lip.training.sync import SyncClips, SyncExpert, drawn_sync_losses, expert_losses
 
 _QUIET_BATCH = 16
@@ -37,24 +38,30 @@ class Phase:
     share: float
     """Of the whole time."""
     parameters: list[nn.Parameter]
+    """That learn at the full rate."""
     losses: Callable[[torch.Generator], dict[str, Tensor]]
     """Draws a batch and returns its named losses."""
+    learned_before: list[nn.Parameter] = field(default_factory=list)
+    """That go on learning, at a lower rate."""
 
 
 def phases(
     model: LipModel, expert: SyncExpert, data: TrainingSet, paster: Paster, settings: TrainSettings
 ) -> list[Phase]:
     """List the phases in order."""
-    lips = [*model.encoder.parameters(), *model.lip_shape.parameters(), *model.lip_field.parameters()]
+    speech = [*model.encoder.parameters(), *model.lip_shape.parameters()]
+    lips = list(model.lip_field.parameters())
     clips = SyncClips(data)
     use_sync = settings.losses.sync + settings.losses.apart > 0 and len(clips.starts) > settings.expert_batch
     view = _Batches(model, expert if use_sync else None, clips, paster, settings)
     expert_share = settings.expert_share if use_sync else 0.0
-    speech = [*model.encoder.parameters(), *model.lip_shape.parameters()]
     rest = 1 - settings.speech_share - settings.blend_share - expert_share
     plan = [
         Phase("speech", settings.speech_share, speech, view.speech_losses),
-        Phase("lips", rest, lips, view.lip_losses),
+        # An encoder that has not learned anything yet learns together with the lips.
+        Phase("lips", rest, lips, view.lip_losses, speech)
+        if settings.speech_share
+        else Phase("lips", rest, [*speech, *lips], view.lip_losses),
         Phase("blend", settings.blend_share, list(model.blend_net.parameters()), view.blend_losses),
     ]
     if not use_sync:
@@ -80,6 +87,10 @@ class _Batches:
         self.offsets = window_offsets(settings.model).to(self.device)
         self.shapes = model.lip_shape.from_outline(data.outlines)
         self.spread = model.lip_shape.components.norm(dim=1)
+        self.starts = stretch_starts(data.followed, LENGTH)
+        self.length = LENGTH if len(self.starts) else 2
+        if not len(self.starts):
+            self.starts = data.followed
         self.rest = self._rest_shape() if settings.losses.rest else None
         rows, columns = data.patches.shape[-2:]
         self.window = min(settings.window, rows, columns)
@@ -94,43 +105,56 @@ class _Batches:
         openings = outline_opening(self.data.outlines)
         return rest_shape(self.shapes, openings, self.data.mel, self.data.times)
 
-    def windows_at(self, index: Tensor, pace: Tensor | None = None, version: Tensor | None = None) -> Tensor:
+    def windows_at(self, index: Tensor) -> Tensor:
+        """Cut the windows of frames out of the sound as it is."""
+        return self._sound_at(index, self.offsets)
+
+    def _sound_at(
+        self, index: Tensor, offsets: Tensor, pace: Tensor | None = None, version: Tensor | None = None
+    ) -> Tensor:
         data, times = self.data, self.data.times[index]
         if data.heard is None:
-            return mel_windows(data.mel, times, self.offsets, pace=pace)
+            return mel_windows(data.mel, times, offsets, pace=pace)
         if version is not None:
             times = times + version * (data.mel.shape[1] / MEL_RATE)
-        return mel_windows(data.heard, times, self.offsets, pace=pace)
+        return mel_windows(data.heard, times, offsets, pace=pace)
 
     def lip_losses(self, random: torch.Generator) -> dict[str, Tensor]:
         """Lip shape for pairs of consecutive frames, and for some of them the colour of random squares of
         the patch.
         """
         data, settings = self.data, self.settings
-        index, spoken = self._heard_pairs(settings.shape_batch, random)
-        truth = self.shapes[index]
-        shown = slice(0, settings.batch)
-        drawn_shape = self._mixed_shape(spoken.shape[shown], truth[shown], random)
-        uv, square = self._squares(index[shown], random)
-        moment = index[shown].float() / len(data.times)
-        drawn = self.model.draw(Spoken(spoken.code[shown], drawn_shape, moment), data.poses[index[shown]], uv)
-        target = look_up(data.patches[index[shown]].float() / 255, square, mode="bicubic")
+        index, spoken = self._heard_stretches(settings.shape_batch, random)
+        losses = self._shape_losses(spoken.shape, index)
+        # Of each stretch, frames far apart.
+        shown = torch.arange(len(index), device=index.device).reshape(-1, self.length).T.flatten()
+        shown = shown[: settings.batch]
+        index, heard = index[shown], spoken.shape[shown]
+        drawn_shape = self._mixed_shape(heard, self.shapes[index], random)
+        uv, square = self._squares(index, random)
+        moment = index.float() / len(data.times)
+        drawn = self.model.draw(Spoken(spoken.code[shown], drawn_shape, moment), data.poses[index], uv)
+        target = look_up(data.patches[index].float() / 255, square, mode="bicubic")
         weight = look_up(data.motion.expand(len(target), 1, -1, -1), square)
-        losses = colour_losses(drawn, target, weight) | shape_losses(spoken.shape, truth, self.spread)
+        losses |= colour_losses(drawn, target, weight)
         return losses | self._rest_loss(random) | self._sync_loss(random)
 
     def speech_losses(self, random: torch.Generator) -> dict[str, Tensor]:
-        """Lip shape alone for many pairs: a start that costs next to nothing, before anything is drawn."""
-        index, spoken = self._heard_pairs(self.settings.speech_batch, random)
-        losses = shape_losses(spoken.shape, self.shapes[index], self.spread)
-        return losses | self._rest_loss(random)
+        """Lip shape alone for many frames: before anything is drawn, as that costs much more."""
+        index, spoken = self._heard_stretches(self.settings.speech_batch, random)
+        return self._shape_losses(spoken.shape, index) | self._rest_loss(random)
+
+    def _shape_losses(self, shape: Tensor, index: Tensor) -> dict[str, Tensor]:
+        together = (-1, self.length, shape.shape[1])
+        return shape_losses(shape.reshape(together), self.shapes[index].reshape(together), self.spread)
 
     def _rest_loss(self, random: torch.Generator) -> dict[str, Tensor]:
         """Lip shape where nobody speaks; nothing if the footage never shows the mouth at rest."""
         if self.rest is None:
             return {}
         heard = self.model.listen(self._quiet_windows(random).to(self.device)).shape
-        return {"rest": shape_losses(heard, self.rest.expand_as(heard), self.spread)["shape"]}
+        rest = self.rest.expand_as(heard)
+        return {"rest": shape_losses(heard[:, None], rest[:, None], self.spread)["shape"]}
 
     def _quiet_windows(self, random: torch.Generator) -> Tensor:
         quiet = self.data.quiet
@@ -150,13 +174,34 @@ class _Batches:
         changed = torch.rand(count, generator=random) < self.settings.voice_changes
         return (other * changed).to(self.device)
 
-    def _heard_pairs(self, count: int, random: torch.Generator) -> tuple[Tensor, Spoken]:
-        """Listen at random frames and their successors, `count` in all; their indices and what was heard."""
-        data = self.data
-        chosen = torch.randint(len(data.followed), (count // 2,), generator=random).to(self.device)
-        first = data.followed[chosen]
-        spoken = self.model.listen(self._varied_pairs(first, random))
-        return torch.cat([first, first + 1]), spoken
+    def _heard_stretches(self, count: int, random: torch.Generator) -> tuple[Tensor, Spoken]:
+        """Listen at stretches of neighbouring frames, `count` frames in all; their indices and what was
+        heard.
+
+        A stretch is varied as one, and its phones are scored once for all of its frames. The tempo changes
+        too: the lips of the moment hardly depend on it, and without it the encoder learns the footage's
+        sentences by heart.
+        """
+        chosen = torch.randint(len(self.starts), (max(1, count // self.length),), generator=random)
+        starts = self.starts[chosen.to(self.device)]
+        change = self.settings.tempo_changes * (2 * torch.rand(len(starts), generator=random) - 1)
+        pace = (1 + change).to(self.device)
+        stretch = lay_out(starts, self.data.times, self.offsets, pace, self.length)
+        sound = self._sound_at(starts, stretch.offsets, pace, self._versions(len(starts), random))
+        sound = self._varied(sound, random)
+        width = len(self.offsets)
+        scores = self.model.encoder.scores
+        known = None
+        if scores is not None:
+            known = cut_scores(scores(sound[:, :MEL_BANDS]), stretch.place, width)
+        return stretch.index.flatten(), self.model.listen(cut_windows(sound, stretch.place, width), known)
+
+    def _varied(self, sound: Tensor, random: torch.Generator) -> Tensor:
+        """Change voice, room, microphone, level and background of some of the stretches."""
+        mel = vary_speech(sound[:, :MEL_BANDS], generator=random)
+        varied = torch.cat([mel, sound[:, MEL_BANDS:]], dim=1)
+        chosen = torch.rand(len(sound), 1, 1, generator=random) < self.settings.voice_changes
+        return torch.where(chosen.to(self.device), varied, sound)
 
     def _sync_loss(self, random: torch.Generator) -> dict[str, Tensor]:
         """Let the expert, which learns no more, judge drawn clips."""
@@ -174,22 +219,6 @@ class _Batches:
         return expert_losses(
             self.expert.requires_grad_(True).train(), self.clips, self.settings.expert_batch, random
         )
-
-    def _varied_pairs(self, first: Tensor, random: torch.Generator) -> Tensor:
-        """Cut the windows of frames and of their successors, both of a pair varied alike; [2 B, M, W].
-
-        The tempo around a frame changes too: the lips of the moment hardly depend on it, and without it the
-        encoder learns the footage's sentences by heart.
-        """
-        change = self.settings.tempo_changes * (2 * torch.rand(len(first), generator=random) - 1)
-        pace = 1 + change.to(self.device)
-        version = self._versions(len(first), random)
-        both = [self.windows_at(index, pace, version) for index in (first, first + 1)]
-        pairs = torch.cat(both, dim=2)
-        mel = vary_speech(pairs[:, :MEL_BANDS], generator=random, parts=2)
-        varied = torch.cat([mel, pairs[:, MEL_BANDS:]], dim=1)
-        chosen = torch.rand(len(first), 1, 1, generator=random) < self.settings.voice_changes
-        return torch.cat(torch.where(chosen.to(self.device), varied, pairs).chunk(2, dim=2))
 
     def _mixed_shape(self, heard: Tensor, truth: Tensor, random: torch.Generator) -> Tensor:
         """Give the lip field the true lip shape, a little disturbed, for half of the frames.
