@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -9,15 +12,18 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from speech2lip.composition.pose_mapping import canonical_from_observed_points, look_up, pixel_centres
+from speech2lip.decomposition.footage import Take
 from speech2lip.decomposition.photometric import (
     changed,
     difference,
     make_template,
     normal_equations,
     refine_head_pose,
+    refine_take,
 )
 from speech2lip.decomposition.photometric_kernels import accumulate
 from speech2lip.decomposition.photometric_scene import detail
+from speech2lip.media.video import VideoWriter
 from tests.made_face import head_pose
 
 Array = NDArray[np.float64]
@@ -90,6 +96,42 @@ def test_a_frame_that_shows_something_else_is_refused() -> None:
     assert refine_head_pose(detail(other, UNIT), _template(), HOME, K) is None
     far = head_pose(turn=(0, 0, 0), shift=(3.0, 0, 6.0))
     assert refine_head_pose(detail(_seen_from(HOME), UNIT), _template(), far, K) is None
+
+
+def test_a_whole_take_is_refined_and_what_does_not_agree_follows_its_neighbours(tmp_path: Path) -> None:
+    count, strange, left_out = 56, 20, 30  # more frames than are decoded at once
+    turns = 0.15 * np.sin(np.arange(count) / 9)
+    true = np.stack([head_pose(turn=(0.4 * t, t, 0), shift=(0.1 * t, 0, 6)) for t in turns])
+    noise = np.random.default_rng(5).integers(0, 255, (SIDE, SIDE), np.uint8)
+    with VideoWriter(
+        tmp_path / "picture.mp4", width=SIDE, height=SIDE, fps=Fraction(25), quality_crf=5
+    ) as writer:
+        for index, pose in enumerate(true):
+            grey = noise if index == strange else np.clip(_seen_from(pose), 0, 255).astype(np.uint8)
+            writer.write(np.repeat(grey[..., None], 3, axis=2))
+    wrong = np.tile([0.01, -0.014, 0.008, 0.008, -0.006, 0.04], (count, 1))
+    reasons = np.zeros(count, np.uint8)
+    reasons[left_out] = 1
+    take = Take(
+        name="a",
+        folder=tmp_path,
+        width=SIDE,
+        height=SIDE,
+        fps=Fraction(25),
+        focal=360 / SIDE,
+        times=np.arange(count) / 25,
+        landmarks=np.zeros((count, 478, 3), np.float32),
+        light=np.zeros((count, 3), np.float32),
+        camera_from_head=changed(true, wrong),
+        left_out=reasons,
+    )
+    done: list[int] = []
+    refined, agreed = refine_take(take, _template(), report=done.append)
+    assert done == list(range(1, count + 1))
+    assert np.flatnonzero(~agreed).tolist() == [strange, left_out]
+    after = np.abs(difference(refined.camera_from_head, true))
+    assert after[:, :5].sum(1).max() < 0.5 * np.abs(wrong[0, :5]).sum()
+    assert np.median(after[:, :3]) < 0.003
 
 
 def test_without_steady_places_there_is_no_template() -> None:

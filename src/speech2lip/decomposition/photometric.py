@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -38,6 +40,8 @@ _LEAST_ALIKE = 0.35
 """Least mean weight of the places of a frame that shows the same face."""
 _CHUNK = 50
 """Frames decoded at once."""
+_WORKERS = 2
+"""Threads that refine head poses while the next frames are decoded."""
 
 
 @dataclass(frozen=True)
@@ -201,16 +205,35 @@ def refine_take(
         The take, and which frames agreed, [T].
     """
     changes = np.full((len(take.times), 6), np.nan)
-    for index, grey in _greys(take):
-        if take.left_out[index] == 0:
-            pose = take.camera_from_head[index]
-            cut = _cut(grey, take.k, pose, template)
-            found = refine_head_pose(cut[0], template, pose, cut[1]) if cut is not None else None
-            if found is not None:
-                changes[index] = difference(found, pose)
-        if report is not None:
-            report(index + 1)
+    waiting: deque[tuple[int, Future[Array | None]]] = deque()
+    with ThreadPoolExecutor(_WORKERS) as pool:  # most of the work is done without Python's lock
+        for index, grey in _greys(take):
+            waiting.append((index, pool.submit(_change, grey, take, index, template)))
+            if len(waiting) > _CHUNK:
+                _keep(waiting.popleft(), changes, report)
+        while waiting:
+            _keep(waiting.popleft(), changes, report)
     return dataclasses.replace(take, camera_from_head=_bridged(take, changes)), np.isfinite(changes[:, 0])
+
+
+def _keep(
+    done: tuple[int, Future[Array | None]], changes: Array, report: Callable[[int], None] | None
+) -> None:
+    index, found = done[0], done[1].result()
+    if found is not None:
+        changes[index] = found
+    if report is not None:
+        report(index + 1)
+
+
+def _change(grey: NDArray[np.uint8], take: Take, index: int, template: Template) -> Array | None:
+    """Return how a frame's head pose changes, [6]; None where the frame does not agree or is left out."""
+    if take.left_out[index] != 0:
+        return None
+    pose = take.camera_from_head[index]
+    cut = _cut(grey, take.k, pose, template)
+    found = refine_head_pose(cut[0], template, pose, cut[1]) if cut is not None else None
+    return None if found is None else difference(found, pose)
 
 
 def _greys(take: Take) -> Iterator[tuple[int, NDArray[np.uint8]]]:
