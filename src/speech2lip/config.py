@@ -15,6 +15,11 @@ from speech2lip.errors import SettingsError
 S = TypeVar("S")
 
 
+SHORT_MINUTES = 10.0
+"""Training that has less time than this leaves out what pays only later."""
+VOICE_CHANGES = 0.7
+
+
 @dataclass(frozen=True)
 class PrepareSettings:
     """How takes become footage."""
@@ -91,10 +96,11 @@ class LossWeights:
 class ModelSettings:
     """Sizes of the networks."""
 
-    speech: str = "mel+phonetic"
-    """What is heard of speech: `mel`, `phonetic` (scores of a recogniser's phones) or `mel+phonetic`. A
-    pretrained encoder can hear too: `mel+hf:` and the folder or hub name of a HuBERT, wav2vec 2.0, WavLM or
-    Whisper (docs/speech.md).
+    speech: str = "auto"
+    """What is heard of speech: `mel`, `phonetic` (scores of a recogniser's phones) or `mel+phonetic`; `auto`
+    is that, or `mel`, which learns sooner, where training has less than ten minutes. A pretrained encoder can
+    hear too: `mel+hf:` and the folder or hub name of a HuBERT, wav2vec 2.0, WavLM or Whisper
+    (docs/speech.md).
     """
     code_size: int = 64
     """Numbers in the speech code of a moment."""
@@ -138,8 +144,10 @@ class TrainSettings:
     """Frames drawn in a step."""
     shape_batch: int = 48
     """Frames in a step whose lip shape is read from speech."""
-    voice_changes: float = 0.7
-    """Share of the sound that is varied in voice, room, microphone, level and background while training."""
+    voice_changes: float | None = None
+    """Share of the sound that is varied in voice, room, microphone, level and background while training;
+    None: 0.7, or half as much where training has less than ten minutes.
+    """
     tempo_changes: float = 0.4
     """Largest change of the sound's tempo around a frame while training, as a share."""
     window: int = 48
@@ -194,7 +202,7 @@ def with_preset(settings: TrainSettings) -> TrainSettings:
         SettingsError: there is no such preset.
     """
     if settings.preset == "default":
-        return settings
+        return _suited_to_time(settings)
     if settings.preset != "paper":
         raise SettingsError(f"there is no preset {settings.preset!r}; there are default and paper")
     losses = replace(settings.losses, squared=30.0, colour=0.0, gradient=0.0, shape=0.0, steady=0.0, rest=0.0)
@@ -210,6 +218,17 @@ def with_preset(settings: TrainSettings) -> TrainSettings:
         tempo_changes=0.0,
         learning_rate=5e-4,
     )
+
+
+def _suited_to_time(settings: TrainSettings) -> TrainSettings:
+    """Decide what was left to decide: little time is spent on the person's own voice."""
+    short = settings.steps is None and settings.minutes < SHORT_MINUTES
+    speech, changes = settings.model.speech, settings.voice_changes
+    if speech == "auto":
+        speech = "mel" if short else "mel+phonetic"
+    if changes is None:
+        changes = VOICE_CHANGES / 2 if short else VOICE_CHANGES
+    return replace(settings, model=replace(settings.model, speech=speech), voice_changes=changes)
 
 
 @dataclass(frozen=True)

@@ -171,7 +171,7 @@ class _Batches:
             return None
         versions = self.data.heard.shape[1] // self.data.mel.shape[1]
         other = torch.randint(1, versions, (count,), generator=random)
-        changed = torch.rand(count, generator=random) < self.settings.voice_changes
+        changed = torch.rand(count, generator=random) < (self.settings.voice_changes or 0.0)
         return (other * changed).to(self.device)
 
     def _heard_stretches(self, count: int, random: torch.Generator) -> tuple[Tensor, Spoken]:
@@ -200,7 +200,7 @@ class _Batches:
         """Change voice, room, microphone, level and background of some of the stretches."""
         mel = vary_speech(sound[:, :MEL_BANDS], generator=random)
         varied = torch.cat([mel, sound[:, MEL_BANDS:]], dim=1)
-        chosen = torch.rand(len(sound), 1, 1, generator=random) < self.settings.voice_changes
+        chosen = torch.rand(len(sound), 1, 1, generator=random) < (self.settings.voice_changes or 0.0)
         return torch.where(chosen.to(self.device), varied, sound)
 
     def _sync_loss(self, random: torch.Generator) -> dict[str, Tensor]:
