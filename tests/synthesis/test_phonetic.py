@@ -9,22 +9,12 @@ from speech2lip.conventions import MEL_RATE
 from speech2lip.errors import SettingsError
 from speech2lip.presenter.speech import SpeechClip, speech_clips
 from speech2lip.synthesis import phonetic
-from speech2lip.synthesis.phonetic import KEPT, PHONES, SCORES, PhoneScores
+from speech2lip.synthesis.phonetic import PHONES, SCORES, PhoneScores
 from speech2lip.synthesis.recogniser import Recogniser, find_recogniser, read_recogniser
 from speech2lip.synthesis.speech import SpeechEncoder, log_mel, mel_windows, window_offsets
+from tests.synthesis.made_recogniser import made_recogniser
 
 SETTINGS = ModelSettings(speech="mel+phonetic", encoder_width=16, code_size=8)
-
-
-def _made() -> Recogniser:
-    random = np.random.default_rng(0)
-    shape = (PHONES, 3, KEPT, 13)
-    weights = random.uniform(0.1, 1.0, size=(PHONES, 3, KEPT, 3))
-    return Recogniser(
-        (8 * random.normal(size=shape)).astype(np.float32),
-        random.uniform(20, 60, size=shape).astype(np.float32),
-        (weights / weights.sum(2, keepdims=True)).astype(np.float32),
-    )
 
 
 def _windows(count: int = 6) -> torch.Tensor:
@@ -46,7 +36,7 @@ def _plain(streams: np.ndarray, model: Recogniser) -> np.ndarray:
 
 
 def test_scores_are_those_of_the_mixtures_written_out() -> None:
-    windows, model = _windows(), _made()
+    windows, model = _windows(), made_recogniser()
     scores = PhoneScores()
     scores.learn(model, windows)
     found = scores(windows)
@@ -61,7 +51,7 @@ def test_scores_are_those_of_the_mixtures_written_out() -> None:
 
 def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = PhoneScores()
-    scores.learn(_made(), _windows())
+    scores.learn(made_recogniser(), _windows())
     whole = scores(_windows())
     monkeypatch.setattr(phonetic, "_BLOCK", 7)
     assert torch.allclose(scores(_windows()), whole, atol=1e-4)
@@ -69,7 +59,7 @@ def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_loudness_hardly_matters() -> None:
     scores = PhoneScores()
-    scores.learn(_made(), _windows())
+    scores.learn(made_recogniser(), _windows())
     softer = _windows() - 20 / 15
     assert (scores(softer) - scores(_windows())).abs().mean() < 0.02
     # It does where it is evened out no more: 60 dB softer is no speech.
@@ -108,7 +98,7 @@ def test_phones_of_the_presenter_are_heard() -> None:
 def test_the_encoder_hears_either_or_both(speech: str) -> None:
     encoder = SpeechEncoder(ModelSettings(speech=speech, encoder_width=16, code_size=8)).eval()
     if encoder.scores is not None:
-        encoder.scores.learn(_made(), _windows())
+        encoder.scores.learn(made_recogniser(), _windows())
     code = encoder(_windows())
     assert code.shape == (6, 8)
     assert code.std(0).min() > 0
