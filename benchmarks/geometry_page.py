@@ -119,7 +119,7 @@ def _people(people: Figures) -> str:
     return (
         _REAL
         + _table([*head, *REGIONS], rows)
-        + f"\nA minute of takes on disk: {sizes}; the canonical space takes about one more, once.\n"
+        + f"\nA minute of takes on disk: {sizes}; the canonical space takes about 1 MB, once.\n"
     )
 
 
