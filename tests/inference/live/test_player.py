@@ -5,10 +5,33 @@ from fractions import Fraction
 from threading import Event, Thread
 
 import numpy as np
+import pytest
 
+from speech2lip.inference.live import player
 from speech2lip.inference.live.audience import Audience
 from speech2lip.inference.live.player import Player
 from speech2lip.inference.stream import Streamed
+
+
+class Clock:
+    """A clock that moves only when somebody sleeps: no other load disturbs it."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds >= 0
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(player, "time", clock)
+    return clock
 
 
 class Made:
@@ -17,8 +40,8 @@ class Made:
     fps = Fraction(50)
     finished = False
 
-    def __init__(self, seconds: float, count: int) -> None:
-        self.seconds, self.count, self.pulled = seconds, count, 0
+    def __init__(self, clock: Clock, seconds: float, count: int) -> None:
+        self.clock, self.seconds, self.count, self.pulled = clock, seconds, count, 0
 
     def pull(self, *, silence: bool = False, draw: bool = True) -> Streamed | None:
         if self.pulled == self.count:
@@ -26,29 +49,31 @@ class Made:
             return None
         self.pulled += 1
         if draw:
-            time.sleep(self.seconds)
+            self.clock.sleep(self.seconds)
         picture = np.zeros((3, 2), np.uint8) if draw else None
         return Streamed(self.pulled / 50, picture, np.full((4, 1), self.pulled, np.float32))
 
 
-def test_overload_leaves_frames_out_evenly_and_no_sound() -> None:
+def test_overload_leaves_frames_out_evenly_and_no_sound(clock: Clock) -> None:
     shown: list[Streamed] = []
-    made = Made(0.045, 60)
+    made = Made(clock, 0.045, 60)
     player = Player(made, shown.append)  # type: ignore[arg-type]
     player.run(Event())
     assert [one.sound[0, 0] for one in shown] == list(range(1, 61))
-    gone = [i for i, one in enumerate(shown) if one.coded is None]
-    assert player.played.left_out == len(gone)
-    assert 20 < len(gone) < 50
-    assert np.diff(gone).max() <= 4
+    drawn = [i for i, one in enumerate(shown) if one.coded is not None]
+    assert player.played.left_out == 60 - len(drawn)
+    # A picture takes 45 ms and one is due every 20 ms: every second or third can be drawn.
+    assert 60 / 3 <= len(drawn) <= 60 / 2
+    assert set(np.diff(drawn)) <= {2, 3}
+    # The sound keeps its pace: 60 frames of 20 ms.
+    assert clock.now - 100 == pytest.approx(1.2, abs=0.06)
 
 
-def test_nothing_is_left_out_where_there_is_time() -> None:
+def test_nothing_is_left_out_where_there_is_time(clock: Clock) -> None:
     shown: list[Streamed] = []
-    began = time.monotonic()
-    Player(Made(0.0, 25), shown.append).run(Event())  # type: ignore[arg-type]
-    assert sum(one.coded is None for one in shown) <= 2
-    assert time.monotonic() - began > 0.4
+    Player(Made(clock, 0.015, 25), shown.append).run(Event())  # type: ignore[arg-type]
+    assert all(one.coded is not None for one in shown)
+    assert clock.now - 100 == pytest.approx(25 / 50, abs=0.03)
 
 
 def test_a_slow_viewer_is_spared_pictures_and_keeps_the_sound() -> None:
