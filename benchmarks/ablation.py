@@ -32,6 +32,7 @@ ARMS: Mapping[str, Mapping[str, object]] = {
     "pretrained encoder": {"model.speech": "mel+hf:"},
     "without gradient loss": {"losses.gradient": 0.0},
     "without Blend-Net": {"blend_share": 0.0},
+    "without residual": {"model.blend": "colour"},
     "without holes": {"holes": 0.0},
     "paper": {"preset": "paper"},
 }

@@ -121,7 +121,8 @@ class ModelSettings:
     point_width: int = 48
     """Width of the network that turns the features of a point into a colour."""
     blend: str = "small"
-    """The Blend-Net: `small`, ours, or `paper`, the published one, 22 times as dear."""
+    """The Blend-Net: `small`, ours; `colour`, ours without residual; or `paper`, the published one, 22 times
+    as dear."""
     blend_width: int = 12
     """Channels of the first level of our Blend-Net."""
 
@@ -249,6 +250,9 @@ class SpeakSettings:
     """The head is tilted by this much more, clockwise."""
     poses: Path | None = None
     """Such angles over time: a CSV file of time in seconds, yaw, pitch and roll."""
+    keep_in_front: bool = False
+    """Keep what crosses the mouth in the footage, a hand or a microphone, in front of the lips. It is
+    searched for first, in a few seconds; what has the skin's very colour is not found."""
     crf: float = 18.0
     """Quality of the written picture (H.264 constant rate factor: lower is better and larger)."""
     device: str = "auto"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from speech2lip.composition.blend_net import BlendNet
+from speech2lip.composition.blend_net import BlendNet, ColourBlendNet
 from speech2lip.composition.paper_blend import PaperBlendNet
 from speech2lip.config import ModelSettings
 from speech2lip.decomposition.landmarks import SHAPE_POINTS
@@ -41,8 +41,9 @@ class LipModel(nn.Module):
         self.lip_field: LipField | PaperField = (
             PaperField(settings, patch_size) if settings.field == "paper" else LipField(settings, patch_size)
         )
+        ours = ColourBlendNet if settings.blend == "colour" else BlendNet
         self.blend_net: BlendNet | PaperBlendNet = (
-            PaperBlendNet() if settings.blend == "paper" else BlendNet(settings.blend_width)
+            PaperBlendNet() if settings.blend == "paper" else ours(settings.blend_width)
         )
 
     @property

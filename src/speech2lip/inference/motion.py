@@ -20,6 +20,7 @@ from speech2lip.config import SpeakSettings
 from speech2lip.decomposition.head_pose import head_angles
 from speech2lip.inference.base_motion import calm_span, smooth_order, turning_points
 from speech2lip.inference.motion_files import PoseTrack, read_driver, read_pose_track
+from speech2lip.inference.motion_front import Front
 from speech2lip.inference.planes import Picture
 from speech2lip.media.coded import coded_from_rgb, rgb_from_coded
 
@@ -83,6 +84,7 @@ class Motion:
         self._hold = Rotation.from_matrix(self._poses[start:stop, :3, :3]).mean()
         self._neck = _necks(self._poses[start:stop]).mean(0)
         self._turner = self._make_turner(person) if self.turns else None
+        self._front = Front(person, base) if settings.keep_in_front else None
 
     @property
     def turns(self) -> bool:
@@ -114,6 +116,24 @@ class Motion:
             return coded, place
         rgb, moved = self._turner.turn(rgb_from_coded(coded), place, shown.offset)
         return coded_from_rgb(rgb), moved
+
+    def finish(self, composed: Picture, picture: Picture, shown: Shown, place: Place) -> Picture:
+        """Return a composed picture with what was in front of the mouth in front again, where that is wanted.
+
+        Args:
+            composed: with lips; picture, place: as `picture` returned them.
+        """
+        return composed if self._front is None else self._front.keep(composed, picture, shown.indices, place)
+
+    def remarks(self) -> list[str]:
+        """Say what the user should know before the head moves: what stays in front, and warnings."""
+        if self._front is None:
+            return self.warnings()
+        found = len(self._front.covered)
+        told = (
+            f"something is in front of the mouth in {found} of {len(self.base.times)} frames and stays there"
+        )
+        return [told, *self.warnings()]
 
     def warnings(self) -> list[str]:
         """Say how far beyond what the footage shows the head is turned, where that is much."""
@@ -230,6 +250,6 @@ Say = Callable[[str], None]
 
 
 def tell(motion: Motion, say: Say) -> None:
-    """Tell the user what is beyond the footage."""
-    for line in motion.warnings():
+    """Tell the user what is beyond the footage and what stays in front."""
+    for line in motion.remarks():
         say(line)

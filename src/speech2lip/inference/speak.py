@@ -163,7 +163,9 @@ def spoken_pictures(
             moments = job.stretch.moments
             spoken = engine.listen(engine.hear(torch.from_numpy(job.stretch.wave), moments), moments)
             pictures, places = turned_pictures(motion, job.filmed, job.shown, engine.compute.device)
-            return job.stretch, engine.speak_coded(pictures, places, spoken)
+            composed = engine.speak_coded(pictures, places, spoken)
+            together = zip(composed, pictures, job.shown, places, strict=True)
+            return job.stretch, [motion.finish(*one) for one in together]
 
         yield from in_order(draw, jobs(), workers=workers)
 

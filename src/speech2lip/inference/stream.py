@@ -282,5 +282,7 @@ class SpeechStream:
                 torch.lerp(heard[0].shape, heard[1].shape, part),
             )
         filmed = [self.speaker.pictures[index] for index in shown.indices]
-        picture, place = self.speaker.motion.picture(filmed, shown, engine.compute.device)
-        return engine.speak_coded([picture], [place], spoken)[0]
+        motion = self.speaker.motion
+        picture, place = motion.picture(filmed, shown, engine.compute.device)
+        composed = engine.speak_coded([picture], [place], spoken)[0]
+        return motion.finish(composed, picture, shown, place)
