@@ -145,7 +145,7 @@ def test_the_presenter_is_held_still(presenter: Path) -> None:
     fixed_turn = mean[0] @ mean[2]
     error = np.einsum("tij,jk,tlk->til", found, fixed_turn, true)
     degrees = np.degrees(np.arccos(np.clip((np.trace(error, axis1=1, axis2=2) - 1) / 2, -1, 1)))
-    assert np.median(degrees) < 1.0
+    assert np.median(degrees) < 0.5
     assert np.corrcoef(take.opening, truth.lip_opening)[0, 1] > 0.95
     assert not len(take.cuts) and len(set(take.shot)) == 1
     before = (footage.folder / "footage.json").stat().st_mtime_ns
