@@ -24,6 +24,7 @@ from speech2lip.evaluation.resized import Size, resized_avatar
 from speech2lip.evaluation.speed_memory import speak_watched
 from speech2lip.evaluation.speed_page import speed_page
 from speech2lip.evaluation.speed_plots import speed_plots
+from speech2lip.evaluation.speed_stages import stages_ms
 from speech2lip.inference.base_planes import BasePlanes
 from speech2lip.inference.pipeline import cores
 from speech2lip.inference.speak import speak
@@ -38,7 +39,6 @@ Say = Callable[[str], None]
 _AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 """How networks are held to what every laptop of ten years has."""
 
-_BATCH = 8
 _SIZES = (
     Size("256", 256),
     Size("512", 512),
@@ -47,6 +47,8 @@ _SIZES = (
     Size("512 in 1080p", 512, (1920, 1080)),
     Size("512 in 4K", 512, (3840, 2160)),
 )
+_MANY_PIXELS = 2_100_000
+"""Pictures larger than 1920 x 1080 speak less: their speed shows soon, and they take long."""
 
 
 def measure_speed(
@@ -67,9 +69,9 @@ def measure_speed(
 
     Args:
         work: a folder with avatars in it; `NAME.paper.avatar` is measured beside, if there is one.
-        seconds: of sound for each size; long_minutes: of sound for the memory; stream_seconds: for
-            each number of streams; canvas: size of the picture in which heads of several heights,
-            `faces`, are laid.
+        seconds: of sound for each size, a quarter of it for the largest; long_minutes: of sound for the
+            memory; stream_seconds: for each number of streams; canvas: size of the picture in which heads
+            of several heights, `faces`, are laid.
 
     Raises:
         SettingsError: there is no avatar in the folder.
@@ -84,10 +86,13 @@ def measure_speed(
     with tempfile.TemporaryDirectory() as folder:
         room = Path(folder)
         sound = write_noise(room / "sound.wav", seconds)
+        short = write_noise(room / "short.wav", seconds / 4)
         rows: list[Figures] = []
         for size in sizes:
             avatar = resized_avatar(own[0], size, room / f"{len(rows)}.avatar")
-            rows.append({"name": size.name, **_one_size(avatar, sound, settings)})
+            large = size.canvas is not None and size.canvas[0] * size.canvas[1] > _MANY_PIXELS
+            spoken = short if large else sound
+            rows.append({"name": size.name, **_one_size(avatar, spoken, settings)})
             say(f"{size.name}: {rows[-1]['speak_fps']:.0f} frames/s, {rows[-1]['codec_fps']:.0f} without us")
         middle = min(1, len(rows) - 1)
         figures: Figures = {
@@ -108,7 +113,7 @@ def measure_speed(
             say(f"{rows[middle]['name']} held to AVX2: {held['frames_per_second']:.0f} frames/s")
         paper = next((path for path in avatars if path.name.endswith(".paper.avatar")), None)
         if paper is not None:
-            figures["paper"] = _paper(paper, write_noise(room / "short.wav", 2.0), settings)
+            figures["paper"] = _paper(paper, write_noise(room / "paper.wav", 2.0), settings)
     with output_errors(results):
         results.mkdir(parents=True, exist_ok=True)
         page.absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -147,7 +152,7 @@ def _one_size(avatar: Path, sound: Path, settings: SpeakSettings) -> Figures:
             "device": device_name(engine.compute),
             "load_ms": 1000 * loaded,
             "first_frame_ms": 1000 * _first_frame(speaker),
-            "stages_ms": _stages(speaker),
+            "stages_ms": stages_ms(speaker),
             "gflop_per_frame": gflop_per_frame(read_avatar(avatar), engine),
         }
     with tempfile.TemporaryDirectory() as folder:
@@ -175,52 +180,6 @@ def _first_frame(speaker: Speaker) -> float:
         began = time.perf_counter()
         speech.pull()
         return time.perf_counter() - began
-
-
-def _stages(speaker: Speaker, rounds: int = 6) -> dict[str, float]:
-    """Return the milliseconds a frame of each stage, alone and one after the other."""
-    base, engine = speaker.base, speaker.engine
-    indices = range(min(_BATCH, len(base.times)))
-    seconds = dict.fromkeys(("decode", "listen", "draw", "plain", "encode"), 0.0)
-    clock = _Clock(seconds)
-    with tempfile.TemporaryDirectory() as folder:
-        writer = VideoWriter(Path(folder) / "o.mp4", width=base.width, height=base.height, fps=base.fps)
-        with writer:
-            for number in range(rounds):
-                with clock("decode"), BasePlanes(base) as planes:
-                    pictures = [planes[i] for i in indices]
-                places = [base.place(i, engine.compute.device) for i in indices]
-                moments = [0.5 + i / float(base.fps) for i in indices]
-                with clock("listen"):
-                    spoken = engine.listen(engine.hear(torch.zeros(2 * SAMPLE_RATE)), moments)
-                with clock("draw"):
-                    drawn = engine.speak_coded(pictures, places, spoken)
-                with clock("encode"):
-                    for picture in drawn:
-                        writer.write_coded(picture)
-                if number == 0:
-                    rgb = [frame.rgb for frame in base.frames(0, len(indices))]
-                    with clock("plain"):
-                        engine.speak_frames(rgb, places, spoken)
-    times = {name: 1 if name == "plain" else rounds for name in seconds}
-    # A pass decodes a whole chunk up to the next key frame, of which all frames are used in earnest.
-    frames = {name: len(indices) for name in seconds} | {"decode": min(25, len(base.times))}
-    return {name: 1000 * spent / times[name] / frames[name] for name, spent in seconds.items()}
-
-
-class _Clock:
-    def __init__(self, seconds: dict[str, float]) -> None:
-        self._seconds, self._name, self._began = seconds, "", 0.0
-
-    def __call__(self, name: str) -> _Clock:
-        self._name, self._began = name, time.perf_counter()
-        return self
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
-        self._seconds[self._name] += time.perf_counter() - self._began
 
 
 def _codec_fps(base: BaseTake, frames: int, output: Path) -> float:
@@ -276,7 +235,7 @@ def _faces(
             size = Size(f"{height} rows", height, canvas)
             resized = resized_avatar(avatar, size, Path(folder) / "a.avatar")
             with Speaker(resized, settings=settings) as speaker:
-                rows.append({"name": size.name, "stages_ms": _stages(speaker), **_picture(speaker)})
+                rows.append({"name": size.name, "stages_ms": stages_ms(speaker), **_picture(speaker)})
     return rows
 
 
