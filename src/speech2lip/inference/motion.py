@@ -129,10 +129,10 @@ class Motion:
         """Say what the user should know before the head moves: what stays in front, and warnings."""
         if self._front is None:
             return self.warnings()
-        found = len(self._front.covered)
-        told = (
-            f"something is in front of the mouth in {found} of {len(self.base.times)} frames and stays there"
-        )
+        found, count = len(self._front.covered), len(self.base.times)
+        told = f"nothing was found in front of the mouth in {count} frames"
+        if found:
+            told = f"something is in front of the mouth in {found} of {count} frames and stays there"
         return [told, *self.warnings()]
 
     def warnings(self) -> list[str]:
