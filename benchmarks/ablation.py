@@ -27,7 +27,7 @@ ARMS: Mapping[str, Mapping[str, object]] = {
     "without continuous sampling": {"off_grid": 0.0},
     "without voice and tempo changes": {"voice_changes": 0.0, "tempo_changes": 0.0},
     "without tempo changes": {"tempo_changes": 0.0},
-    "mel alone": {"model.speech": "mel"},
+    "mel and phones": {"model.speech": "mel+phonetic"},
     "phones alone": {"model.speech": "phonetic"},
     "pretrained encoder": {"model.speech": "mel+hf:"},
     "without gradient loss": {"losses.gradient": 0.0},

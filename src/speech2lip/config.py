@@ -96,11 +96,10 @@ class LossWeights:
 class ModelSettings:
     """Sizes of the networks."""
 
-    speech: str = "auto"
-    """What is heard of speech: `mel`, `phonetic` (scores of a recogniser's phones) or `mel+phonetic`; `auto`
-    is that, or `mel`, which learns sooner, where training has less than ten minutes. A pretrained encoder can
-    hear too: `mel+hf:` and the folder or hub name of a HuBERT, wav2vec 2.0, WavLM or Whisper
-    (docs/speech.md).
+    speech: str = "mel"
+    """What is heard of speech: `mel`; `phonetic`, scores of a recogniser's phones; or `mel+phonetic`, for
+    training that has an hour or a GPU. A pretrained encoder can hear too: `mel+hf:` and the folder or hub
+    name of a HuBERT, wav2vec 2.0, WavLM or Whisper (docs/speech.md).
     """
     code_size: int = 64
     """Numbers in the speech code of a moment."""
@@ -224,12 +223,9 @@ def with_preset(settings: TrainSettings) -> TrainSettings:
 def _suited_to_time(settings: TrainSettings) -> TrainSettings:
     """Decide what was left to decide: little time is spent on the person's own voice."""
     short = settings.steps is None and settings.minutes < SHORT_MINUTES
-    speech, changes = settings.model.speech, settings.voice_changes
-    if speech == "auto":
-        speech = "mel" if short else "mel+phonetic"
-    if changes is None:
-        changes = VOICE_CHANGES / 2 if short else VOICE_CHANGES
-    return replace(settings, model=replace(settings.model, speech=speech), voice_changes=changes)
+    if settings.voice_changes is not None:
+        return settings
+    return replace(settings, voice_changes=VOICE_CHANGES / 2 if short else VOICE_CHANGES)
 
 
 @dataclass(frozen=True)

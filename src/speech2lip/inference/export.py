@@ -63,7 +63,7 @@ def export(avatar: Path, *, onnx: Path, overwrite: bool = False, say: Callable[[
     if engine.listener is not None:
         raise SettingsError(
             f"{avatar} hears with a pretrained encoder ({person.model.settings.speech}); "
-            "train it with --model.speech mel+phonetic to export it"
+            "train it with --model.speech mel to export it"
         )
     if engine.drawing is None:
         raise SettingsError(

@@ -178,8 +178,6 @@ class SpeechEncoder(nn.Module):
 
 def _own_speech(speech: str) -> str:
     """Return the part of a kind of speech that is not a pretrained encoder, checked."""
-    if speech == "auto":  # nobody has decided: what needs no recogniser
-        return "mel"
     before, mark, name = speech.partition("hf:")
     own = before.removesuffix("+")
     joined = before.endswith("+") or not before
