@@ -150,6 +150,7 @@ def test_an_avatar_is_trained_and_speaks(
 
 
 def test_a_wrong_encoder_is_told_before_footage_is_read(footage: Path, tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason="the extra `hf` is not installed")
     settings = _settings(tmp_path / "nothing")
     with pytest.raises(SettingsError, match="neither a folder nor"):
         train(avatar=tmp_path / "a.avatar", footage=footage, settings=settings, say=lambda _: None)
