@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .config import TrainSettings
+from .config import EvaluateSettings, TrainSettings
 from .errors import OutputError
 from .progress import Progress
 from .storage import new_folder_atomically, output_errors, read_json
@@ -51,7 +51,9 @@ def demo(
         speech2lip.speak(unseen[0], avatar=avatar, output=spoken, say=say)
     metrics = folder / "metrics.json"
     if not metrics.exists():
-        speech2lip.evaluate(avatar=avatar, footage=footage, json=metrics, say=say)
+        # The search for leaks takes longest: a few pairs are enough for a first look.
+        quick = EvaluateSettings(pairings=4, judge_steps=300)
+        speech2lip.evaluate(avatar=avatar, footage=footage, json=metrics, settings=quick, say=say)
     _tell_known(metrics, say)
     say(f"Done after {(time.monotonic() - began) / 60:.1f} minutes. Look at")
     say(f"  {spoken}  a sentence that the avatar has never heard")

@@ -27,6 +27,7 @@ from speech2lip.evaluation.phones import Wave
 from speech2lip.evaluation.rows import Maker, hear
 from speech2lip.evaluation.shape import lip_opening
 from speech2lip.evaluation.tally import Tally
+from speech2lip.progress import Progress
 
 Series = NDArray[np.float64]
 Detect = Callable[[], LandmarkDetector]
@@ -196,15 +197,17 @@ def drive_with_others(
     `takes` are all there are, for the usual rhythm.
     """
     found: dict[str, list[Pairing]] = {name: [] for name in makers}
-    for span, sound in pairs:
-        wave, begins = sound.take.wave_around(float(sound.times[0]), float(sound.times[-1]))
-        mel = hear(makers.values(), wave)
-        made = _driven_openings(makers, span, mel, sound.times - begins, detect)
-        shown, heard = (_true_opening(one) for one in (span, sound))
-        others = [take for take in takes if take.name not in (span.take.name, sound.take.name)]
-        usual = usual_opening(others, span.start, span.stop)
-        for name, openings in made.items():
-            found[name].append(Pairing(openings, shown, heard, usual))
+    with Progress("Trying other takes' sound", total=max(1, len(pairs)), unit="pairs") as progress:
+        for number, (span, sound) in enumerate(pairs):
+            wave, begins = sound.take.wave_around(float(sound.times[0]), float(sound.times[-1]))
+            mel = hear(makers.values(), wave)
+            made = _driven_openings(makers, span, mel, sound.times - begins, detect)
+            shown, heard = (_true_opening(one) for one in (span, sound))
+            others = [take for take in takes if take.name not in (span.take.name, sound.take.name)]
+            usual = usual_opening(others, span.start, span.stop)
+            for name, openings in made.items():
+                found[name].append(Pairing(openings, shown, heard, usual))
+            progress.set(number + 1)
     return found
 
 
