@@ -24,6 +24,7 @@ ARMS: Mapping[str, Mapping[str, object]] = {
     "without negatives": {"losses.apart": 0.0},
     "without lip shape": {"losses.shape": 0.0, "losses.steady": 0.0, "speech_share": 0.0},
     "without speech first": {"speech_share": 0.0},
+    "without built-in ear": {"ear": "nothing"},
     "without continuous sampling": {"off_grid": 0.0},
     "without voice and tempo changes": {"voice_changes": 0.0, "tempo_changes": 0.0},
     "without tempo changes": {"tempo_changes": 0.0},
@@ -68,6 +69,7 @@ def main(
     precision: str = "auto",
     only: tuple[str, ...] = (),
     encoder: str = "",
+    pairings: int = 28,
 ) -> None:
     """Train and judge all arms and write the table.
 
@@ -81,6 +83,7 @@ def main(
         precision: `auto`, `fp32` or `bf16`.
         only: names of arms; all without.
         encoder: folder or hub name of a pretrained speech encoder for the arm that hears with one.
+        pairings: pairs of takes in which leaks are looked for.
     """
     for folder in (work, results):
         folder.mkdir(parents=True, exist_ok=True)
@@ -107,7 +110,7 @@ def main(
             avatar=avatar,
             footage=footage,
             json=path,
-            settings=EvaluateSettings(measure_cost=False, pairings=28),
+            settings=EvaluateSettings(measure_cost=False, pairings=pairings),
         )
         with write_atomically(page) as partial:
             partial.write_text(table(results, footage.stem), encoding="utf-8")

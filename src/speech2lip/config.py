@@ -18,6 +18,7 @@ S = TypeVar("S")
 SHORT_MINUTES = 10.0
 """Training that has less time than this leaves out what pays only later."""
 VOICE_CHANGES = 0.7
+BUILT_IN_EAR, NO_EAR = "built-in", "nothing"
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class ModelSettings:
     """Sound before the moment that the speech encoder hears."""
     ahead_seconds: float = 0.2
     """Sound after the moment that the speech encoder hears: the delay of live speech."""
-    encoder_width: int = 128
+    encoder_width: int = 192
     """Channels of the speech encoder."""
     shape_size: int = 8
     """Principal components of the lip shape."""
@@ -147,6 +148,9 @@ class TrainSettings:
     voice_changes: float | None = None
     """Share of the sound that is varied in voice, room, microphone, level and background while training;
     None: 0.7, or half as much where training has less than ten minutes.
+    """
+    ear: str = BUILT_IN_EAR
+    """What the speech encoder knows beforehand: `built-in`, phones that synthetic voices spoke; or `nothing`.
     """
     tempo_changes: float = 0.4
     """Largest change of the sound's tempo around a frame while training, as a share."""
@@ -199,8 +203,10 @@ def with_preset(settings: TrainSettings) -> TrainSettings:
     79 of a whole frame, which no processor trains in minutes.
 
     Raises:
-        SettingsError: there is no such preset.
+        SettingsError: there is no such preset, or no such ear.
     """
+    if settings.ear not in (BUILT_IN_EAR, NO_EAR):
+        raise SettingsError(f"there is no ear {settings.ear!r}; there are {BUILT_IN_EAR} and {NO_EAR}")
     if settings.preset == "default":
         return _suited_to_time(settings)
     if settings.preset != "paper":
@@ -214,6 +220,7 @@ def with_preset(settings: TrainSettings) -> TrainSettings:
         window=20,
         spacing=6.0,
         speech_share=0.0,
+        ear=NO_EAR,
         voice_changes=0.0,
         tempo_changes=0.0,
         learning_rate=5e-4,

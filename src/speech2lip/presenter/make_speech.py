@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,11 +108,13 @@ def recipes() -> list[Recipe]:
     return train + unseen
 
 
-def speak_phrase(text: str, *, voice: str) -> tuple[NDArray[np.float32], list[Phone]]:
-    """Let flite speak one phrase; return its wave [S] at 16 kHz and its phones with times."""
+def speak_phrase(
+    text: str, *, voice: str, options: Sequence[str] = ()
+) -> tuple[NDArray[np.float32], list[Phone]]:
+    """Let a voice of flite speak one phrase; return its wave [S] at 16 kHz and its phones with times."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "phrase.wav"
-        command = ["flite", "-voice", FLITE_VOICES[voice], "-t", text, "-o", str(path), "-psdur"]
+        command = ["flite", "-voice", voice, "-t", text, "-o", str(path), "-psdur", *options]
         printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
         wave, rate = soundfile.read(path, dtype="float32")
     if rate != SAMPLE_RATE:
@@ -135,7 +138,7 @@ def make_clip(recipe: Recipe, *, first_pause: int) -> tuple[NDArray[np.float32],
         waves.append(np.zeros(samples, np.float32))
         phones.append(("pau", now, now + samples / SAMPLE_RATE))
         now += samples / SAMPLE_RATE
-        wave, spoken = speak_phrase(phrase, voice=recipe.voice)
+        wave, spoken = speak_phrase(phrase, voice=FLITE_VOICES[recipe.voice])
         waves.append(wave)
         phones += [(name, now + start, now + end) for name, start, end in spoken]
         now += len(wave) / SAMPLE_RATE

@@ -20,7 +20,7 @@ import speech2lip
 from speech2lip.avatar import FORMAT, Avatar, read_avatar
 from speech2lip.composition.paste import Paster
 from speech2lip.compute import choose_device, device_name
-from speech2lip.config import PrepareSettings, TrainSettings, to_plain, with_preset
+from speech2lip.config import NO_EAR, PrepareSettings, TrainSettings, to_plain, with_preset
 from speech2lip.decomposition.cuts import runs_within_shots
 from speech2lip.decomposition.footage import Footage, Take, canonical_plain, canonical_tensors, read_footage
 from speech2lip.decomposition.landmarks import eye_opening
@@ -29,6 +29,7 @@ from speech2lip.errors import SettingsError
 from speech2lip.media.video import VideoWriter
 from speech2lip.model import LipModel
 from speech2lip.storage import check_output, new_folder_atomically, output_errors, read_json, write_json
+from speech2lip.synthesis.ear import ear_fingerprint, give_ear
 from speech2lip.synthesis.hf_encoder import PretrainedEncoder, load_pretrained
 from speech2lip.synthesis.hf_speech import pretrained_name
 from speech2lip.synthesis.lip_shape import principal_components
@@ -83,7 +84,7 @@ def train(
         f"{len(data.times)} frames ({data.seconds:.0f} s) to train on, "
         f"{_held_seconds(prepared, ranges):.0f} s held out"
     )
-    model = new_model(data, prepared, settings)
+    model = new_model(data, prepared, settings, say=say)
     part = avatar.with_name(f".{avatar.name}.training")
     with output_errors(part):
         part.mkdir(exist_ok=True)
@@ -131,12 +132,14 @@ def _prepared(
     return prepare(takes, footage=footage or avatar.with_suffix(".footage"), settings=settings, say=say)
 
 
-def new_model(data: TrainingSet, footage: Footage, settings: TrainSettings) -> LipModel:
-    """Make the networks and give them what needs no training: the lip shape's components and the mean
-    patch.
+def new_model(data: TrainingSet, footage: Footage, settings: TrainSettings, *, say: Say = print) -> LipModel:
+    """Make the networks and give them what needs no training: the built-in ear, the lip shape's components
+    and the mean patch.
     """
     torch.manual_seed(settings.seed)
     model = LipModel(settings.model, footage.canonical.patch.size)
+    if settings.ear != NO_EAR and not give_ear(model.encoder):
+        say("the built-in ear hears mel at the default sizes alone: the encoder begins with nothing")
     mean, components = principal_components(
         data.outlines.numpy().astype(np.float64), settings.model.shape_size
     )
@@ -181,6 +184,8 @@ def _key(footage: Footage, settings: TrainSettings, encoder: PretrainedEncoder |
         plain.pop(name)
     takes = [(take.name, len(take.times)) for take in footage.takes]
     known = [plain, takes, canonical_plain(footage.canonical)]
+    if settings.ear != NO_EAR:
+        known.append(ear_fingerprint())
     if encoder is not None:
         known.append(encoder.fingerprint.hex())
     text = json.dumps(known, sort_keys=True)
