@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -22,7 +23,7 @@ from speech2lip.decomposition.photometric import (
     refine_take,
 )
 from speech2lip.decomposition.photometric_kernels import accumulate
-from speech2lip.decomposition.photometric_scene import detail
+from speech2lip.decomposition.photometric_scene import detail, wide_blur
 from speech2lip.media.video import VideoWriter
 from tests.made_face import head_pose
 
@@ -143,3 +144,14 @@ def test_differences_undo_themselves() -> None:
     poses = np.stack([head_pose(turn=tuple(t), shift=(0, 0, 5)) for t in random.normal(0, 0.3, (6, 3))])
     changes = random.normal(0, 0.05, (6, 6))
     assert difference(changed(poses, changes), poses) == pytest.approx(changes, abs=1e-9)
+
+
+@pytest.mark.parametrize("sigma", [4.0, 18.0, 40.0])
+@pytest.mark.parametrize("shape", [(263, 311), (40, 300)])
+def test_a_wide_blur_is_that_of_the_whole_picture(sigma: float, shape: tuple[int, int]) -> None:
+    rough = np.random.default_rng(0).random(shape) * 255
+    picture = gaussian_filter(rough, 3.0).astype(np.float32)
+    picture += 60 * np.sin(np.arange(shape[1]) / 25)[None].astype(np.float32)
+    plain = cv2.GaussianBlur(picture, (0, 0), sigma)
+    assert np.abs(wide_blur(picture, sigma) - plain).max() < 3.0  # at the borders
+    assert np.abs(wide_blur(picture, sigma) - plain).mean() < 0.5

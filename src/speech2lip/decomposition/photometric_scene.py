@@ -25,6 +25,8 @@ LOCAL = 0.18
 """What changes over more than this, in eye units, is light and not the head."""
 EYES = ((33, 133), (362, 263))
 """Corners of the eyes."""
+_FINEST = 6.0
+"""Standard deviation, in pixels, that a Gaussian keeps at least where it is computed on a smaller picture."""
 _ROUNDS = 2
 """Times that places are looked for."""
 _STEADY = 1.5
@@ -58,8 +60,20 @@ class Aligned:
 def detail(grey: NDArray[Any], unit: float) -> Floats:
     """Take out what changes slowly, light; blur a little, so that small steps see further than a pixel."""
     plain = grey.astype(np.float32)
-    smooth: Floats = cv2.GaussianBlur(plain, (0, 0), 0.8) - cv2.GaussianBlur(plain, (0, 0), unit * LOCAL)
+    smooth: Floats = cv2.GaussianBlur(plain, (0, 0), 0.8) - wide_blur(plain, unit * LOCAL)
     return smooth
+
+
+def wide_blur(picture: Floats, sigma: float) -> NDArray[Any]:
+    """Blur [H, W] with a Gaussian of `sigma` pixels; a wide one on a smaller picture, which shows as much."""
+    factor = int(sigma / _FINEST)
+    if factor < 2 or min(picture.shape) < 4 * factor:
+        return cv2.GaussianBlur(picture, (0, 0), sigma)
+    height, width = picture.shape
+    size = (-(-width // factor), -(-height // factor))
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), sigma * size[0] / width, sigmaY=sigma * size[1] / height)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def still_face(points: Array, size: tuple[int, int]) -> NDArray[np.bool_]:
