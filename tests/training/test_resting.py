@@ -3,11 +3,19 @@ import torch
 
 from speech2lip.composition.paste import Paster
 from speech2lip.config import LossWeights, TrainSettings
-from speech2lip.model import LipModel
+from speech2lip.model import LipModel, Spoken
+from speech2lip.synthesis.lip_shape import outline_opening
 from speech2lip.synthesis.speech import SILENT_MEL
 from speech2lip.training.dataset import TrainingSet
 from speech2lip.training.phases import phases
-from speech2lip.training.resting import AFTER, BEFORE, CLOSED_SHARE, LEAST_FRAMES, quiet_windows, rest_shape
+from speech2lip.training.resting import (
+    AFTER,
+    BEFORE,
+    CLOSED_SHARE,
+    LEAST_FRAMES,
+    quiet_windows,
+    resting_frames,
+)
 from speech2lip.training.sync import SyncExpert
 from tests.made_face import TINY, made_canonical
 from tests.training.made_set import made_set
@@ -28,26 +36,22 @@ def _footage(speech: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, t
 
 
 def test_the_mouth_rests_as_it_does_where_nobody_speaks() -> None:
-    rest = rest_shape(*_footage(slice(400, 900)))
-    assert rest is not None
-    assert rest.tolist() == [1.0]
+    shapes, *footage = _footage(slice(400, 900))
+    resting = resting_frames(*footage)
+    assert resting is not None and resting.in_silence
+    assert resting.shape(shapes).tolist() == [1.0]
 
 
 def test_without_a_quiet_moment_closed_lips_stand_for_rest() -> None:
     _, openings, mel, times = _footage(slice(20, 990))
     assert LEAST_FRAMES > 2
-    rest = rest_shape(openings[:, None], openings, mel, times)
-    assert rest is not None
-    assert 0 < rest.item() < CLOSED_SHARE
+    resting = resting_frames(openings, mel, times)
+    assert resting is not None and not resting.in_silence
+    assert 0 < resting.shape(openings[:, None]).item() < CLOSED_SHARE
 
 
 def test_footage_without_any_sound_tells_nothing() -> None:
-    assert (
-        rest_shape(
-            torch.zeros(100, 2), torch.zeros(100), torch.full((80, 400), SILENT_MEL), torch.arange(100) / 25
-        )
-        is None
-    )
+    assert resting_frames(torch.zeros(100), torch.full((80, 400), SILENT_MEL), torch.arange(100) / 25) is None
 
 
 def test_quiet_windows_are_quiet_and_repeatable() -> None:
@@ -85,3 +89,36 @@ def _speech_losses(data: TrainingSet, losses: LossWeights) -> dict[str, torch.Te
     plan = phases(model, SyncExpert(), data, Paster(CANONICAL), settings)
     speech = next(phase for phase in plan if phase.name == "speech")
     return speech.losses(torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_closed_lips_are_drawn_under_quiet_sounds_where_silence_was_never_seen(
+    silent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = made_set(canonical=CANONICAL, frames=60)
+    data.mel[:] = 0.8
+    torch.nn.init.uniform_(data.outlines)
+    if silent:
+        data.mel[:, 220:] = SILENT_MEL
+    model = LipModel(TINY, CANONICAL.patch.size)
+    torch.nn.init.normal_(model.lip_shape.components)
+    plan = phases(
+        model, SyncExpert(), data, Paster(CANONICAL), TrainSettings(model=TINY, device="cpu", batch=8)
+    )
+    drawn: list[tuple[Spoken, torch.Tensor]] = []
+    draw = model.draw
+
+    def watch(spoken: Spoken, pose: torch.Tensor, uv: torch.Tensor) -> torch.Tensor:
+        drawn.append((spoken, pose))
+        return draw(spoken, pose, uv)
+
+    monkeypatch.setattr(model, "draw", watch)
+    lips = next(phase for phase in plan if phase.name == "lips")
+    losses = lips.losses(torch.Generator().manual_seed(0))
+    assert torch.isfinite(losses["colour"])
+    spoken, pose = drawn[0]
+    assert len(spoken.code) == len(spoken.shape) == len(pose) == (8 if silent else 12)
+    if not silent:
+        openings = outline_opening(data.outlines)
+        closed = model.lip_shape.from_outline(data.outlines[openings <= openings.quantile(CLOSED_SHARE)])
+        assert all(any(torch.allclose(shape, other) for other in closed) for shape in spoken.shape[8:])

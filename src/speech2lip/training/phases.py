@@ -22,12 +22,14 @@ from speech2lip.synthesis.speech import mel_windows, window_offsets
 from speech2lip.training.augmentation import vary_speech
 from speech2lip.training.dataset import TrainingSet
 from speech2lip.training.losses import colour_losses, shape_losses
-from speech2lip.training.resting import quiet_windows, rest_shape
+from speech2lip.training.resting import Resting, quiet_windows, resting_frames
 from speech2lip.training.stretches import LENGTH, cut_scores, cut_windows, lay_out, stretch_starts
 from speech2lip.training.sync import SyncClips, SyncExpert, drawn_sync_losses, expert_losses
 
 _QUIET_BATCH = 16
 """Quiet sounds in a step."""
+_REST_BATCH = 4
+"""Closed mouths drawn under quiet sounds in a step, where the footage has no silence."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ class _Batches:
         self.length = LENGTH if len(self.starts) else 2
         if not len(self.starts):
             self.starts = data.followed
-        self.rest = self._rest_shape() if settings.losses.rest else None
+        self.resting = self._resting() if settings.losses.rest else None
+        self.rest = None if self.resting is None else self.resting.shape(self.shapes)
         rows, columns = data.patches.shape[-2:]
         self.window = min(settings.window, rows, columns)
         self.size = torch.tensor([columns, rows], device=self.device)
@@ -101,9 +104,8 @@ class _Batches:
         self.corners = near.shape
         self.chances = (near**2).flatten().cpu()
 
-    def _rest_shape(self) -> Tensor | None:
-        openings = outline_opening(self.data.outlines)
-        return rest_shape(self.shapes, openings, self.data.mel, self.data.times)
+    def _resting(self) -> Resting | None:
+        return resting_frames(outline_opening(self.data.outlines), self.data.mel, self.data.times)
 
     def windows_at(self, index: Tensor) -> Tensor:
         """Cut the windows of frames out of the sound as it is."""
@@ -131,9 +133,12 @@ class _Batches:
         shown = shown[: settings.batch]
         index, heard = index[shown], spoken.shape[shown]
         drawn_shape = self._mixed_shape(heard, self.shapes[index], random)
+        code = spoken.code[shown]
+        if self.resting is not None and not self.resting.in_silence:
+            index, code, drawn_shape = self._with_rest(self.resting.frames, index, code, drawn_shape, random)
         uv, square = self._squares(index, random)
         moment = index.float() / len(data.times)
-        drawn = self.model.draw(Spoken(spoken.code[shown], drawn_shape, moment), data.poses[index], uv)
+        drawn = self.model.draw(Spoken(code, drawn_shape, moment), data.poses[index], uv)
         target = look_up(data.patches[index].float() / 255, square, mode="bicubic")
         weight = look_up(data.motion.expand(len(target), 1, -1, -1), square)
         losses |= colour_losses(drawn, target, weight)
@@ -218,6 +223,22 @@ class _Batches:
         assert self.expert is not None
         return expert_losses(
             self.expert.requires_grad_(True).train(), self.clips, self.settings.expert_batch, random
+        )
+
+    def _with_rest(
+        self, resting: Tensor, index: Tensor, code: Tensor, shape: Tensor, random: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Add closed lips under quiet sounds to the frames to be drawn.
+
+        Footage in which nobody is ever silent does not show the lip field what silence sounds like.
+        """
+        chosen = torch.randint(len(resting), (_REST_BATCH,), generator=random).to(self.device)
+        closed = resting[chosen]
+        quiet = self.model.listen(self._quiet_windows(random)[:_REST_BATCH].to(self.device)).code
+        return (
+            torch.cat([index, closed]),
+            torch.cat([code, quiet]),
+            torch.cat([shape, self.shapes[closed].to(shape.dtype)]),
         )
 
     def _mixed_shape(self, heard: Tensor, truth: Tensor, random: torch.Generator) -> Tensor:

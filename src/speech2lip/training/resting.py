@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -21,14 +23,27 @@ _DECIBEL = 1 / 15
 """In units of the normalised log-mel spectrum."""
 
 
-def rest_shape(shapes: Tensor, openings: Tensor, mel: Tensor, times: Tensor) -> Tensor | None:
-    """Find the median lip shape of the frames around which nobody speaks; [K].
+@dataclass(frozen=True)
+class Resting:
+    """Frames that show the mouth at rest."""
 
-    Where they are few, closed lips stand for it: the median of the frames with the least openings. None of
+    frames: Tensor
+    """[R] indices."""
+    in_silence: bool
+    """Whether nobody speaks around them; otherwise they are those whose lips are closest to each other."""
+
+    def shape(self, shapes: Tensor) -> Tensor:
+        """Return the median of their lip shapes, of all frames' [N, K]; [K]."""
+        return shapes[self.frames].median(dim=0).values
+
+
+def resting_frames(openings: Tensor, mel: Tensor, times: Tensor) -> Resting | None:
+    """Find the frames around which nobody speaks.
+
+    Where they are few, closed lips stand for it: the frames with the least openings. None of
     footage without sound.
 
     Args:
-        shapes: [N, K] of the frames.
         openings: [N] of the lips.
         mel: [M, F] of the footage, takes with silence between them.
         times: [N] seconds in `mel`.
@@ -42,10 +57,11 @@ def rest_shape(shapes: Tensor, openings: Tensor, mel: Tensor, times: Tensor) -> 
     padded = torch.nn.functional.pad((~quiet).float()[None, None], (before, after), value=0.0)
     loud_near = torch.nn.functional.max_pool1d(padded, before + after + 1, stride=1)[0, 0]
     place = (times * MEL_RATE).round().long().clamp(0, len(level) - 1)
-    resting = shapes[loud_near[place] == 0]
-    if len(resting) < LEAST_FRAMES:
-        resting = shapes[openings <= torch.quantile(openings, CLOSED_SHARE)]
-    return resting.median(dim=0).values
+    resting = torch.nonzero(loud_near[place] == 0)[:, 0]
+    if len(resting) >= LEAST_FRAMES:
+        return Resting(resting, in_silence=True)
+    closed = torch.nonzero(openings <= torch.quantile(openings, CLOSED_SHARE))[:, 0]
+    return Resting(closed, in_silence=False)
 
 
 def quiet_windows(count: int, bands: int, frames: int, *, generator: torch.Generator) -> Tensor:
