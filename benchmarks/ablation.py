@@ -45,8 +45,8 @@ REFERENCES = ("real_video", "static_lips", "nearest")
 
 COLUMNS = (
     "mouth_psnr", "sharpness_ratio", "lmd_px", "opening_r", "opening_ccc", "opening_std_ratio", "width_r",
-    "closure_reached", "silent_open_percent", "leak_r", "cross_r", "sync_confidence", "jitter_ratio", "flicker_ratio",
-    "seam_ratio",
+    "closure_reached", "silent_open_percent", "leak_r", "cross_r", "sync_confidence", "jitter_ratio",
+    "flicker_ratio", "seam_ratio",
 )  # fmt: skip
 
 
