@@ -18,6 +18,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.presenter.make_speech import Phone, speak_phrase
 from speech2lip.synthesis.recogniser import find_recogniser
 
@@ -59,7 +60,7 @@ def speak_clips(texts: Texts, *, flite: int, ked: int) -> list[Clip]:
     voices = list(FLITE_PITCH)
     clips = [_speak_flite(texts, voices[i % len(voices)]) for i in range(flite)]
     clips += _speak_ked(texts, ked) if ked else []
-    return [_even(wave, phones) for wave, phones in clips if len(wave) > _LEAST_SECONDS * 16_000]
+    return [_even(wave, phones) for wave, phones in clips if len(wave) > _LEAST_SECONDS * SAMPLE_RATE]
 
 
 def _speak_flite(texts: Texts, voice: str) -> Clip:
