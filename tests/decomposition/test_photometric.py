@@ -19,10 +19,11 @@ from speech2lip.decomposition.photometric import (
     difference,
     make_template,
     normal_equations,
+    plain_settle,
     refine_head_pose,
     refine_take,
 )
-from speech2lip.decomposition.photometric_kernels import accumulate
+from speech2lip.decomposition.photometric_kernels import accumulate, settle
 from speech2lip.decomposition.photometric_scene import detail, wide_blur
 from speech2lip.media.video import VideoWriter
 from tests.made_face import head_pose
@@ -79,6 +80,18 @@ def test_the_kernel_agrees_with_its_plain_twin() -> None:
     assert normal == pytest.approx(plain[0], rel=1e-6, abs=1e-4)
     assert right == pytest.approx(plain[1], rel=1e-6, abs=1e-4)
     assert fast == pytest.approx(plain[2:], rel=1e-6)
+
+
+def test_compiled_steps_are_the_plain_ones() -> None:
+    template, start = _template(), head_pose(turn=(0.02, 0.03, -0.01), shift=(0.05, 0.02, 6.1))
+    picture = detail(0.9 * _seen_from(HOME) + 10, UNIT)
+    prior = np.array([3e3, 2e3, 1e3, 2e3, 1e3, 1e2])
+    fast, plain = start.copy(), start.copy()
+    told = settle(picture, template.points, template.values, fast, K, prior, 7.0, 5)
+    twin = plain_settle(picture, template.points, template.values, plain, K, prior, 7.0, 5)
+    assert told == pytest.approx(twin, rel=1e-6)
+    assert fast == pytest.approx(plain, abs=1e-8)
+    assert np.abs(difference(fast, start)).max() > 0.01  # it moved
 
 
 @pytest.mark.parametrize("turn", [(0.15, 0.0, 0.0), (0.0, 0.2, 0.0), (0.0, 0.0, 0.25), (0.08, -0.1, 0.05)])

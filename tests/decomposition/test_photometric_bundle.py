@@ -9,7 +9,16 @@ import pytest
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from speech2lip.decomposition.photometric_bundle import Knots, Scene, fit_scene, refocused, start_scene
+from speech2lip.decomposition.photometric_bundle import (
+    Knots,
+    Scene,
+    fit_scene,
+    plain_gather,
+    rays_of,
+    refocused,
+    start_scene,
+)
+from speech2lip.decomposition.photometric_kernels import gather_frames
 from speech2lip.decomposition.photometric_tracks import Tracks
 from tests.made_face import head_pose
 
@@ -92,6 +101,28 @@ def test_the_right_focal_length_costs_least(seen: tuple[Array, Array, Array, Arr
         away = depth + (factor - 1) * CENTRE[2]
         costs[factor] = fit_scene(scene, _tracks(points, 20), places, away, in_face=every, knots=knots)[1]
     assert costs[1.0] < 0.7 * min(costs[0.6], costs[1.7])
+
+
+def test_compiled_equations_are_the_plain_ones(seen: tuple[Array, Array, Array, Array]) -> None:
+    true, points, depth, places = seen
+    knots = Knots.over((140, 160), UNIT)
+    scene = _start(true, knots)
+    random = np.random.default_rng(3)
+    tracks = _tracks(points, 20)
+    tracks.information[:] *= random.uniform(0.2, 2, (20, len(points), 1, 1)) * (
+        random.random((20, len(points), 1, 1)) > 0.2
+    )
+    tracks.information[..., 0, 1] = tracks.information[..., 1, 0] = 0.3 * tracks.information[..., 0, 0]
+    plain = plain_gather(scene, tracks, places, depth, knots.weights(points))
+    normal, right, away = np.zeros_like(plain[0]), np.zeros_like(plain[1]), np.zeros_like(plain[3])
+    cost = gather_frames(
+        rays_of(scene, points), depth, *knots.around(points), scene.transforms, scene.k_observed, CENTRE,
+        places, tracks.information, 3.0, normal, right, away,
+    )  # fmt: skip
+    assert np.allclose(normal, plain[0], rtol=1e-9, atol=1e-9 * np.abs(plain[0]).max())
+    assert np.allclose(right, plain[1], rtol=1e-9, atol=1e-9 * np.abs(plain[1]).max())
+    assert cost == pytest.approx(plain[2])
+    assert np.allclose(away, plain[3])
 
 
 def test_another_focal_length_looks_nearly_the_same(seen: tuple[Array, Array, Array, Array]) -> None:

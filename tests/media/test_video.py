@@ -84,6 +84,11 @@ def test_any_container_and_any_start(make_video: VideoMaker, name: str) -> None:
         assert jumped.time == pytest.approx(frames[start].time, abs=1e-6)
         assert np.array_equal(jumped.rgb, frames[start].rgb)
     assert [frame.index for frame in reader.frames(start_frame=5, stop_frame=8)] == [5, 6, 7]
+    for start in (0, 4):
+        some = list(reader.frames(start_frame=start, stop_frame=9, only={4, 7, 99}))
+        assert [frame.index for frame in some] == [4, 7]
+        assert all(np.array_equal(frame.rgb, frames[frame.index].rgb) for frame in some)
+        assert [frame.time for frame in some] == pytest.approx([frames[i].time for i in (4, 7)], abs=1e-6)
     assert list(reader.frames(start_frame=40)) == []
     assert reader.broken_packets == 0
 

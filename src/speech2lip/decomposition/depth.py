@@ -70,7 +70,6 @@ def learn_depth(
     height, width = initial.shape
     random = torch.Generator().manual_seed(seed)
     correction = torch.zeros(1, 1, cells, cells, requires_grad=True)
-    optimiser = torch.optim.Adam([correction], lr=4e-3)
     points = pixel_centres(height, width).reshape(1, -1, 2)
 
     def depth_now() -> Tensor:
@@ -85,6 +84,10 @@ def learn_depth(
         inside = ((where > 0) & (where < size)).all(-1).float().reshape(len(chosen), 1, height, width)
         return look_up(frames[chosen], where).reshape(len(chosen), 3, height, width), inside * weight
 
+    if steps == 0:  # the optimiser alone takes a second to import
+        with torch.no_grad():
+            return depth_now(), _mean_picture(warped, len(frames), batch)
+    optimiser = torch.optim.Adam([correction], lr=4e-3)
     mean = torch.zeros(3, height, width)
     for step in range(steps + 1):
         if step % 25 == 0 or step == steps:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
@@ -125,9 +125,11 @@ class Take:
         """The picture, H.264."""
         return self.folder / "picture.mp4"
 
-    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[Frame]:
-        """Decode frames start to stop (not included) in order."""
-        return read_frames(self.picture_path, start_frame=start, stop_frame=stop)
+    def frames(
+        self, start: int = 0, stop: int | None = None, *, only: Container[int] | None = None
+    ) -> Iterator[Frame]:
+        """Decode frames start to stop (not included) in order, or of those `only` some."""
+        return read_frames(self.picture_path, start_frame=start, stop_frame=stop, only=only)
 
     def wave(self) -> NDArray[np.float32]:
         """Read the sound in step with the picture; [S] at 16 kHz."""

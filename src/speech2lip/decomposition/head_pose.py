@@ -127,10 +127,10 @@ def refine_head_poses(
         p = head + pose[:, None, :3, 3]
         residual = points - project(pose, k, shape)
         weight = 1.0 / np.sqrt(1.0 + (residual**2).sum(-1) / soft_pixels**2)
-        jacobian = _projection_jacobian(head, p, k)
-        normal = np.einsum("tnki,tn,tnkj->tij", jacobian, weight, jacobian)
-        right = np.einsum("tnki,tn,tnk->ti", jacobian, weight, residual)
-        step = np.linalg.solve(normal + 1e-9 * np.eye(6), right[..., None])[..., 0]
+        jacobian = _projection_jacobian(head, p, k).reshape(len(pose), -1, 6)
+        weighted = (jacobian * np.repeat(weight, 2, axis=1)[..., None]).transpose(0, 2, 1)
+        right = weighted @ residual.reshape(len(pose), -1, 1)
+        step = np.linalg.solve(weighted @ jacobian + 1e-9 * np.eye(6), right)[..., 0]
         pose[:, :3, :3] = Rotation.from_rotvec(step[:, :3]).as_matrix() @ pose[:, :3, :3]
         pose[:, :3, 3] += step[:, 3:]
     return pose
@@ -169,12 +169,13 @@ def refine_shape(
     by_point[..., 0, 0] = by_point[..., 1, 1] = k[0, 0] / z
     by_point[..., 0, 2] = -k[0, 0] * p[..., 0] / z**2
     by_point[..., 1, 2] = -k[1, 1] * p[..., 1] / z**2
-    jacobian = np.einsum("tnki,tij->tnkj", by_point, camera_from_head[:, :3, :3])
+    jacobian = by_point @ camera_from_head[:, None, :3, :3]
     residual = points - project(camera_from_head, k, shape)
-    normal = np.einsum("tnki,tnkj->nij", jacobian, jacobian)
-    right = np.einsum("tnki,tnk->ni", jacobian, residual)
+    rows = jacobian.transpose(1, 0, 2, 3).reshape(len(shape), -1, 3)  # of each point, in all frames
+    normal = rows.transpose(0, 2, 1) @ rows
+    right = rows.transpose(0, 2, 1) @ residual.transpose(1, 0, 2).reshape(len(shape), -1, 1)
     stay = prior * np.trace(normal, axis1=1, axis2=2)[:, None, None] / 3 * np.eye(3)
-    refined: Array = shape + np.linalg.solve(normal + stay, right[..., None])[..., 0]
+    refined: Array = shape + np.linalg.solve(normal + stay, right)[..., 0]
     return refined
 
 

@@ -15,7 +15,7 @@ from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
 from speech2lip.decomposition.footage import Take
-from speech2lip.decomposition.photometric_kernels import accumulate
+from speech2lip.decomposition.photometric_kernels import settle
 from speech2lip.decomposition.photometric_scene import LOCAL, detail
 from speech2lip.media.coded import read_coded
 
@@ -151,32 +151,48 @@ def refine_head_pose(picture: Floats, template: Template, pose: Array, k: Array)
     Returns:
         [4, 4].
     """
-    found, light = pose.copy(), np.array([1.0, 0.0])
-    prior = np.diag(_ALIKE * _NOISE**2 / _SPREAD**2)
-    normal, right = np.empty((8, 8)), np.empty(8)
+    found = pose.copy()
+    prior = _ALIKE * _NOISE**2 / _SPREAD**2
+    first, last, gain, believed, count = settle(
+        picture, template.points, template.values, found, k, prior, _NOISE, _ROUNDS
+    )
+    if count < 0.6 * len(template.points):
+        return None
+    away = difference(found, pose)
+    alike = believed > _LEAST_ALIKE * count
+    sane = alike and np.linalg.norm(away[:3]) < _FURTHEST[0] and np.linalg.norm(away[3:5]) < _FURTHEST[1]
+    return found if sane and 0.3 < gain < 3 and last <= first else None
+
+
+def plain_settle(
+    picture: Floats,
+    points: Array,
+    values: Array,
+    pose: Array,
+    k: Array,
+    prior: Array,
+    soft: float,
+    rounds: int,
+) -> tuple[float, float, float, float, float]:
+    """Do what `settle` does, with whole matrices: its plain twin."""
+    start, light = pose.copy(), np.array([1.0, 0.0])
     first = last = 0.0
-    for step in range(_ROUNDS + 1):
-        error, count = accumulate(
-            picture, template.points, template.values, found, k, light, _NOISE, normal, right
-        )
-        if count < 0.6 * len(template.points):
-            return None
+    for step in range(rounds + 1):
+        normal, right, error, count = normal_equations(picture, points, values, pose, k, light)
+        if count < 0.6 * len(points):
+            break
         last = error / count
         first = last if step == 0 else first
-        if step == _ROUNDS:
+        if step == rounds:
             break
-        away = difference(found, pose)
-        normal[:6, :6] += prior
-        right[:6] -= prior @ away
+        normal[range(6), range(6)] += prior
+        right[:6] -= prior * difference(pose, start)
         normal[[6, 7], [6, 7]] += 1e-6 * count
         change = np.linalg.solve(normal, right)
-        found[:3, :3] = Rotation.from_rotvec(change[:3]).as_matrix() @ found[:3, :3]
-        found[:3, 3] += change[3:6]
+        pose[:3, :3] = Rotation.from_rotvec(change[:3]).as_matrix() @ pose[:3, :3]
+        pose[:3, 3] += change[3:6]
         light += change[6:]
-    away = difference(found, pose)
-    alike = normal[7, 7] > _LEAST_ALIKE * count  # the sum of the robust weights
-    sane = alike and np.linalg.norm(away[:3]) < _FURTHEST[0] and np.linalg.norm(away[3:5]) < _FURTHEST[1]
-    return found if sane and 0.3 < light[0] < 3 and last <= first else None
+    return first, last, float(light[0]), float(normal[7, 7]), count
 
 
 def difference(pose: Array, other: Array) -> Array:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from speech2lip.decomposition.photometric_kernels import gather_frames
 from speech2lip.decomposition.photometric_tracks import Tracks
 
 Array = NDArray[np.float64]
@@ -56,14 +57,23 @@ class Knots:
         cell = _CELL * unit
         return cls((int(size[0] / cell) + 2, int(size[1] / cell) + 2), cell)
 
-    def weights(self, points: Array) -> Array:
-        """Return how much each knot says at pixels [N, 2]; [N, J]."""
+    def around(self, points: Array) -> tuple[NDArray[np.intp], Array]:
+        """Return the four knots around pixels [N, 2] and how much each of them says; [N, 4] twice."""
         rows, columns = self.shape
         x = np.clip(points[:, 0] / self.cell, 0, columns - 1 - 1e-9)
         y = np.clip(points[:, 1] / self.cell, 0, rows - 1 - 1e-9)
-        across = np.maximum(0, 1 - np.abs(x[:, None] - np.arange(columns)))
-        down = np.maximum(0, 1 - np.abs(y[:, None] - np.arange(rows)))
-        return (down[:, :, None] * across[:, None, :]).reshape(len(points), -1)
+        left, above = np.floor(x).astype(np.intp), np.floor(y).astype(np.intp)
+        u, v = x - left, y - above
+        first = above * columns + left
+        knots = np.stack([first, first + 1, first + columns, first + columns + 1], axis=1)
+        return knots, np.stack([(1 - v) * (1 - u), (1 - v) * u, v * (1 - u), v * u], axis=1)
+
+    def weights(self, points: Array) -> Array:
+        """Return how much each knot says at pixels [N, 2]; [N, J]."""
+        knots, shares = self.around(points)
+        every = np.zeros((len(points), self.shape[0] * self.shape[1]))
+        np.put_along_axis(every, knots, shares, axis=1)
+        return every
 
     def prior(self, still: Array) -> Array:
         """Return the information [J, J] that the correction is smooth, small, and zero on the whole.
@@ -115,12 +125,12 @@ def fit_scene(
     Returns:
         The scene fitted, the cost, and each place's median error in frame pixels, [N].
     """
-    weights = knots.weights(tracks.points)
-    prior = knots.prior(weights[in_face].mean(0))
+    around = knots.around(tracks.points)
+    prior = knots.prior(knots.weights(tracks.points)[in_face].mean(0))
     start = scene
     cost, away = 0.0, np.zeros(places.shape[:2])
     for step in range(rounds + 1):
-        normal, right, cost, away = _equations(scene, start, tracks, places, depth, weights, prior)
+        normal, right, cost, away = _equations(scene, start, tracks, places, depth, around, prior)
         if step == rounds:
             break
         change = np.linalg.solve(normal + 1e-6 * np.diag(np.diag(normal)), right)
@@ -133,52 +143,77 @@ def fit_scene(
 
 
 def _equations(
-    scene: Scene, start: Scene, tracks: Tracks, places: Array, depth: Array, weights: Array, prior: Array
+    scene: Scene,
+    start: Scene,
+    tracks: Tracks,
+    places: Array,
+    depth: Array,
+    around: tuple[NDArray[np.intp], Array],
+    prior: Array,
 ) -> tuple[Array, Array, float, Array]:
     """Set up the normal equations of all knots and then six numbers a frame."""
-    count = weights.shape[1]
-    frames = len(scene.transforms)
+    count, frames = len(scene.knots), len(scene.transforms)
     normal = np.zeros((count + 6 * frames, count + 6 * frames))
     right = np.zeros(len(normal))
-    normal[:count, :count] = prior
-    right[:count] = -prior @ scene.knots
-    cost = float(scene.knots @ prior @ scene.knots)
-    rays = (tracks.points - scene.k_canonical[:2, 2]) / scene.k_canonical[[0, 1], [0, 1]]
-    rays = np.concatenate([rays, np.ones((len(rays), 1))], axis=1)
-    at = rays * (depth + weights @ scene.knots)[:, None]
     away = np.zeros((frames, len(depth)))
-    depth_depth, pull = np.zeros(len(depth)), np.zeros(len(depth))
+    rays = rays_of(scene, tracks.points)
+    total = depth + (around[1] * scene.knots[around[0]]).sum(1)
+    cost = gather_frames(
+        rays, total, *around, scene.transforms, scene.k_observed, scene.centre, places,
+        tracks.information, _SOFT, normal, right, away,
+    )  # fmt: skip
+    normal[:count, :count] += prior
+    right[:count] -= prior @ scene.knots
+    off = _difference(scene, start)
+    own = count + np.arange(6 * frames)
+    normal[own, own] += np.tile(1 / _POSE**2, frames)
+    right[own] -= (off / _POSE**2).reshape(-1)
+    cost += float(scene.knots @ prior @ scene.knots) + float(((off / _POSE) ** 2).sum())
+    return normal, right, cost, away
+
+
+def rays_of(scene: Scene, points: Array) -> Array:
+    """Return what times its depth is the place that a canonical pixel shows; [N, 3]."""
+    flat = (points - scene.k_canonical[:2, 2]) / scene.k_canonical[[0, 1], [0, 1]]
+    return np.concatenate([flat, np.ones((len(flat), 1))], axis=1)
+
+
+def plain_gather(
+    scene: Scene, tracks: Tracks, places: Array, depth: Array, weights: Array
+) -> tuple[Array, Array, float, Array]:
+    """Do what `gather_frames` does, frame by frame with whole matrices: its plain twin.
+
+    Args:
+        depth: [N] with the correction; weights: [N, J] as `Knots.weights` gives them.
+
+    Returns:
+        The normal equations, the sum of the robust errors and the distances [F, N].
+    """
+    count, frames = weights.shape[1], len(scene.transforms)
+    normal = np.zeros((count + 6 * frames, count + 6 * frames))
+    right, away, cost = np.zeros(len(normal)), np.zeros((frames, len(depth))), 0.0
+    rays = rays_of(scene, tracks.points)
     for f in range(frames):
-        turn, shift = scene.transforms[f, :3, :3], scene.transforms[f, :3, 3]
-        there = at @ turn.T + shift
-        k = scene.k_observed[f]
+        turn, shift, k = scene.transforms[f, :3, :3], scene.transforms[f, :3, 3], scene.k_observed[f]
+        there = (rays * depth[:, None]) @ turn.T + shift
         pixels = there[:, :2] / there[:, 2:] * k[[0, 1], [0, 1]] + k[:2, 2]
-        by_point = np.zeros((len(at), 2, 3))
+        by_point = np.zeros((len(rays), 2, 3))
         by_point[:, 0, 0], by_point[:, 1, 1] = k[0, 0] / there[:, 2], k[1, 1] / there[:, 2]
         by_point[:, :, 2] = -(there[:, :2] / there[:, 2:]) * by_point[:, [0, 1], [0, 1]]
         error = places[f] - pixels
-        information = tracks.information[f]
-        squared = np.einsum("ni,nij,nj->n", error, information, error)
-        soft = 1 / (1 + squared / _SOFT**2)
-        information = information * soft[:, None, None]
+        squared = np.einsum("ni,nij,nj->n", error, tracks.information[f], error)
+        information = tracks.information[f] / (1 + squared / _SOFT**2)[:, None, None]
         arm = there - (turn @ scene.centre + shift)
         by_pose = np.concatenate([np.einsum("nij,njk->nik", by_point, -_cross(arm)), by_point], axis=2)
-        by_depth = np.einsum("nij,nj->ni", by_point, rays @ turn.T)
-        weighted = np.einsum("nij,njk->nik", information, by_pose)
-        own = slice(count + 6 * f, count + 6 * f + 6)
-        normal[own, own] = np.einsum("nik,nil->kl", by_pose, weighted)
-        mixed = weights.T @ np.einsum("ni,nik->nk", by_depth, weighted)
-        normal[:count, own], normal[own, :count] = mixed, mixed.T
-        depth_depth += np.einsum("ni,nij,nj->n", by_depth, information, by_depth)
-        right[own] = np.einsum("nik,ni->k", weighted, error)
-        pull += np.einsum("ni,nij,nj->n", by_depth, information, error)
-        off = _difference(scene, start, f)
-        normal[own, own] += np.diag(1 / _POSE**2)
-        right[own] -= off / _POSE**2
-        cost += float(_SOFT**2 * np.log1p(squared / _SOFT**2).sum() + (off**2 / _POSE**2).sum())
+        by_knots = np.einsum("nij,nj,nl->nil", by_point, rays @ turn.T, weights)
+        rows = np.zeros((len(rays), 2, len(right)))
+        rows[:, :, :count] = by_knots
+        rows[:, :, count + 6 * f : count + 6 * f + 6] = by_pose
+        weighted = np.einsum("nij,njk->nik", information, rows)
+        normal += np.einsum("nik,nil->kl", weighted, rows, optimize=True)
+        right += np.einsum("nik,ni->k", weighted, error)
+        cost += float(_SOFT**2 * np.log1p(squared / _SOFT**2).sum())
         away[f] = np.linalg.norm(error, axis=1)
-    normal[:count, :count] += (weights * depth_depth[:, None]).T @ weights
-    right[:count] += weights.T @ pull
     return normal, right, cost, away
 
 
@@ -199,11 +234,12 @@ def _moved(scene: Scene, change: Array) -> Scene:
     return dataclasses.replace(scene, transforms=transforms, knots=scene.knots + change[:count])
 
 
-def _difference(scene: Scene, start: Scene, f: int) -> Array:
-    now, then = scene.transforms[f], start.transforms[f]
-    turn = Rotation.from_matrix(now[:3, :3] @ then[:3, :3].T).as_rotvec()
-    shift = (now[:3, :3] - then[:3, :3]) @ scene.centre + now[:3, 3] - then[:3, 3]
-    return np.concatenate([turn, shift])
+def _difference(scene: Scene, start: Scene) -> Array:
+    """Return the turn about the middle of the head and its shift since the start; [F, 6]."""
+    now, then = scene.transforms, start.transforms
+    turn = Rotation.from_matrix(now[:, :3, :3] @ then[:, :3, :3].transpose(0, 2, 1)).as_rotvec()
+    shift = (now[:, :3, :3] - then[:, :3, :3]) @ scene.centre + now[:, :3, 3] - then[:, :3, 3]
+    return np.concatenate([turn, shift], axis=1)
 
 
 def refocused(scene: Scene, factor: float) -> Scene:

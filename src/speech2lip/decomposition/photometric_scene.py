@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +34,8 @@ _STEADY = 1.5
 """Places outside the face whose median error is larger, in pixels, are no part of the head."""
 _ALIKE = 40.0
 """Neighbouring places and frames err alike: so many count as one when focal lengths are compared."""
+_WORKERS = 2
+"""Threads that bring frames into canonical space."""
 _FACTORS = (0.65, 0.8, 1.0, 1.25, 1.55, 1.9, 2.4)
 """Focal lengths tried, times the usual one."""
 _LEAST_PLACES = 60
@@ -218,15 +221,17 @@ class _Fit:
     def _brought(self, scene: Scene, depth: Array) -> Floats:
         size = self.depth.shape
         centres = pixel_centres(*size).reshape(-1, 2).double().numpy()
-        result = []
-        for f, grey in enumerate(self.grey):
+
+        def brought(f: int) -> Floats:
             at = (_carried(scene, depth, f, centres) - 0.5).astype(np.float32).reshape(*size, 2)
             found = cv2.remap(
-                np.ascontiguousarray(grey), at[..., 0], at[..., 1], cv2.INTER_LINEAR,
+                np.ascontiguousarray(self.grey[f]), at[..., 0], at[..., 1], cv2.INTER_LINEAR,
                 borderMode=cv2.BORDER_REPLICATE,
             )  # fmt: skip
-            result.append(detail(found, self.unit))
-        return np.stack(result)
+            return detail(found, self.unit)
+
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            return np.stack(list(pool.map(brought, range(len(self.grey)))))
 
     def _put(self, scene: Scene, depth: Array, f: int, moved: Array) -> Array:
         return _carried(scene, depth, f, self.places + moved)

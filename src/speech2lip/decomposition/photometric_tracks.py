@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -25,6 +26,8 @@ _NOISE = 3.0
 """Grey levels by which a place differs between frames for other reasons than that it has moved; half of what
 is seen, as only every fourth pixel is counted.
 """
+_WORKERS = 2
+"""Threads that look for places, a frame each."""
 _FLOOR = 0.15
 """Standard deviation of the best track, in pixels."""
 
@@ -94,10 +97,12 @@ def track_places(template: Floats, brought: Floats, points: Array, *, unit: floa
     moved = np.zeros((len(brought), len(points), 2))
     information = np.zeros((len(brought), len(points), 2, 2))
     covariance = np.linalg.inv(normal) * _NOISE**2 + _FLOOR**2 * np.eye(2)
-    for n, picture in enumerate(brought):
-        moved[n], alike = _follow(picture, at, home, slope, weight, normal)
-        kept = (alike > _ALIKE) & (np.linalg.norm(moved[n], axis=1) < _FURTHEST * unit)
-        information[n] = np.linalg.inv(covariance) * kept[:, None, None]
+    certain = np.linalg.inv(covariance)
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        followed = pool.map(lambda picture: _follow(picture, at, home, slope, weight, normal), brought)
+        for n, (shift, alike) in enumerate(followed):
+            kept = (alike > _ALIKE) & (np.linalg.norm(shift, axis=1) < _FURTHEST * unit)
+            moved[n], information[n] = shift, certain * kept[:, None, None]
     return Tracks(points, moved, information)
 
 

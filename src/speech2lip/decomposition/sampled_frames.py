@@ -96,14 +96,11 @@ def sample_frames(takes: Sequence[Take], scale: float, *, count: int, home: tupl
         for number, (n, indices) in enumerate(wanted.items()):
             take = takes[n]
             size = (round(take.width * scale), round(take.height * scale))
-            for frame in take.frames(min(indices), max(indices) + 1):
-                if frame.index in indices:
-                    small = (
-                        frame.rgb if scale >= 1 else cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA)
-                    )
-                    places.append((n, frame.index))
-                    pictures.append(np.asarray(small))
-                    shrunk.append(np.diag([small.shape[1] / take.width, small.shape[0] / take.height, 1.0]))
+            for frame in take.frames(min(indices), max(indices) + 1, only=indices):
+                small = frame.rgb if scale >= 1 else cv2.resize(frame.rgb, size, interpolation=cv2.INTER_AREA)
+                places.append((n, frame.index))
+                pictures.append(np.asarray(small))
+                shrunk.append(np.diag([small.shape[1] / take.width, small.shape[0] / take.height, 1.0]))
             progress.set(number + 1)
     height, width = max(p.shape[0] for p in pictures), max(p.shape[1] for p in pictures)
     padded = [

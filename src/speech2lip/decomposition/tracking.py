@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +14,7 @@ import soundfile
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from speech2lip.ahead import ahead
 from speech2lip.config import PrepareSettings
 from speech2lip.conventions import LANDMARK_SCHEME, SAMPLE_RATE
 from speech2lip.decomposition.cuts import change_between, is_abrupt, shot_numbers, thumbnail
@@ -25,7 +26,7 @@ from speech2lip.decomposition.masks import light_points
 from speech2lip.decomposition.packed_landmarks import pack_landmarks, squeeze_landmarks
 from speech2lip.errors import FootageError
 from speech2lip.media.sound import read_wave
-from speech2lip.media.video import VideoReader, VideoWriter, probe_video
+from speech2lip.media.video import Frame, VideoReader, VideoWriter, probe_video
 from speech2lip.storage import new_folder_atomically, write_json
 
 Picture = NDArray[np.uint8]
@@ -165,13 +166,9 @@ def _track_frames(
     with ExitStack() as stack:
         detector = stack.enter_context(LandmarkDetector(enlarge_below=settings.small_face_pixels))
         scout = stack.enter_context(LandmarkDetector(faces=MOST_FACES, alone=True))
-        writer: VideoWriter | None = None
-        for frame in reader.frames():
-            if writer is None:
-                size = (frame.rgb.shape[1], frame.rgb.shape[0])
-                writer = stack.enter_context(_writer(picture_path, size, fps, settings))
-            writer.write(frame.rgb, time=frame.time)
-            now = thumbnail(frame.rgb)
+        kept = stack.enter_context(closing(ahead(_kept(reader, picture_path, fps, settings))))
+        for frame, now in kept:
+            size = (frame.rgb.shape[1], frame.rgb.shape[0])
             seen.changes.append(change_between(before, now))
             before = now
             abrupt = is_abrupt(seen.changes)
@@ -184,6 +181,20 @@ def _track_frames(
             if report is not None:
                 report(len(seen.times))
     return seen, size
+
+
+def _kept(
+    reader: VideoReader, path: Path, fps: Fraction, settings: PrepareSettings
+) -> Generator[tuple[Frame, NDArray[np.float32]]]:
+    """Yield the frames, each kept before, and their thumbnails."""
+    with ExitStack() as stack:
+        writer: VideoWriter | None = None
+        for frame in reader.frames():
+            if writer is None:
+                size = (frame.rgb.shape[1], frame.rgb.shape[0])
+                writer = stack.enter_context(_writer(path, size, fps, settings))
+            writer.write(frame.rgb, time=frame.time)
+            yield frame, thumbnail(frame.rgb)
 
 
 def _writer(path: Path, size: tuple[int, int], fps: Fraction, settings: PrepareSettings) -> VideoWriter:

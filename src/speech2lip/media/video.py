@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -91,8 +91,10 @@ class VideoReader:
                 has_sound=bool(container.streams.audio),
             )
 
-    def frames(self, *, start_frame: int = 0, stop_frame: int | None = None) -> Iterator[Frame]:
-        """Yield frames `start_frame` <= index < `stop_frame`.
+    def frames(
+        self, *, start_frame: int = 0, stop_frame: int | None = None, only: Container[int] | None = None
+    ) -> Iterator[Frame]:
+        """Yield frames `start_frame` <= index < `stop_frame`, or of those `only` some, which is quicker.
 
         A start other than 0 jumps to the key frame before it; the index is exact where no packet is broken.
         """
@@ -103,13 +105,14 @@ class VideoReader:
                 pictures = self._jump(container, stream, self._stamps[start_frame])
                 if pictures is not None:
                     clock = _Clock(stream, origin=self._stamps[0])
-                    yield from _timed(pictures, stream, clock, range(start_frame, _stop(stop_frame)))
+                    yield from _timed(pictures, stream, clock, range(start_frame, _stop(stop_frame)), only)
                     return
             self.broken_packets = 0
         with _open(self.path) as container:
             stream = video_stream(container, self.path)
             pictures = self._decode(container, stream)
-            yield from _timed(pictures, stream, _Clock(stream), range(_stop(stop_frame)), start_frame)
+            wanted = range(start_frame, _stop(stop_frame)) if only is None else only
+            yield from _timed(pictures, stream, _Clock(stream), range(_stop(stop_frame)), wanted)
 
     __iter__ = frames
 
@@ -172,9 +175,11 @@ def probe_video(path: Path) -> VideoInfo:
     return VideoReader(path).info
 
 
-def read_frames(path: Path, *, start_frame: int = 0, stop_frame: int | None = None) -> Iterator[Frame]:
+def read_frames(
+    path: Path, *, start_frame: int = 0, stop_frame: int | None = None, only: Container[int] | None = None
+) -> Iterator[Frame]:
     """Yield the frames of a video; use `VideoReader` to learn of broken packets too."""
-    return VideoReader(path).frames(start_frame=start_frame, stop_frame=stop_frame)
+    return VideoReader(path).frames(start_frame=start_frame, stop_frame=stop_frame, only=only)
 
 
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
@@ -206,14 +211,14 @@ def _timed(
     stream: VideoStream,
     clock: _Clock,
     numbers: range,
-    wanted_from: int = 0,
+    wanted: Container[int] | None,
 ) -> Iterator[Frame]:
-    """Give the pictures their numbers and times; those before `wanted_from` are counted but not converted."""
+    """Give the pictures their numbers and times; those that are not wanted are counted but not converted."""
     reformatter = VideoReformatter()
     aspect = stream.sample_aspect_ratio
     for index, picture in zip(numbers, pictures, strict=False):
         time = clock.time(picture.pts)
-        if index >= wanted_from:
+        if wanted is None or index in wanted:
             yield Frame(index=index, time=time, rgb=rgb_from_frame(picture, reformatter, aspect=aspect))
 
 
