@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from speech2lip.composition.pose_mapping import observed_from_canonical_points, pixel_centres
 from speech2lip.composition.visibility import view_canonical
 from speech2lip.decomposition.canonical import Canonical
-from speech2lip.decomposition.depth import mesh_depth
+from speech2lip.decomposition.depth import head_depth
 from speech2lip.decomposition.footage import Take
 from speech2lip.decomposition.landmarks import FACE_OVAL
 from speech2lip.decomposition.masks import fill_polygon
@@ -127,7 +127,7 @@ def initial_depth(canonical: Canonical, plain: Canonical) -> NDArray[np.float32]
         plain: the same frame's, with landmarks' head poses and another focal length perhaps.
     """
     at = plain.shape @ plain.camera_from_head[:3, :3].T + plain.camera_from_head[:3, 3]
-    depth = mesh_depth(np.concatenate([plain.points, at[:, 2:]], axis=1), plain.size)
+    depth = head_depth(np.concatenate([plain.points, at[:, 2:]], axis=1), plain.size)
     further = canonical.camera_from_head[2, 3] - plain.camera_from_head[2, 3]
     return depth + np.float32(further)
 

@@ -2,8 +2,9 @@ import numpy as np
 import torch
 
 from speech2lip.composition.pose_mapping import canonical_from_observed_points, look_up, pixel_centres
-from speech2lip.decomposition.depth import learn_depth, mesh_depth
-from tests.made_face import head_pose
+from speech2lip.decomposition.depth import head_depth, learn_depth, mesh_depth
+from speech2lip.decomposition.masks import eye_distance
+from tests.made_face import head_pose, made_canonical
 
 
 def test_mesh_depth_passes_through_its_points_and_goes_on_beyond() -> None:
@@ -15,6 +16,20 @@ def test_mesh_depth_passes_through_its_points_and_goes_on_beyond() -> None:
     assert np.isfinite(depth).all()
     assert abs(depth[40, 40] - (5 + 0.01 * 40.5)) < 0.02
     assert 5.1 < depth[40, 2] < 5.4
+
+
+def test_a_head_recedes_beyond_its_face_but_not_below_the_chin() -> None:
+    canonical = made_canonical()
+    at = canonical.shape @ canonical.camera_from_head[:3, :3].T + canonical.camera_from_head[:3, 3]
+    points, size = np.concatenate([canonical.points, at[:, 2:]], axis=1), canonical.size
+    back = head_depth(points, size) - mesh_depth(points, size)
+    unit = eye_distance(points[:, :2])
+    x, y = points[168, :2].astype(int)
+    assert abs(back[y, x]) < 0.01  # the nose's bridge
+    left = int(points[:, 0].min() - 0.3 * unit)
+    assert 0.15 < back[y, left] < 0.4
+    assert back[y, left] < back[y, max(0, left - 10)]
+    assert np.abs(back[int(points[152, 1]) + 8 :]).max() < 0.02
 
 
 def test_depth_is_learned_from_frames_of_a_textured_bump() -> None:

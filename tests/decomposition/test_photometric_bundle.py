@@ -12,7 +12,9 @@ from scipy.spatial.transform import Rotation
 from speech2lip.decomposition.photometric_bundle import (
     Knots,
     Scene,
+    bent_to,
     fit_scene,
+    place_alone,
     plain_gather,
     rays_of,
     refocused,
@@ -123,6 +125,33 @@ def test_compiled_equations_are_the_plain_ones(seen: tuple[Array, Array, Array, 
     assert np.allclose(right, plain[1], rtol=1e-9, atol=1e-9 * np.abs(plain[1]).max())
     assert cost == pytest.approx(plain[2])
     assert np.allclose(away, plain[3])
+
+
+def test_places_find_their_own_depth_and_background_is_known_by_its_rest(
+    seen: tuple[Array, Array, Array, Array],
+) -> None:
+    true, points, depth, places = seen
+    knots = Knots.over((140, 160), UNIT)
+    scene = dataclasses.replace(
+        start_scene(true, CENTRE, K, np.stack([K] * 20)), knots=np.zeros(knots.shape[0] * knots.shape[1])
+    )
+    resting = np.arange(len(points)) % 7 == 3
+    places = np.where(resting[:, None], points, places)  # these stay where they are, whatever the head does
+    wrong = depth + 0.3 * np.sin(points[:, 0] / 30)
+    tracks = _tracks(points, 20)
+    tracks.information[:, 5] = 0  # never found
+    own, error, at_rest = place_alone(scene, tracks, places, wrong)
+    turning = ~resting & (np.arange(len(points)) != 5)
+    assert np.abs(wrong + own - depth)[turning].max() < 0.011  # half a step of what is tried
+    assert error[turning].max() < 0.2 and at_rest[turning].min() > 1
+    assert at_rest[resting].max() < 1e-9 and (error[resting] > 0.5).mean() > 0.9
+    assert np.isinf(error[5])
+    bent = bent_to(scene, knots, points[turning], own[turning], np.ones(turning.sum(), bool))
+    assert np.abs(wrong + knots.weights(points) @ bent.knots - depth)[turning].mean() < 0.06
+    one_astray = own[turning].copy()
+    one_astray[40] += 0.5
+    again = bent_to(scene, knots, points[turning], one_astray, np.ones(turning.sum(), bool))
+    assert np.abs(again.knots - bent.knots).max() < 0.1
 
 
 def test_another_focal_length_looks_nearly_the_same(seen: tuple[Array, Array, Array, Array]) -> None:

@@ -8,11 +8,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 from torch import Tensor
 from torch.nn import functional
 
 from speech2lip.composition.pose_mapping import look_up, observed_from_canonical_points, pixel_centres
+from speech2lip.decomposition.landmarks import CHIN, FACE_OVAL, SUBNASALE
+from speech2lip.decomposition.masks import eye_distance, fill_polygon
+
+_BACK = 0.5
+"""How far behind the edge of the face the head's sides and hair lie, in eye units."""
+_STEEP = 0.8
+"""How fast the head recedes at that edge."""
 
 
 def mesh_depth(points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float32]:
@@ -33,6 +40,29 @@ def mesh_depth(points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np
     depth = np.where(np.isnan(inside), far, inside)
     smooth: NDArray[np.float32] = gaussian_filter(depth, sigma / 3).astype(np.float32)
     return smooth
+
+
+def head_depth(points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the depth that is assumed before any is learned: the mesh, and a head that recedes beyond it.
+
+    Beyond the sides and the top of the face the head curves back; neck and shoulders, which do not turn with
+    it, go on as `mesh_depth` has them.
+
+    Args:
+        points: [478, 3]: canonical pixels x, y and depth in eye units; size: (H, W) of the canonical picture.
+
+    Returns:
+        [H, W] in eye units.
+    """
+    unit = eye_distance(points[:, :2])
+    where = pixel_centres(*size).numpy()
+    face = fill_polygon(points[list(FACE_OVAL), :2], where)
+    away = distance_transform_edt(~face) / unit
+    nose, chin = points[SUBNASALE, 1], points[CHIN[0], 1]
+    sides = np.clip((chin - where[..., 1]) / (chin - nose), 0, 1)
+    back = _BACK * (1 - np.exp(-away * _STEEP / _BACK)) * sides
+    smooth: NDArray[np.float32] = gaussian_filter(back, 0.03 * unit).astype(np.float32)
+    return mesh_depth(points, size) + smooth
 
 
 def learn_depth(

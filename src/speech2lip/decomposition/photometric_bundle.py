@@ -24,6 +24,12 @@ _WHOLE = 0.003
 """Usual size of its mean over the face, in eye units."""
 _SOFT = 3.0
 """Errors count linearly, and soon less, from so many standard deviations on."""
+_OFTEN = 0.3
+"""Least share of the frames in which a place must be found."""
+_APART = 0.03
+"""Usual error of the depth of a place that was found by itself, in eye units."""
+_REACH = np.linspace(-0.6, 0.6, 61)
+"""Corrections of a single place's depth that are tried, in eye units."""
 _POSE = np.array([0.05, 0.05, 0.05, 0.05, 0.05, 0.4])
 """How far head poses from landmarks are off at worst: radians, and eye units."""
 
@@ -136,10 +142,7 @@ def fit_scene(
         change = np.linalg.solve(normal + 1e-6 * np.diag(np.diag(normal)), right)
         scene = _moved(scene, change)
     found = (tracks.information if all_information is None else all_information)[..., 0, 0] > 0
-    errors = np.full(len(depth), np.inf)
-    often = found.mean(0) > 0.3
-    errors[often] = np.nanmedian(np.where(found, away, np.nan)[:, often], axis=0)
-    return scene, cost, errors
+    return scene, cost, _usual(away, found)
 
 
 def _equations(
@@ -170,6 +173,58 @@ def _equations(
     right[own] -= (off / _POSE**2).reshape(-1)
     cost += float(scene.knots @ prior @ scene.knots) + float(((off / _POSE) ** 2).sum())
     return normal, right, cost, away
+
+
+def place_alone(scene: Scene, tracks: Tracks, places: Array, depth: Array) -> tuple[Array, Array, Array]:
+    """Find each place's depth by itself, head poses given.
+
+    Args:
+        places: [F, N, 2] where they were seen; depth: [N] to begin from.
+
+    Returns:
+        [N] correction of the depth; the median error with it, in frame pixels; and the median error of a
+        place that does not move at all, as the background behind the head.
+    """
+    rays = rays_of(scene, tracks.points)
+    found = tracks.information[..., 0, 0] > 0
+    turned = np.einsum("fij,nj->fni", scene.transforms[:, :3, :3], rays)
+    shift = scene.transforms[:, None, :3, 3]
+    scale, middle = scene.k_observed[:, None, [0, 1], [0, 1]], scene.k_observed[:, None, :2, 2]
+
+    def away(correction: Array) -> Array:
+        there = turned * (depth + correction)[:, None] + shift
+        return np.linalg.norm(places - there[..., :2] / there[..., 2:] * scale - middle, axis=-1)
+
+    costs = [(found * np.log1p(away(np.full(len(depth), step)) ** 2)).sum(0) for step in _REACH]
+    best = _REACH[np.argmin(costs, axis=0)]
+    resting = np.linalg.norm(places - (rays[:, :2] * scale + middle), axis=-1)
+    return best, _usual(away(best), found), _usual(resting, found)
+
+
+def _usual(errors: Array, found: NDArray[np.bool_]) -> Array:
+    """Return each place's median error [N] over the frames in which it was found: often, or infinite."""
+    result = np.full(errors.shape[1], np.inf)
+    often = found.mean(0) > _OFTEN
+    result[often] = np.nanmedian(np.where(found, errors, np.nan)[:, often], axis=0)
+    return result
+
+
+def bent_to(
+    scene: Scene, knots: Knots, points: Array, corrections: Array, in_face: NDArray[np.bool_]
+) -> Scene:
+    """Bend the depth to corrections [N] that places were given; those that contradict the others count less.
+
+    Args:
+        points: [N, 2] canonical pixels; in_face: [N].
+    """
+    every = knots.weights(points)
+    prior = knots.prior(every[in_face].mean(0))
+    bent, weight = scene.knots, np.ones(len(points))
+    for _ in range(5):
+        weighted = every * (weight / _APART**2)[:, None]
+        bent = np.linalg.solve(prior + weighted.T @ every, weighted.T @ corrections)
+        weight = 1 / (1 + ((corrections - every @ bent) / (3 * _APART)) ** 2)
+    return dataclasses.replace(scene, knots=bent)
 
 
 def rays_of(scene: Scene, points: Array) -> Array:

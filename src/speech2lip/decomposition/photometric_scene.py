@@ -16,13 +16,20 @@ from numpy.typing import NDArray
 from speech2lip.composition.pose_mapping import look_up, observed_from_canonical_points, pixel_centres
 from speech2lip.decomposition.landmarks import FACE_OVAL
 from speech2lip.decomposition.masks import eye_distance, fill_polygon, jaw_outline
-from speech2lip.decomposition.photometric_bundle import Knots, Scene, fit_scene, refocused
+from speech2lip.decomposition.photometric_bundle import (
+    Knots,
+    Scene,
+    bent_to,
+    fit_scene,
+    place_alone,
+    refocused,
+)
 from speech2lip.decomposition.photometric_tracks import Tracks, choose_places, track_places
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
-LOCAL = 0.18
+LOCAL = 0.1
 """What changes over more than this, in eye units, is light and not the head."""
 EYES = ((33, 133), (362, 263))
 """Corners of the eyes."""
@@ -32,12 +39,16 @@ _ROUNDS = 2
 """Times that places are looked for."""
 _STEADY = 1.5
 """Places outside the face whose median error is larger, in pixels, are no part of the head."""
+_MOVES = 0.7
+"""Places beyond the face belong to the head where this, times the error of a place at rest, is still more."""
 _ALIKE = 40.0
 """Neighbouring places and frames err alike: so many count as one when focal lengths are compared."""
 _WORKERS = 2
 """Threads that bring frames into canonical space."""
 _FACTORS = (0.65, 0.8, 1.0, 1.25, 1.55, 1.9, 2.4)
 """Focal lengths tried, times the usual one."""
+_NEAREST = 4.5
+"""Focal lengths are not tried that put the head nearer to the camera than this, in eye units: 0.4 m."""
 _LEAST_PLACES = 60
 """With fewer places in the face nothing is fitted."""
 
@@ -180,12 +191,24 @@ class _Fit:
         found = tracks.information[:, self.in_face, 0, 0] > 0
         before = float(np.median(np.linalg.norm(tracks.moved[:, self.in_face], axis=-1)[found]))
         scene, _, errors = self._fitted(scene, tracks, self.in_face, seen, plain, 4)
-        scene, _, errors = self._fitted(scene, tracks, self.in_face | (errors < _STEADY), seen, plain, 4)
-        kept = self.in_face | (errors < _STEADY)
-        chosen = self._focal(scene, tracks, kept, seen, plain, spread / factor) if spread > 0 else 1.0
+        scene, kept = self._with_head(scene, tracks, seen, plain)
+        telling = self.in_face | (kept & (errors < _STEADY))  # of the focal length: nothing that was bent far
+        scene, _, errors = self._fitted(scene, tracks, kept, seen, plain, 4)
+        kept = self.in_face | (kept & (errors < _STEADY))
+        chosen = self._focal(scene, tracks, telling, seen, plain, spread / factor) if spread > 0 else 1.0
         plain = plain + (chosen - 1) * scene.centre[2]
         scene, _, errors = self._fitted(refocused(scene, chosen), tracks, kept, seen, plain, 4)
         return scene, errors, chosen, before
+
+    def _with_head(
+        self, scene: Scene, tracks: Tracks, seen: Array, depth: Array
+    ) -> tuple[Scene, NDArray[np.bool_]]:
+        """Bend the depth to places beyond the face that turn with the head; the scene and which do, [N]."""
+        now = self.knots.weights(self.places) @ scene.knots
+        own, error, resting = place_alone(scene, tracks, seen, depth + now)
+        kept = self.in_face | ((error < _STEADY) & (error < _MOVES * resting))
+        goal = np.where(self.in_face, now, now + own)
+        return bent_to(scene, self.knots, self.places[kept], goal[kept], self.in_face[kept]), kept
 
     def _fitted(
         self, scene: Scene, tracks: Tracks, kept: NDArray[np.bool_], seen: Array, depth: Array, rounds: int
@@ -206,16 +229,17 @@ class _Fit:
         self, scene: Scene, tracks: Tracks, kept: NDArray[np.bool_], seen: Array, depth: Array, spread: float
     ) -> float:
         """Find the focal length, times the present one, that agrees best with what is seen."""
+        factors = believable_factors(float(scene.centre[2]))
         costs = []
-        for factor in _FACTORS:
+        for factor in factors:
             further = depth + (factor - 1) * scene.centre[2]
             _, cost, _ = self._fitted(refocused(scene, factor), tracks, kept, seen, further, 3)
             costs.append(cost / _ALIKE + (np.log(factor) / spread) ** 2)
         best = int(np.clip(np.argmin(costs), 1, len(costs) - 2))
-        at = np.log(_FACTORS[best - 1 : best + 2])
+        at = np.log(factors[best - 1 : best + 2])
         curve = np.polyfit(at, costs[best - 1 : best + 2], 2)
         if curve[0] <= 0:
-            return _FACTORS[int(np.argmin(costs))]
+            return factors[int(np.argmin(costs))]
         return float(np.exp(np.clip(-curve[1] / (2 * curve[0]), at[0], at[2])))
 
     def _brought(self, scene: Scene, depth: Array) -> Floats:
@@ -235,6 +259,12 @@ class _Fit:
 
     def _put(self, scene: Scene, depth: Array, f: int, moved: Array) -> Array:
         return _carried(scene, depth, f, self.places + moved)
+
+
+def believable_factors(distance: float) -> list[float]:
+    """Return the focal lengths to try, times the present one, where the head is so many eye units away."""
+    nearest = min(_NEAREST / distance, 1.0)
+    return [factor for factor in _FACTORS if factor >= nearest]
 
 
 def _further(scene: Scene, factor: float) -> float:

@@ -14,7 +14,7 @@ Floats = NDArray[np.float32]
 
 _CELL = 0.085
 """Side of the cells that give one place each, in eye units."""
-_WINDOW = 0.09
+_WINDOW = 0.07
 """Half the side of what is compared around a place, in eye units."""
 _ROUNDS = 4
 """Lucas-Kanade steps."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from speech2lip.composition.pose_mapping import look_up, observed_from_canonical_points, pixel_centres
 from speech2lip.config import PrepareSettings
 from speech2lip.decomposition.canonical import Canonical, canonical_camera, named_frame, rest_scores
-from speech2lip.decomposition.depth import learn_depth, mesh_depth
+from speech2lip.decomposition.depth import head_depth, learn_depth
 from speech2lip.decomposition.footage import Take
 from speech2lip.decomposition.landmarks import FACE_OVAL, eye_opening
 from speech2lip.decomposition.masks import eye_distance, fill_polygon, jaw_mask, jaw_outline, lip_patch
@@ -61,7 +61,7 @@ def settle_canonical(
     scale = k[0, 0] / take.k[0, 0]
     space = Space(shape, take.camera_from_head[index], k, size)
     sample = sample_frames(takes, scale, count=_DEPTH_FRAMES, home=(take.name, index))
-    initial = mesh_depth(space.points_3d, size)
+    initial = head_depth(space.points_3d, size)
     agreed = agree(takes, space, sample, initial, settings) if settings.photometric else None
     refined = None
     if agreed is not None:
