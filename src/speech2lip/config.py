@@ -141,6 +141,10 @@ class TrainSettings:
     """Share of the footage that is never trained on; None: every tenth take, or the last 10 % if there are
     fewer than ten; 0: nothing.
     """
+    depth_steps: int = 0
+    """Optimiser steps that refine the depth of the head once more, on the frames that are trained on; it is
+    kept only where it is better.
+    """
     batch: int = 24
     """Frames drawn in a step."""
     shape_batch: int = 48

@@ -143,6 +143,36 @@ def learn_depth(
     return depth_now().detach(), mean
 
 
+def disagreement(
+    depth: Tensor,
+    mean: Tensor,
+    frames: Tensor,
+    observed_from_canonical: Tensor,
+    k_canonical: Tensor,
+    k_observed: Tensor,
+    *,
+    weight: Tensor,
+) -> float:
+    """Return how far frames brought into canonical space are from their mean picture, in grey levels.
+
+    The mean absolute colour difference, after the mean light of both has been made equal; shapes as in
+    `learn_depth`, mean: [3, H, W].
+    """
+    points = pixel_centres(*depth.shape).reshape(1, -1, 2)
+    size = points.new_tensor([frames.shape[-1], frames.shape[-2]])
+    total, count = 0.0, 0.0
+    for n in range(len(frames)):
+        where = observed_from_canonical_points(
+            points, depth, observed_from_canonical[n : n + 1], k_canonical, k_observed[n : n + 1]
+        )
+        inside = ((where > 0) & (where < size)).all(-1).float().reshape(depth.shape) * weight
+        picture = look_up(frames[n : n + 1], where).reshape(mean.shape)
+        gain = (picture * inside).sum((1, 2)) / (mean * inside).sum((1, 2)).clamp_min(1e-3)
+        total += float(((picture - mean * gain[:, None, None]).abs().mean(0) * inside).sum())
+        count += float(inside.sum())
+    return 255 * total / max(count, 1.0)
+
+
 def _mean_picture(warped: Callable[[Tensor], tuple[Tensor, Tensor]], count: int, batch: int) -> Tensor:
     total, weight = torch.zeros(()), torch.zeros(())
     for start in range(0, count, batch):

@@ -40,6 +40,7 @@ from speech2lip.training.dataset import TrainingSet, build_training_set, light_g
 from speech2lip.training.hf_sound import hear_takes
 from speech2lip.training.loop import run
 from speech2lip.training.phases import phases
+from speech2lip.training.refined_depth import with_refined_depth
 from speech2lip.training.split import Ranges, held_out_ranges
 from speech2lip.training.sync import SyncExpert
 
@@ -79,6 +80,8 @@ def train(
     ranges = held_out_ranges(prepared.takes, settings.hold_out)
     # Whatever is wrong with it shows before footage is read.
     encoder = _pretrained(settings)
+    if settings.depth_steps:
+        prepared = with_refined_depth(prepared, ranges, settings.depth_steps, say=say)
     data = build_training_set(prepared, ranges, settings.model)
     say(
         f"{len(data.times)} frames ({data.seconds:.0f} s) to train on, "
