@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -49,6 +50,22 @@ def test_a_nose_hides_the_cheek_behind_it() -> None:
     assert (columns + 28 > 48).mean() > 0.95 or (columns + 28 < 48).mean() > 0.95
     assert np.abs(rows + 20 - 40).max() < 14
     assert view_canonical(_nose(), _turned((0, -0.5, 0)), K, K, size=SIZE).seen[20:60, 28:68].all()
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_what_turns_edge_on_counts_as_hidden_before_it_folds(scale: float) -> None:
+    slope = (pixel_centres(*SIZE).numpy()[..., 0] - K[0, 2]) / K[0, 0]
+    tilted = (5 / (1 - 1.0 * slope)).astype(np.float32)  # a plane at 45 degrees
+    k = K * np.array([[scale], [scale], [1]])
+    size = (int(SIZE[0] * scale), int(SIZE[1] * scale))
+    shares = {}
+    for degrees in (-25, 0, 12, 35, 42):
+        transform = _turned((0, -np.radians(degrees), 0))
+        shares[degrees] = view_canonical(tilted, transform, K, k, size=size).seen[30:50, 38:58].mean()
+    assert (
+        shares[-25] == shares[0] == 1 and shares[12] > 0.8
+    )  # coarse pixels already hide one another a little
+    assert shares[35] < 0.1 and shares[42] == 0
 
 
 @settings(max_examples=25, deadline=None)

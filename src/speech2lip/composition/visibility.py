@@ -15,6 +15,10 @@ Array = NDArray[np.float64]
 
 _BEHIND = 0.03
 """Eye units behind the nearest surface from which on a place is hidden: more than its slope in a pixel."""
+_EDGE_ON = 0.4
+"""What comes out at this share of its canonical size or less has turned nearly edge-on, and is as good as
+hidden: a learned surface is smoother than a head, and folds too late.
+"""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,17 @@ def view_canonical(
         np.floor(carried[..., 0]).astype(int).clip(0, size[1] - 1),
     ]
     seen = visible(carried, nearest, tolerance=_BEHIND) & (drawn | _at_edge(height, width))
+    nearer = (canonical_depth / carried[..., 2]) ** 2
+    usual = nearer * np.float32(k_observed[0, 0] * k_observed[1, 1] / (k_canonical[0, 0] * k_canonical[1, 1]))
+    seen &= _areas(carried[..., :2]) > _EDGE_ON * usual
     return View(seen, nodes + np.float32(0.5), nearest)
+
+
+def _areas(places: Floats) -> Floats:
+    """Return how large each canonical pixel comes out, in observed pixels; [H, W], below 0 where folded."""
+    down, across = np.gradient(places, axis=(0, 1))
+    areas: Floats = across[..., 0] * down[..., 1] - across[..., 1] * down[..., 0]
+    return areas
 
 
 def _at_edge(height: int, width: int) -> NDArray[np.bool_]:
