@@ -100,19 +100,14 @@ def learn_depth(
     height, width = initial.shape
     random = torch.Generator().manual_seed(seed)
     correction = torch.zeros(1, 1, cells, cells, requires_grad=True)
-    points = pixel_centres(height, width).reshape(1, -1, 2)
 
     def depth_now() -> Tensor:
         up = functional.interpolate(correction, size=(height, width), mode="bicubic", align_corners=False)
         return initial * (1 + up[0, 0])
 
     def warped(chosen: Tensor) -> tuple[Tensor, Tensor]:
-        where = observed_from_canonical_points(
-            points, depth_now(), observed_from_canonical[chosen], k_canonical, k_observed[chosen]
-        )
-        size = where.new_tensor([frames.shape[-1], frames.shape[-2]])
-        inside = ((where > 0) & (where < size)).all(-1).float().reshape(len(chosen), 1, height, width)
-        return look_up(frames[chosen], where).reshape(len(chosen), 3, height, width), inside * weight
+        seen = frames[chosen], observed_from_canonical[chosen], k_canonical, k_observed[chosen]
+        return _brought(depth_now(), *seen, weight=weight)
 
     if steps == 0:  # the optimiser alone takes a second to import
         with torch.no_grad():
@@ -158,19 +153,35 @@ def disagreement(
     The mean absolute colour difference, after the mean light of both has been made equal; shapes as in
     `learn_depth`, mean: [3, H, W].
     """
-    points = pixel_centres(*depth.shape).reshape(1, -1, 2)
-    size = points.new_tensor([frames.shape[-1], frames.shape[-2]])
     total, count = 0.0, 0.0
     for n in range(len(frames)):
-        where = observed_from_canonical_points(
-            points, depth, observed_from_canonical[n : n + 1], k_canonical, k_observed[n : n + 1]
+        one = slice(n, n + 1)
+        picture, inside = _brought(
+            depth, frames[one], observed_from_canonical[one], k_canonical, k_observed[one], weight=weight
         )
-        inside = ((where > 0) & (where < size)).all(-1).float().reshape(depth.shape) * weight
-        picture = look_up(frames[n : n + 1], where).reshape(mean.shape)
-        gain = (picture * inside).sum((1, 2)) / (mean * inside).sum((1, 2)).clamp_min(1e-3)
-        total += float(((picture - mean * gain[:, None, None]).abs().mean(0) * inside).sum())
+        gain = (picture * inside).sum((2, 3)) / (mean * inside).sum((2, 3)).clamp_min(1e-3)
+        away = (picture - mean * gain[..., None, None]).abs().mean(1, keepdim=True)
+        total += float((away * inside).sum())
         count += float(inside.sum())
     return 255 * total / max(count, 1.0)
+
+
+def _brought(
+    depth: Tensor,
+    frames: Tensor,
+    observed_from_canonical: Tensor,
+    k_canonical: Tensor,
+    k_observed: Tensor,
+    *,
+    weight: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Bring frames into canonical space; [F, 3, H, W], and the weight where they show it, [F, 1, H, W]."""
+    height, width = depth.shape
+    points = pixel_centres(height, width).reshape(1, -1, 2)
+    where = observed_from_canonical_points(points, depth, observed_from_canonical, k_canonical, k_observed)
+    size = where.new_tensor([frames.shape[-1], frames.shape[-2]])
+    inside = ((where > 0) & (where < size)).all(-1).float().reshape(len(frames), 1, height, width)
+    return look_up(frames, where).reshape(len(frames), 3, height, width), inside * weight
 
 
 def _mean_picture(warped: Callable[[Tensor], tuple[Tensor, Tensor]], count: int, batch: int) -> Tensor:
