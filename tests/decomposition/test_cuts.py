@@ -43,7 +43,8 @@ def test_flashes_nods_and_stills_are_none() -> None:
     assert not len(find_cuts(_changes((20, 30.0), (21, 30.0))))  # a flash
     assert not len(find_cuts(_changes(*((i, 8.0 - abs(i - 20)) for i in range(15, 26)))))  # a nod
     assert not len(find_cuts(_changes((30, 0.8), usual=0.01)))  # noise in a still picture
-    assert not len(find_cuts(np.zeros(1, np.float32))) and not len(find_cuts(np.zeros(0, np.float32)))
+    assert not len(find_cuts(np.zeros(1, np.float32)))
+    assert not len(find_cuts(np.zeros(0, np.float32)))
 
 
 def test_the_tracker_is_warned_at_once() -> None:

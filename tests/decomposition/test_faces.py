@@ -81,7 +81,8 @@ def test_the_person_is_picked_and_found_again_after_a_cut(pick: str, expected: f
     chosen, people = choose_person(follow_faces(both + alone + stranger + longer, shot), pick, 130)
     assert people == 3
     x = np.array(_x(chosen))
-    assert np.allclose(x[:40], expected, atol=60) and np.allclose(x[40:70], 300, atol=60)
+    assert np.allclose(x[:40], expected, atol=60)
+    assert np.allclose(x[40:70], 300, atol=60)
     assert np.isnan(x[70:90]).all()
     assert np.isnan(x[90:]).all() == (expected == 150)
 
@@ -108,7 +109,8 @@ def test_the_ones_alike_are_alike() -> None:
 def test_two_alike_seen_together_are_two() -> None:
     faces = [[_seen(0, 150, i), _alike(600, i)] for i in range(40)] + [[_seen(0, 150, i)] for i in range(20)]
     chosen, people = choose_person(follow_faces(faces, np.zeros(60, np.int32)), "longest", 60)
-    assert people == 2 and np.allclose(_x(chosen), 150, atol=60)
+    assert people == 2
+    assert np.allclose(_x(chosen), 150, atol=60)
 
 
 def test_after_a_cut_those_alike_are_told_by_their_look() -> None:
@@ -123,7 +125,8 @@ def test_after_a_cut_those_alike_are_told_by_their_look() -> None:
     chosen, people = choose_person(follow_faces(faces, shot, looks), "left", 120)
     assert people == 2
     x = np.array(_x(chosen))
-    assert np.allclose(x[:50], 150, atol=60) and np.allclose(x[50:90], 600, atol=60)
+    assert np.allclose(x[:50], 150, atol=60)
+    assert np.allclose(x[50:90], 600, atol=60)
     assert np.isnan(x[90:]).all()  # somebody else, however alike
 
 
@@ -134,7 +137,8 @@ def test_who_steps_into_anothers_place_is_another() -> None:
     assert [len(t.frames) for t in follow_faces(faces, shot, looks)] == [40, 30]
     assert len(follow_faces(faces, shot)) == 1  # what place alone would say
     chosen, people = choose_person(follow_faces(faces, shot, looks), "longest", 74)
-    assert people == 2 and all(p is None for p in chosen[40:])
+    assert people == 2
+    assert all(p is None for p in chosen[40:])
 
 
 def test_nobody_is_no_person() -> None:

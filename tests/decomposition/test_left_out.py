@@ -76,8 +76,10 @@ def test_another_face_is_somebody_else_wherever_it_is() -> None:
     mixed["landmarks"][60:] = other["landmarks"]
     mixed["look_gaps"] = np.array([[0, 0.5], [0.5, 0]], np.float32)
     strangers = find_strangers({"a": _track(90), "mixed": mixed, "other": other})
-    assert not strangers["a"].any() and strangers["other"].all()
-    assert not strangers["mixed"][:60].any() and strangers["mixed"][60:].all()
+    assert not strangers["a"].any()
+    assert strangers["other"].all()
+    assert not strangers["mixed"][:60].any()
+    assert strangers["mixed"][60:].all()
 
 
 def test_a_face_that_looks_the_same_is_the_same_though_its_shape_is_off() -> None:
@@ -97,7 +99,8 @@ def test_a_hand_stands_out_and_light_does_not() -> None:
     looks = _faces(50)
     looks[10, 20:30, 8:24] = (190, 140, 120)
     scores = covered_scores(looks)
-    assert scores.argmax() == 10 and scores[10] > 0.17 > 3 * np.delete(scores, 10).max()
+    assert scores.argmax() == 10
+    assert scores[10] > 0.17 > 3 * np.delete(scores, 10).max()
     assert covered_scores(looks[:0]).shape == (0,)
 
 
@@ -105,7 +108,9 @@ def test_looks_are_near_within_a_person_and_far_between() -> None:
     other = _faces(20)[:, ::-1]
     gaps = look_gaps(np.concatenate([_faces(40), other]), np.repeat([0, 1, 2], 20).astype(np.int32), 4)
     assert (look_gaps(other[:0], np.zeros(0, np.int32), 1) == 1).all()
-    assert gaps[0, 1] < 0.05 and gaps[0, 2] > 0.3 and (gaps[3] == 1).all()
+    assert gaps[0, 1] < 0.05
+    assert gaps[0, 2] > 0.3
+    assert (gaps[3] == 1).all()
 
 
 def test_the_look_is_upright_at_any_size_and_turn() -> None:

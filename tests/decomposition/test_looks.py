@@ -24,7 +24,9 @@ def test_gaps_of_shots() -> None:
 
 
 def test_a_fast_turn_is_no_other_person() -> None:
-    assert not is_abrupt_change(0.37, 1) and is_abrupt_change(0.37, 4) and is_abrupt_change(0.6, 1)
+    assert not is_abrupt_change(0.37, 1)
+    assert is_abrupt_change(0.37, 4)
+    assert is_abrupt_change(0.6, 1)
 
 
 def test_somebody_else_in_the_same_place_is_noticed() -> None:

@@ -66,12 +66,17 @@ def test_the_patch_holds_mouth_and_chin_wherever_the_face_is(
     patch = lip_patch(points, pixels_per_canonical=detail, width=width)
     x0, y0, x1, y1 = patch.box
     mouth = points[[*LIPS_OUTER, 152]]
-    assert (mouth > (x0, y0)).all() and (mouth < (x1, y1)).all()
+    assert (mouth > (x0, y0)).all()
+    assert (mouth < (x1, y1)).all()
     rows, columns = patch.size
-    assert columns <= max(16, width) and rows >= 16 and not rows % 8 and not columns % 8
+    assert columns <= max(16, width)
+    assert rows >= 16
+    assert not rows % 8
+    assert not columns % 8
     # Pixels are square but for rounding to eights, and their centres fill the box half-open.
     assert abs((y1 - y0) / rows * columns / (x1 - x0) - 1) < 5 / rows
     inside = patch.points().reshape(-1, 2)
     slack = 1e-4 * (abs(x0) + abs(y1) + size)
-    assert (inside > np.array([x0, y0]) - slack).all() and (inside < np.array([x1, y1]) + slack).all()
+    assert (inside > np.array([x0, y0]) - slack).all()
+    assert (inside < np.array([x1, y1]) + slack).all()
     assert np.allclose(inside.mean(0), [(x0 + x1) / 2, (y0 + y1) / 2], atol=slack)

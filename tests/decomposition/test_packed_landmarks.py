@@ -40,7 +40,8 @@ def test_they_keep_a_fiftieth_of_a_pixel_and_missing_faces(
     tmp_path: Path, points: NDArray[np.float32]
 ) -> None:
     found = np.asarray(kept(tmp_path / "t.safetensors", squeeze_landmarks(pack_landmarks(points, 640))))
-    assert found.dtype == np.float32 and np.isnan(found[4:9]).all()
+    assert found.dtype == np.float32
+    assert np.isnan(found[4:9]).all()
     assert np.nanmax(np.abs(found - points)) < 0.02
 
 
@@ -49,7 +50,8 @@ def test_older_layouts_are_read_too(tmp_path: Path, points: NDArray[np.float32])
     new = kept(tmp_path / "new.safetensors", squeeze_landmarks(packed))[:]
     plain = kept(tmp_path / "plain.safetensors", {"landmarks": packed})[:]
     whole = kept(tmp_path / "whole.safetensors", {"landmarks": _squeezed(packed)})[:]
-    assert np.array_equal(new, plain, equal_nan=True) and np.array_equal(new, whole, equal_nan=True)
+    assert np.array_equal(new, plain, equal_nan=True)
+    assert np.array_equal(new, whole, equal_nan=True)
 
 
 @pytest.mark.parametrize(
@@ -89,4 +91,5 @@ def test_a_long_take_needs_no_more_memory_than_a_short_one(tmp_path: Path) -> No
             assert found[frame, 1, 0] == found[0, 1, 0]
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < 1.2 * peaks[0] and peaks[1] < 20e6
+    assert peaks[1] < 1.2 * peaks[0]
+    assert peaks[1] < 20e6

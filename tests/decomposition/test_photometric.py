@@ -101,7 +101,8 @@ def test_a_pose_that_is_a_little_off_is_put_right(turn: tuple[float, float, floa
     found = refine_head_pose(detail(0.9 * _seen_from(true) + 10, UNIT), _template(), expected, K)
     assert found is not None
     before, after = np.abs(difference(expected, true)), np.abs(difference(found, true))
-    assert after[:3].max() < 0.004 and after[3:5].max() < 0.003
+    assert after[:3].max() < 0.004
+    assert after[3:5].max() < 0.003
     assert after[:5].sum() < 0.35 * before[:5].sum()
 
 

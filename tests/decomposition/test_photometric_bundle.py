@@ -143,8 +143,10 @@ def test_places_find_their_own_depth_and_background_is_known_by_its_rest(
     own, error, at_rest = place_alone(scene, tracks, places, wrong)
     turning = ~resting & (np.arange(len(points)) != 5)
     assert np.abs(wrong + own - depth)[turning].max() < 0.011  # half a step of what is tried
-    assert error[turning].max() < 0.2 and at_rest[turning].min() > 1
-    assert at_rest[resting].max() < 1e-9 and (error[resting] > 0.5).mean() > 0.9
+    assert error[turning].max() < 0.2
+    assert at_rest[turning].min() > 1
+    assert at_rest[resting].max() < 1e-9
+    assert (error[resting] > 0.5).mean() > 0.9
     assert np.isinf(error[5])
     bent = bent_to(scene, knots, points[turning], own[turning], np.ones(turning.sum(), bool))
     assert np.abs(wrong + knots.weights(points) @ bent.knots - depth)[turning].mean() < 0.06

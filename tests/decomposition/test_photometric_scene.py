@@ -11,7 +11,9 @@ from speech2lip.decomposition.photometric_scene import believable_factors
 def test_no_focal_length_is_tried_that_puts_the_head_before_the_lens(distance: float) -> None:
     factors = believable_factors(distance)
     assert min(factors) * distance >= min(4.5, distance)
-    assert 1.0 in factors and max(factors) > 2 and len(factors) >= 3
+    assert 1.0 in factors
+    assert max(factors) > 2
+    assert len(factors) >= 3
 
 
 def test_a_head_far_away_may_be_much_nearer() -> None:

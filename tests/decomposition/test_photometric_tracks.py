@@ -25,7 +25,9 @@ def test_places_keep_to_where_they_are_allowed_and_off_the_border() -> None:
     allowed[:, :90] = True
     places = choose_places(_texture(), allowed, unit=UNIT)
     assert len(places) > 50
-    assert places[:, 0].max() < 90 and places.min() > 9 and places[:, 1].max() < 151
+    assert places[:, 0].max() < 90
+    assert places.min() > 9
+    assert places[:, 1].max() < 151
 
 
 def test_moved_places_are_found_again() -> None:
@@ -34,7 +36,8 @@ def test_moved_places_are_found_again() -> None:
     brought = np.stack([home, _texture((2.4, -1.3)) * 0.8, -home])
     tracks = track_places(home, brought, places, unit=UNIT)
     found = tracks.information[..., 0, 0] > 0
-    assert np.abs(tracks.moved[0]).max() < 1e-3 and found[0].all()
+    assert np.abs(tracks.moved[0]).max() < 1e-3
+    assert found[0].all()
     assert found[1].mean() > 0.9
     assert np.abs(np.median(tracks.moved[1][found[1]], axis=0) - [2.4, -1.3]).max() < 0.05
     assert found[2].mean() < 0.02  # a blob that looks like another by chance

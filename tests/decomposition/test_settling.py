@@ -89,9 +89,11 @@ def test_the_canonical_frame_is_in_the_middle_sharp_and_not_left_out_or_the_one_
     take = _take(turned=[-0.3, 0.02, 0.0, 0.01, 0.3], left_out=[0, 0, 1, 0, 0])
     sharpness = {"walk:1": np.array([1, 0.2, 1, 1, 1], np.float32)}
     chosen, index, score, best = choose_frame([take], sharpness)
-    assert (chosen.name, index) == ("walk:1", 3) and score == best
+    assert (chosen.name, index) == ("walk:1", 3)
+    assert score == best
     chosen, index, score, best = choose_frame([take], sharpness, wanted="walk:1:4")
-    assert index == 4 and score < best - 0.5
+    assert index == 4
+    assert score < best - 0.5
     for wrong in ("walk:1:2", "walk:1:9", "run:1"):  # left out, beyond the end, no such take
         with pytest.raises(SettingsError, match="no frame that can be trained on") as error:
             choose_frame([take], sharpness, wanted=wrong)

@@ -25,17 +25,20 @@ def _talking(seconds: float, late: float, *, seed: int = 0) -> tuple[NDArray, ND
 def test_a_late_sound_is_found_and_put_right(late: float) -> None:
     opening, wave, times = _talking(24, late)
     found = find_offsets({"a": opening}, {"a": wave}, {"a": times})["a"]
-    assert found.corrected and found.basis == "take"
+    assert found.corrected
+    assert found.basis == "take"
     assert found.milliseconds == pytest.approx(1000 * late, abs=25)
     again = shifted(wave, found.shift_seconds)
     mended = find_offsets({"a": opening}, {"a": again}, {"a": times})["a"]
-    assert mended.milliseconds == pytest.approx(0, abs=15) and not mended.corrected
+    assert mended.milliseconds == pytest.approx(0, abs=15)
+    assert not mended.corrected
 
 
 def test_sound_in_step_is_left_alone() -> None:
     opening, wave, times = _talking(24, 0.0)
     found = find_offsets({"a": opening}, {"a": wave}, {"a": times})["a"]
-    assert found.milliseconds == pytest.approx(0, abs=25) and not found.corrected
+    assert found.milliseconds == pytest.approx(0, abs=25)
+    assert not found.corrected
     assert found.shift_seconds == 0
 
 
@@ -52,13 +55,18 @@ def test_foreign_sound_and_still_lips_tell_nothing() -> None:
     assert not find_offsets({"a": opening}, {"a": other}, {"a": times})["a"].corrected
     still = np.full_like(opening, 0.1)
     found = find_offsets({"a": still}, {"a": other}, {"a": times})["a"]
-    assert found.milliseconds is None and found.to_plain()["basis"] == "none"
+    assert found.milliseconds is None
+    assert found.to_plain()["basis"] == "none"
 
 
 def test_shifting_moves_sound_to_its_picture_and_keeps_the_length() -> None:
     wave = np.arange(1, 16_001, dtype=np.float32)
     earlier, later = shifted(wave, 0.5), shifted(wave, -0.25)
-    assert earlier[0] == 8001 and earlier[-1] == 0 and len(earlier) == len(wave)
-    assert later[3999] == 0 and later[4000] == 1 and len(later) == len(wave)
+    assert earlier[0] == 8001
+    assert earlier[-1] == 0
+    assert len(earlier) == len(wave)
+    assert later[3999] == 0
+    assert later[4000] == 1
+    assert len(later) == len(wave)
     assert not shifted(wave, 5.0).any()
     assert SoundOffset(80.0, 1.0, 0.5, "take", False).shift_seconds == 0

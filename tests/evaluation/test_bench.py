@@ -37,9 +37,11 @@ def test_people_of_a_folder(tmp_path: Path) -> None:
     )
     found = {subject.name: subject for subject in subjects(tmp_path)}
     assert [take.name for take in found["grid_s1"].takes] == ["a.mpg", "b.mpg"]
-    assert found["hdtf_WDA_KatieHill_000"].benchmark == "II" and not found["hdtf_WDA_KatieHill_000"].missing
+    assert found["hdtf_WDA_KatieHill_000"].benchmark == "II"
+    assert not found["hdtf_WDA_KatieHill_000"].missing
     assert "no footage" in found["words"].missing
-    assert not found["presenter"].missing and found["presenter"].takes == ()
+    assert not found["presenter"].missing
+    assert found["presenter"].takes == ()
     assert found["ana"].benchmark == "own"
     assert foreign_sounds(tmp_path) == [tmp_path / "speech" / "french.wav"]
 
@@ -54,7 +56,8 @@ def test_grid_names_tell_their_words() -> None:
     assert grid_words("bbaf2n") == "bin blue at f two now"
     assert grid_words("swwz9p") == "set white with z nine please"
     assert grid_words("swizzp") == "set white in z zero please"
-    assert grid_words("ana") is None and grid_words("xxxxxx") is None
+    assert grid_words("ana") is None
+    assert grid_words("xxxxxx") is None
 
 
 def test_time_goes_to_the_first_when_there_is_little() -> None:
@@ -151,8 +154,10 @@ def test_the_presenters_splits_have_names_of_their_own(
 
 def test_splits_differ_in_what_they_say() -> None:
     sentences, voice, poses = SPLITS
-    assert sentences.sentences == voice.sentences == "unseen" and poses.sentences == "train"
-    assert voice.voice == "b" and sentences.voice == poses.voice == "a"
+    assert sentences.sentences == voice.sentences == "unseen"
+    assert poses.sentences == "train"
+    assert voice.voice == "b"
+    assert sentences.voice == poses.voice == "a"
     assert poses.seed != 0  # the seed of what is learned from
 
 
@@ -191,7 +196,9 @@ def test_a_plain_folder_of_one_person(tmp_path: Path, stages: list[tuple[str, ob
     assert [what for what, _ in stages] == ["me.avatar", "judged"]
     assert stages[0][1].minutes == 4  # type: ignore[attr-defined]
     assert stages[1][1] is None
-    assert "## Own footage" in text and "### me" in text and "Not measured" not in text
+    assert "## Own footage" in text
+    assert "### me" in text
+    assert "Not measured" not in text
     assert "grid_s1" not in text
 
 

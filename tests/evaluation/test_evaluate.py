@@ -57,7 +57,8 @@ def test_all_rows_and_the_page(tmp_path: Path, footage: Path, avatar: Path) -> N
     rows = json.loads((tmp_path / "m.json").read_text())["rows"]
     assert list(rows) == ["real_video", "static_lips", "nearest", "ours", "paper"]
     assert all(list(row) == list(METRICS) and row["frames"] == 59 for row in rows.values())  # one is left out
-    assert rows["real_video"]["mouth_psnr"] is None and rows["real_video"]["seam_ratio"] == 1
+    assert rows["real_video"]["mouth_psnr"] is None
+    assert rows["real_video"]["seam_ratio"] == 1
     assert rows["ours"] == rows["paper"]  # one and the same avatar
     assert rows["nearest"]["mouth_psnr"] > rows["ours"]["mouth_psnr"]  # an untrained one
     assert rows["real_video"]["leak_r"] is None  # nothing is driven there
@@ -66,8 +67,10 @@ def test_all_rows_and_the_page(tmp_path: Path, footage: Path, avatar: Path) -> N
         assert all(rows[name][metric] is not None for metric in driven)
         assert result.details["rows"][name]["pairings"] == 2
     assert result.details["rows"]["ours"]["pairings"] == 2
-    assert result.cost["prepare_fps"] == 50.0 and result.cost["gflop_per_frame"] > 0
-    assert "59 held-out frames of 2 takes" in told[-1] and "| nearest" in told[-1]
+    assert result.cost["prepare_fps"] == 50.0
+    assert result.cost["gflop_per_frame"] > 0
+    assert "59 held-out frames of 2 takes" in told[-1]
+    assert "| nearest" in told[-1]
     check_page((tmp_path / "r.html").read_text())
     check_in_browser(tmp_path / "r.html")
 
@@ -86,9 +89,12 @@ def test_other_voices_and_strangers_words(tmp_path: Path, footage: Path) -> None
     )  # fmt: skip
     assert list(result.revoiced) == [OWN, *REVOICINGS]
     assert all(row["opening_r"] is not None for row in result.revoiced.values())
-    assert "In other voices" in told[-1] and "| telephone" in told[-1]
+    assert "In other voices" in told[-1]
+    assert "| telephone" in told[-1]
     page = (tmp_path / "r.html").read_text()
-    assert page.count("<video") == 2 and page.count('class="foreign"') == 1 and "french" in page
+    assert page.count("<video") == 2
+    assert page.count('class="foreign"') == 1
+    assert "french" in page
     assert page.count("<td>telephone</td>") == 1
     with pytest.raises(SettingsError, match="--report"):
         evaluate(avatar=avatar, footage=footage, foreign=[tmp_path / "french.wav"], settings=settings)
@@ -126,9 +132,11 @@ def test_given_weights_fill_their_own_columns(tmp_path: Path, footage: Path) -> 
         syncnet_weights=tmp_path / "syncnet.safetensors",
     )  # fmt: skip
     rows = evaluate(avatar=avatar, footage=footage, settings=settings, say=lambda _: None).rows
-    assert rows["real_video"]["lpips"] == 0 and rows["ours"]["lpips"] != 0
+    assert rows["real_video"]["lpips"] == 0
+    assert rows["ours"]["lpips"] != 0
     for row in rows.values():
-        assert row["syncnet_distance"] > 0 and abs(row["syncnet_offset_ms"]) <= 600
+        assert row["syncnet_distance"] > 0
+        assert abs(row["syncnet_offset_ms"]) <= 600
         assert row["syncnet_confidence"] >= 0
     with pytest.raises(SettingsError, match="no LPIPS weights"):
         wrong = dataclasses.replace(settings, lpips_weights=tmp_path / "none.safetensors")
@@ -136,15 +144,18 @@ def test_given_weights_fill_their_own_columns(tmp_path: Path, footage: Path) -> 
 
 
 def check_page(page: str) -> None:
-    assert "http:" not in page and "https:" not in page  # needs no network
+    assert "http:" not in page
+    assert "https:" not in page
     assert page.count("<video") == page.count("data:video/mp4;base64,") == 2
-    assert page.count('<svg class="opening"') == 2 and page.count('class="line truth"') == 2
+    assert page.count('<svg class="opening"') == 2
+    assert page.count('class="line truth"') == 2
     assert page.count('<svg class="training"') == 1
     assert page.count("<td><code>") + page.split('id="missing"')[1].split("</p>")[0].count("<code>") == (
         len(METRICS) + 7
     )
     assert "<code>lpips</code>" in page.split('id="missing"')[1]
-    assert page.count("poster=") == 2 and page.count(" s</span>") == 24
+    assert page.count("poster=") == 2
+    assert page.count(" s</span>") == 24
     assert page.count("<figure>") >= 6 * 2
 
 

@@ -67,7 +67,8 @@ def test_bias_and_spread_are_told_apart(take: Take) -> None:
     perfect = {"opening_r": 1.0, "opening_ccc": 1.0, "opening_std_ratio": 1.0, "opening_bias": 0.0}
     assert found["right"] == pytest.approx(perfect, abs=1e-4)
     assert found["wide"]["opening_bias"] == pytest.approx(0.02, abs=1e-4)
-    assert found["wide"]["opening_r"] == 1 and found["wide"]["opening_ccc"] < 0.95
+    assert found["wide"]["opening_r"] == 1
+    assert found["wide"]["opening_ccc"] < 0.95
     assert found["half"]["opening_std_ratio"] == pytest.approx(0.5, abs=1e-3)
     assert found["half"]["opening_bias"] == pytest.approx(0, abs=1e-4)
     assert found["static"]["opening_r"] == 0
@@ -86,11 +87,10 @@ def test_the_detectors_bias_is_told_in_words(take: Take) -> None:
     assert exact is not None
     rows = {"real_video": _openings(take, exact + 0.01), "ours": _openings(take, exact * 0.5)}
     line = truth_line(against_truth(rows, [Span(take, 0, len(exact))]))
-    assert (
-        line is not None
-        and "real_video r 1.000, spread 1.00, bias +0.0100; ours r 1.000, spread 0.50" in line
-    )
-    assert truth_line({}) is None and truth_line(None) is None
+    assert line is not None
+    assert "real_video r 1.000, spread 1.00, bias +0.0100; ours r 1.000, spread 0.50" in line
+    assert truth_line({}) is None
+    assert truth_line(None) is None
 
 
 def test_unknown_frames_count_for_nothing(take: Take) -> None:

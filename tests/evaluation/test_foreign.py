@@ -21,7 +21,8 @@ def sounds(tmp_path: Path) -> list[Path]:
 
 def test_sounds_follow_each_other_after_a_breath(sounds: list[Path]) -> None:
     wave, names = joined(sounds, seconds=4.0)
-    assert names == ("a", "b") and len(wave) == 64_000
+    assert names == ("a", "b")
+    assert len(wave) == 64_000
     assert wave[16_000] == pytest.approx(0.1, abs=0.01)
     assert not wave[round(2.05 * 16_000) : round(2.35 * 16_000)].any()
     assert wave[56_000] == pytest.approx(0.2, abs=0.01)

@@ -20,9 +20,11 @@ from tests.evaluation.made_footage import write_footage
 
 
 def test_silence_is_silent_and_noise_is_soft() -> None:
-    assert digital_silence(4.0).shape == (64_000,) and not digital_silence(4.0).any()
+    assert digital_silence(4.0).shape == (64_000,)
+    assert not digital_silence(4.0).any()
     noise = room_noise(4.0)
-    assert noise.dtype == np.float32 and len(noise) == 64_000
+    assert noise.dtype == np.float32
+    assert len(noise) == 64_000
     assert 20 * np.log10(np.sqrt(np.mean(noise.astype(np.float64) ** 2))) == pytest.approx(-60, abs=0.1)
     assert (noise == room_noise(4.0)).all()
 
@@ -32,7 +34,8 @@ def test_a_take_is_heard_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     rows = (("aa", 0.0, 0.2), ("b", 0.2, 0.3), ("iy", 0.3, 0.5), ("m", 0.5, 0.6), ("pau", 0.6, 1.6))
     monkeypatch.setattr(listening, "phones_of", lambda *_, **__: Phones(rows, TRUTH))
     heard = listen_to(Span(take, 0, len(take.times)))
-    assert heard.closures is not None and heard.pauses is not None
+    assert heard.closures is not None
+    assert heard.pauses is not None
     assert heard.closures.tolist() == [[0.2, 0.3], [0.5, 0.6]]
     assert heard.pauses.tolist() == [[0.6, 1.6]]
     assert heard.source == TRUTH
@@ -46,7 +49,8 @@ def test_without_phones_closures_are_unknown(tmp_path: Path, monkeypatch: pytest
     take = read_footage(write_footage(tmp_path / "made.footage", ("a",))).takes[0]
     monkeypatch.setattr(listening, "phones_of", lambda *_, **__: None)
     heard = listen_to(Span(take, 0, len(take.times)))
-    assert heard.closures is None and heard.source is None
+    assert heard.closures is None
+    assert heard.source is None
     assert heard.pauses is not None  # found by loudness
 
 
@@ -66,13 +70,17 @@ def test_a_long_take_is_heard_part_by_part(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(listening, "phones_of", spoken)
     span = Span(take, 25 * 350, frames)
     heard = listen_to(span)
-    assert heard.begins == 348 and asked == [(52 * SAMPLE_RATE, 348.0)]
-    assert heard.closures is not None and heard.closures.tolist() == [[351.0, pytest.approx(351.1)]]
+    assert heard.begins == 348
+    assert asked == [(52 * SAMPLE_RATE, 348.0)]
+    assert heard.closures is not None
+    assert heard.closures.tolist() == [[351.0, pytest.approx(351.1)]]
     shifted = take.wave()[348 * SAMPLE_RATE :]
-    assert (
-        heard.wave == pytest.approx(shifted, abs=1e-4) and shifted[:-5000].any() and not shifted[-3000:].any()
-    )
+    assert heard.wave == pytest.approx(shifted, abs=1e-4)
+    assert shifted[:-5000].any()
+    assert not shifted[-3000:].any()
     assert [(part.start, part.stop) for part in span.parts()] == [(8750, 10000)]
     parts = Span(take, 0, frames).parts()
-    assert len(parts) == 7 and parts[0].start == 0 and parts[-1].stop == frames
+    assert len(parts) == 7
+    assert parts[0].start == 0
+    assert parts[-1].stop == frames
     assert all(a.stop == b.start for a, b in itertools.pairwise(parts))

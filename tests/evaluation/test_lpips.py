@@ -35,14 +35,17 @@ def distance(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_tensors_have_the_public_names() -> None:
     shapes = {name: tuple(tensor.shape) for name, tensor in Lpips().state_dict().items()}
-    assert shapes["features.0.weight"] == (64, 3, 11, 11) and shapes["features.3.bias"] == (192,)
-    assert shapes["features.6.weight"] == (384, 192, 3, 3) and shapes["features.10.weight"] == (
+    assert shapes["features.0.weight"] == (64, 3, 11, 11)
+    assert shapes["features.3.bias"] == (192,)
+    assert shapes["features.6.weight"] == (384, 192, 3, 3)
+    assert shapes["features.10.weight"] == (
         256,
         256,
         3,
         3,
     )
-    assert shapes["lin0.model.1.weight"] == (1, 64, 1, 1) and shapes["lin4.model.1.weight"] == (1, 256, 1, 1)
+    assert shapes["lin0.model.1.weight"] == (1, 64, 1, 1)
+    assert shapes["lin4.model.1.weight"] == (1, 256, 1, 1)
     assert len(shapes) == 15
 
 

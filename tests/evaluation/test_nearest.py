@@ -31,7 +31,8 @@ def test_a_training_frame_finds_itself(nearest: tuple[NearestLips, Path]) -> Non
     found = lips.find(mel, take.times[[3, 20, 39]])
     assert [(take.name, index) for take, index in found] == [("a", 3), ("a", 20), ("a", 39)]
     patches = lips.patches(mel, take.times[[3, 20]])
-    assert patches.shape[:2] == (2, 3) and 0 < float(patches.mean()) < 1
+    assert patches.shape[:2] == (2, 3)
+    assert 0 < float(patches.mean()) < 1
 
 
 def test_what_is_held_out_or_left_out_is_never_shown(nearest: tuple[NearestLips, Path]) -> None:
@@ -49,4 +50,5 @@ def test_keys_tell_sounds_apart() -> None:
     mel = log_mel(torch.from_numpy(random.normal(0, 0.1, 16_000).astype(np.float32)))
     keys = speech_keys(mel, np.array([0.3, 0.3, 0.7]))
     assert keys.shape == (3, 112)
-    assert torch.equal(keys[0], keys[1]) and not torch.equal(keys[0], keys[2])
+    assert torch.equal(keys[0], keys[1])
+    assert not torch.equal(keys[0], keys[2])

@@ -28,7 +28,8 @@ def test_the_presenters_truth_comes_first(tmp_path: Path) -> None:
     take = _take(tmp_path, "a")
     write_truth(measure(clip_states(clip, 25.0, 0)[:75], fps=25.0, size=64), tmp_path / "a.mp4")
     phones = phones_of(take, clip.wave)
-    assert phones is not None and phones.source == TRUTH
+    assert phones is not None
+    assert phones.source == TRUTH
     exact = [(p.name, p.start) for p in clip.phones if p.end < 2.9 and p.end - p.start > 0.08]
     found = {name: start for name, start, _ in phones.rows}
     assert sum(name in found for name, _ in exact) == len(exact)
@@ -42,13 +43,16 @@ def test_words_are_aligned_and_without_them_phones_are_heard(tmp_path: Path) -> 
     clip = speech_clips("a", split="unseen")[0]
     take = _take(tmp_path, "a")
     heard = phones_of(take, clip.wave)
-    assert heard is not None and heard.source == HEARD and len(heard.rows) > 10
+    assert heard is not None
+    assert heard.source == HEARD
+    assert len(heard.rows) > 10
     assert heard_phones(clip.wave) == heard
     words = "".join(letter for letter in clip.text.lower() if letter.isalpha() or letter in " '")
     (tmp_path / "words").mkdir()
     (tmp_path / "words" / "a.txt").write_text(words)
     aligned = phones_of(take, clip.wave, transcripts=tmp_path / "words")
-    assert aligned is not None and aligned.source == ALIGNED
+    assert aligned is not None
+    assert aligned.source == ALIGNED
     exact = [p.start for p in clip.phones if p.name in ("p", "b", "m")]
     found = [start for name, start, _ in aligned.rows if name in ("P", "B", "M")]
     assert len(found) == pytest.approx(len(exact), abs=1)

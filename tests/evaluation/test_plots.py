@@ -27,9 +27,12 @@ def test_wider_is_higher_and_later_is_further_right() -> None:
     plot = opening_plot(TIMES, {"truth": np.linspace(0, 0.2, 50), "ours": np.full(50, 0.1)}, WAVE)
     truth, ours = _points(plot, "truth"), _points(plot, "ours")
     assert [x for x, _ in truth] == sorted(x for x, _ in truth)
-    assert truth[0][0] == 0 and truth[-1][0] == WIDTH
-    assert truth[0][1] > ours[0][1] and truth[-1][1] < ours[-1][1]
-    assert truth[-1][1] > 0 and truth[0][1] < HEIGHT
+    assert truth[0][0] == 0
+    assert truth[-1][0] == WIDTH
+    assert truth[0][1] > ours[0][1]
+    assert truth[-1][1] < ours[-1][1]
+    assert truth[-1][1] > 0
+    assert truth[0][1] < HEIGHT
     assert 'class="wave"' in plot
 
 
@@ -47,7 +50,8 @@ def test_pauses_and_closures_outside_are_left_out() -> None:
         TIMES[25:], {"ours": np.full(25, 0.1)}, WAVE, pauses=np.array([[0.0, 0.5], [1.5, 9.0]]),
         closures=np.array([[1.2, 1.24]]),
     )  # fmt: skip
-    assert plot.count('class="pause"') == 1 and plot.count('class="closure"') == 1
+    assert plot.count('class="pause"') == 1
+    assert plot.count('class="closure"') == 1
     [(left, width)] = re.findall(r'class="pause" x="([\d.]+)" y="0" width="([\d.]+)"', plot)
     assert float(left) + float(width) == pytest.approx(WIDTH, abs=0.1)
 
@@ -59,10 +63,13 @@ def test_losses_share_one_time_axis() -> None:
         {"phase": 2.0, "step": 1.0, "seconds": 100.0, "colour": 0.1},
     ]
     plots = training_plots(history)
-    assert plots.count("<svg") == 2 and plots.count("100 s") == 2
-    assert "expert 3 &#8594; 3" in plots and "colour 0.2 &#8594; 0.1" in plots
+    assert plots.count("<svg") == 2
+    assert plots.count("100 s") == 2
+    assert "expert 3 &#8594; 3" in plots
+    assert "colour 0.2 &#8594; 0.1" in plots
     assert re.findall(r'<circle cx="([\d.]+)"', plots) == ["30.0", "150.0", "300.0"]
-    assert plots.count('class="phase0"') == 2 and plots.count('class="phase1"') == 1
+    assert plots.count('class="phase0"') == 2
+    assert plots.count('class="phase1"') == 1
 
 
 def test_no_history_no_plots() -> None:

@@ -37,7 +37,8 @@ def test_the_difference_is_enlarged_around_grey() -> None:
 def test_the_head_box_stays_inside_and_has_the_mouth_low_in_it() -> None:
     x0, y0, x1, y1 = head_box((300, 400, 380, 480), np.zeros((720, 1280, 3), np.uint8))
     assert x1 - x0 == y1 - y0 == 280
-    assert (x0 + x1) / 2 == 340 and 0.6 < (440 - y0) / 280 < 0.75
+    assert (x0 + x1) / 2 == 340
+    assert 0.6 < (440 - y0) / 280 < 0.75
     assert head_box((0, 0, 80, 80), GREY) == (0, 0, 120, 120)
 
 
@@ -46,13 +47,15 @@ def test_a_player_has_picture_sound_and_poster(tmp_path: Path) -> None:
     player = Player(tmp_path / "p.mp4", (0, 0, 120, 120), fps=Fraction(25), wave=wave, start=2.0)
     for i in range(20):
         player.write(GREY, GREY + i, time=2.0 + i / 25)
-    assert player.poster is not None and player.poster[:2] == b"\xff\xd8"
+    assert player.poster is not None
+    assert player.poster[:2] == b"\xff\xd8"
     with av.open(io.BytesIO(player.close())) as video:
         assert {stream.type for stream in video.streams} == {"video", "audio"}
         seconds = [float(stream.duration * stream.time_base) for stream in video.streams]
         frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
     assert seconds == pytest.approx([0.8, 0.8], abs=0.1)
-    assert len(frames) == 20 and frames[0].shape == (120, 360, 3)
+    assert len(frames) == 20
+    assert frames[0].shape == (120, 360, 3)
 
 
 def test_a_contact_sheet_has_the_frames_asked_for() -> None:
@@ -60,7 +63,8 @@ def test_a_contact_sheet_has_the_frames_asked_for() -> None:
     for index in range(8):
         sheet.add(index, index / 25, GREY, GREY + index, BOX)
     picture = sheet.picture()
-    assert picture is not None and picture.shape == (2 * MOUTH, 2 * MOUTH, 3)
+    assert picture is not None
+    assert picture.shape == (2 * MOUTH, 2 * MOUTH, 3)
     assert picture[0, 0, 0] == picture[0, -1, 0] == 100  # truth above
     assert (picture[-1, 0, 0], picture[-1, -1, 0]) == (103, 105)  # made below
     assert sheet.seconds == [3 / 25, 5 / 25]
@@ -76,7 +80,8 @@ def test_the_worst_are_kept_once_a_second_and_worst_first() -> None:
     found = worst.found["mouth_psnr"]
     assert {frame.index: frame.value for frame in found} == {12: 15.0, 500: 18.0, 100: 25.0, 200: 30.0}
     assert [frame.index for frame in found] == [12, 500, 100, 200]
-    assert len(found) == KEPT and worst.found["seam_ratio"] == []  # not known
+    assert len(found) == KEPT
+    assert worst.found["seam_ratio"] == []
     high = WorstFrames()
     for index in (0, 50):
         high.add("a", index, figures | {"seam_ratio": 1.0 + index}, GREY, GREY, BOX)

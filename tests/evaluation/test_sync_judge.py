@@ -75,7 +75,8 @@ def test_late_lips_are_told_in_milliseconds(judge: SyncJudge, late: int) -> None
 
 def test_shifted_sound_is_told_from_true_sound(judge: SyncJudge) -> None:
     told = _verdict(judge).told_shifts()
-    assert set(told) == {"2", "3", "5"} and told["5"] > 0.8
+    assert set(told) == {"2", "3", "5"}
+    assert told["5"] > 0.8
     blind = _verdict(judge, still=True).told_shifts()
     assert blind["5"] < 0.7
 
@@ -99,6 +100,7 @@ def test_a_kept_judge_of_something_else_is_not_used(tmp_path: Path, judge: SyncJ
     assert sync_judge._kept_judge(path, "a") is None
     save_file(judge.state_dict(), path, metadata={"key": "a"})
     kept = sync_judge._kept_judge(path, "a")
-    assert kept is not None and sync_judge._kept_judge(path, "b") is None
+    assert kept is not None
+    assert sync_judge._kept_judge(path, "b") is None
     clip = torch.randint(0, 255, (2, 5, sync_judge.SIDE, sync_judge.SIDE), dtype=torch.uint8)
     assert torch.equal(kept.see(clip), judge.see(clip))

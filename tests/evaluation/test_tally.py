@@ -33,7 +33,8 @@ def itself() -> dict[str, float | None]:
 
 def test_the_same_video_has_no_distance(itself: dict[str, float | None]) -> None:
     assert set(itself) <= set(METRICS)
-    assert itself["mouth_psnr"] is None and itself["frame_psnr"] is None
+    assert itself["mouth_psnr"] is None
+    assert itself["frame_psnr"] is None
     alike = ["mouth_ssim", "frame_ssim", "sharpness_ratio", "opening_r", "opening_ccc", "opening_std_ratio"]
     alike += ["width_r", "jitter_ratio", "flicker_ratio", "seam_ratio", "closure_reached"]
     assert {name: itself[name] for name in alike} == pytest.approx(dict.fromkeys(alike, 1.0), abs=1e-6)
@@ -64,7 +65,8 @@ def test_static_lips_follow_nothing() -> None:
 def test_shut_lips_close_nothing() -> None:
     row = judged(REAL, np.zeros_like(REAL)).row()
     assert row["closure_reached"] == 0
-    assert row["opening_std_ratio"] == 0 and row["opening_r"] == 0
+    assert row["opening_std_ratio"] == 0
+    assert row["opening_r"] == 0
 
 
 def test_half_as_far_is_seen_by_size_not_by_correlation() -> None:

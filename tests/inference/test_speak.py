@@ -188,7 +188,8 @@ def test_the_papers_network_speaks_too(tmp_path: Path) -> None:
     frame, place = next(iter(person.bases[0].frames(0, 1))).rgb, person.bases[0].place(0, torch.device("cpu"))
     spoken = engine.listen(torch.zeros(80, 200), [1.0])
     (composed,) = engine.speak_frames([frame], [place], spoken)
-    assert composed.shape == frame.shape and (composed != frame).any()
+    assert composed.shape == frame.shape
+    assert (composed != frame).any()
     x0, y0, x1, y1 = engine.paster.region(place, frame.shape[:2])
     outside = np.ones(frame.shape[:2], bool)
     outside[y0:y1, x0:x1] = False

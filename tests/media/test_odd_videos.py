@@ -24,7 +24,9 @@ def _is_one_line(call: Callable[[], object]) -> str:
     with pytest.raises(Speech2LipError) as error:
         call()
     told = str(error.value)
-    assert told and "\n" not in told and len(told) < 400
+    assert told
+    assert "\n" not in told
+    assert len(told) < 400
     return told
 
 
@@ -35,7 +37,8 @@ def _whole(path: Path) -> list[int]:
 def test_one_frame_and_tiny_pictures(make_video: VideoMaker) -> None:
     one = make_video("one.mp4", frames=1, wave=QUIET)
     check_take(one)
-    assert _whole(one) == [0] and probe_video(one).fps > 0
+    assert _whole(one) == [0]
+    assert probe_video(one).fps > 0
     tiny = make_video("tiny.mp4", size=(8, 8), frames=3, wave=QUIET)
     assert [frame.rgb.shape for frame in VideoReader(tiny).frames()] == [(8, 8, 3)] * 3
 
@@ -89,7 +92,8 @@ def test_a_header_that_lies_about_the_length(make_video: VideoMaker) -> None:
     struct.pack_into(">I", content, place + 16, 3 * 3600 * scale)  # three hours
     made.write_bytes(bytes(content))
     check_take(made)
-    assert _whole(made) == list(range(10)) and probe_video(made).seconds < 10
+    assert _whole(made) == list(range(10))
+    assert probe_video(made).seconds < 10
 
 
 def test_sound_longer_shorter_and_late(make_video: VideoMaker) -> None:

@@ -110,7 +110,9 @@ def test_the_picture_moves_with_its_state_and_only_so() -> None:
     first, depth = render.render_frame(speaking(0.1), size=SIZE)
     again, _ = render.render_frame(speaking(0.1), size=SIZE)
     np.testing.assert_array_equal(first, again)
-    assert first.dtype == np.uint8 and first.shape == (SIZE, SIZE, 3) and depth.dtype == np.float32
+    assert first.dtype == np.uint8
+    assert first.shape == (SIZE, SIZE, 3)
+    assert depth.dtype == np.float32
     other, _ = render.render_frame(speaking(0.2), size=SIZE)
     changed = np.abs(first.astype(int) - other).max(-1) > 3
     assert changed.any()

@@ -65,9 +65,11 @@ def test_kinds_of_speech() -> None:
 def test_components_are_independent_and_of_one_size(encoder: PretrainedEncoder) -> None:
     listener = _listener(encoder)
     rows = listener.projection(encoder.features(step_windows(_wave(6))).flatten(0, 1))
-    assert rows.shape[1] == COMPONENTS and rows.mean(0).abs().max() < 1e-3
+    assert rows.shape[1] == COMPONENTS
+    assert rows.mean(0).abs().max() < 1e-3
     size = rows.std(0)
-    assert size[0] == pytest.approx(1, abs=0.02) and size[32:].max() == 0
+    assert size[0] == pytest.approx(1, abs=0.02)
+    assert size[32:].max() == 0
     covariance = (rows.T @ rows / len(rows)).fill_diagonal_(0)
     assert covariance.abs().max() < 1e-2
 
@@ -107,7 +109,8 @@ def test_a_window_is_heard_once(encoder: PretrainedEncoder, monkeypatch: pytest.
 
     monkeypatch.setattr(PretrainedEncoder, "features", counted)
     first = listener.rows(_wave(2))
-    assert torch.equal(listener.rows(_wave(2)), first) and sum(heard) == 26
+    assert torch.equal(listener.rows(_wave(2)), first)
+    assert sum(heard) == 26
     listener.rows(torch.zeros(4 * SAMPLE_RATE))
     assert sum(heard) == 27
     monkeypatch.setattr(hf_speech, "_REMEMBERED", 5)
@@ -172,13 +175,15 @@ def test_features_reach_the_code(encoder: PretrainedEncoder) -> None:
         assert not torch.equal(network(windows), network(changed))
         changed = windows.clone()
         changed[:, MEL_BANDS:, network.in_time :] += 1
-        assert network.in_time == 44 and torch.equal(network(windows), network(changed))
+        assert network.in_time == 44
+        assert torch.equal(network(windows), network(changed))
 
 
 def test_rows_beyond_the_ends_are_nothing(encoder: PretrainedEncoder) -> None:
     rows = torch.ones(MEL_BANDS + COMPONENTS, 50)
     windows = mel_windows(rows, torch.tensor([0.0]), torch.arange(-40, 20))
-    assert (windows[0, MEL_BANDS:, :39] == 0).all() and (windows[0, :MEL_BANDS, :39] == -2).all()
+    assert (windows[0, MEL_BANDS:, :39] == 0).all()
+    assert (windows[0, :MEL_BANDS, :39] == -2).all()
 
 
 def test_a_projection_of_any_size_is_read_back(encoder: PretrainedEncoder) -> None:
@@ -215,5 +220,6 @@ def test_half_precision_hears_almost_the_same(encoder: PretrainedEncoder) -> Non
 def test_windows_are_not_copied() -> None:
     wave = _wave(2)
     windows = step_windows(wave)
-    assert windows.shape == (26, WINDOW) and windows.stride(0) == STEP
+    assert windows.shape == (26, WINDOW)
+    assert windows.stride(0) == STEP
     assert ModelSettings().ahead_seconds <= 0.2

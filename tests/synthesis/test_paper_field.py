@@ -38,7 +38,8 @@ def test_colours_follow_speech_and_time() -> None:
     field, uv = _field(), uv_lattice(4, 6).expand(2, -1, -1, -1)
     code = torch.randn(1, 64).expand(2, -1)
     drawn = field(code, uv)
-    assert drawn.shape == (2, 3, 4, 6) and torch.equal(drawn[0], drawn[1])
+    assert drawn.shape == (2, 3, 4, 6)
+    assert torch.equal(drawn[0], drawn[1])
     told = field(code, uv, torch.tensor([0.1, 0.7]))
     assert not torch.allclose(told[0], told[1])
     other = field(torch.randn(2, 64), uv)
@@ -60,9 +61,11 @@ def test_the_ensemble_weighs_to_one_and_stays_near_the_point() -> None:
 
 def test_the_preset_is_the_papers_losses_and_nothing_of_ours() -> None:
     settings = with_preset(TrainSettings(preset="paper", minutes=3))
-    assert settings.minutes == 3 and settings.model.field == "paper"
+    assert settings.minutes == 3
+    assert settings.model.field == "paper"
     assert (settings.losses.shape, settings.losses.gradient, settings.tempo_changes) == (0, 0, 0)
-    assert settings.losses.squared > 0 and settings.losses.sync > 0
+    assert settings.losses.squared > 0
+    assert settings.losses.sync > 0
     assert with_preset(TrainSettings()).losses == TrainSettings().losses
     with pytest.raises(SettingsError, match="'papers'"):
         with_preset(TrainSettings(preset="papers"))

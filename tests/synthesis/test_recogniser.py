@@ -61,4 +61,5 @@ def test_the_recogniser_that_is_installed_can_be_read() -> None:
     pytest.importorskip("pocketsphinx")
     found = read_recogniser(find_recogniser())
     assert found.means.shape == found.variances.shape == (42, 3, 128, 13)
-    assert found.weights.sum(2).min() > 0.9 and found.weights.sum(2).max() < 1.02
+    assert found.weights.sum(2).min() > 0.9
+    assert found.weights.sum(2).max() < 1.02

@@ -71,7 +71,8 @@ def _count_windows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def test_the_wave_lies_where_the_spectrum_does(footage: Path, encoder_folder: Path) -> None:
     data = _data(footage, encoder_folder)
-    assert data.wave is not None and len(data.wave) == data.mel.shape[1] * SAMPLE_RATE // MEL_RATE
+    assert data.wave is not None
+    assert len(data.wave) == data.mel.shape[1] * SAMPLE_RATE // MEL_RATE
     again = log_mel(data.wave)[:, : data.mel.shape[1]]
     # Where one take ends and silence begins a window may see both.
     assert ((again - data.mel).abs().amax(0) > 1e-3).sum() <= 4 * len(read_footage(footage).takes)
@@ -85,7 +86,9 @@ def test_versions_of_the_sound_are_heard_at_the_same_moments(
     wave, frames = data.wave, data.mel.shape[1]
     assert wave is not None
     projection = hear_takes(data, encoder, seed=0, cache=tmp_path / "heard.safetensors")
-    assert data.wave is None and data.heard is not None and data.quiet is not None
+    assert data.wave is None
+    assert data.heard is not None
+    assert data.quiet is not None
     assert data.heard.shape == (MEL_BANDS + COMPONENTS, VERSIONS * frames)
     assert data.quiet.shape[0] == MEL_BANDS + COMPONENTS
     parts = data.heard.split(frames, dim=1)
@@ -107,10 +110,13 @@ def test_what_was_heard_is_kept(
     count = len(heard)
     again = _data(footage, encoder_folder)
     other = hear_takes(again, encoder, seed=0, cache=cache)
-    assert count > 0 and len(heard) == count
-    assert first.heard is not None and again.heard is not None
+    assert count > 0
+    assert len(heard) == count
+    assert first.heard is not None
+    assert again.heard is not None
     assert torch.allclose(first.heard, again.heard, atol=2e-2)
-    assert torch.equal(one.components, other.components) and torch.equal(one.fingerprint, other.fingerprint)
+    assert torch.equal(one.components, other.components)
+    assert torch.equal(one.fingerprint, other.fingerprint)
     hear_takes(_data(footage, encoder_folder), encoder, seed=1, cache=cache)
     assert len(heard) > count
     cache.write_bytes(b"torn")
@@ -128,7 +134,8 @@ def test_an_avatar_is_trained_and_speaks(
     assert any("heard the takes in" in line for line in said)
     assert not list(tmp_path.glob(".a.avatar.training"))
     trained = person.model.encoder
-    assert trained.features is not None and trained.pretrained is not None
+    assert trained.features is not None
+    assert trained.pretrained is not None
     assert trained.pretrained.components.shape == (COMPONENTS, 32)
     wave = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
     soundfile.write(tmp_path / "s.wav", wave, SAMPLE_RATE)

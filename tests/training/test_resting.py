@@ -38,7 +38,8 @@ def _footage(speech: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, t
 def test_the_mouth_rests_as_it_does_where_nobody_speaks() -> None:
     shapes, *footage = _footage(slice(400, 900))
     resting = resting_frames(*footage)
-    assert resting is not None and resting.in_silence
+    assert resting is not None
+    assert resting.in_silence
     assert resting.shape(shapes).tolist() == [1.0]
 
 
@@ -46,7 +47,8 @@ def test_without_a_quiet_moment_closed_lips_stand_for_rest() -> None:
     _, openings, mel, times = _footage(slice(20, 990))
     assert LEAST_FRAMES > 2
     resting = resting_frames(openings, mel, times)
-    assert resting is not None and not resting.in_silence
+    assert resting is not None
+    assert not resting.in_silence
     assert 0 < resting.shape(openings[:, None]).item() < CLOSED_SHARE
 
 
@@ -63,7 +65,8 @@ def test_quiet_windows_are_quiet_and_repeatable() -> None:
     loud = (windows.mean(1) > -0.5).float().mean(1)
     assert loud.max() < 0.2
     assert windows.mean(1).quantile(0.9).item() < -0.5
-    assert (windows.amax((1, 2)) == SILENT_MEL).any() and (windows.amax((1, 2)) > -0.5).any()
+    assert (windows.amax((1, 2)) == SILENT_MEL).any()
+    assert (windows.amax((1, 2)) > -0.5).any()
 
 
 @pytest.mark.parametrize("frames", [40, 60])

@@ -26,8 +26,10 @@ def test_the_length_stays_and_moments_keep_their_place(seconds: float) -> None:
     wave = _syllables(seconds)
     for seed in range(3):
         varied = vary_wave(wave, np.random.default_rng(seed))
-        assert len(varied) == len(wave) and varied.dtype == np.float32
-        assert np.isfinite(varied).all() and np.abs(varied).max() <= 1
+        assert len(varied) == len(wave)
+        assert varied.dtype == np.float32
+        assert np.isfinite(varied).all()
+        assert np.abs(varied).max() <= 1
         if seconds >= 4:
             assert not np.allclose(varied, wave)
             one, other = _envelope(wave), _envelope(varied)
@@ -55,6 +57,7 @@ def test_quiet_waves_hold_no_speech_but_something() -> None:
     wave = quiet_wave(6, np.random.default_rng(0))
     assert len(wave) == 12 * SAMPLE_RATE
     pieces = [10 * np.log10(np.mean(piece**2) + 1e-14) for piece in np.split(wave, 6)]
-    assert max(pieces) < -24 and min(pieces) < -48
+    assert max(pieces) < -24
+    assert min(pieces) < -48
     # Clicks are loud for a moment.
     assert np.abs(wave).max() > 0.01

@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Before anything imports torch: waiting OpenMP threads that spin make training ten times slower as soon
     # as another process wants one of the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from ..errors import Speech2LipError
+    from speech2lip.errors import Speech2LipError
 
     try:
         return run(list(sys.argv[1:] if arguments is None else arguments))
@@ -54,7 +54,7 @@ def run(arguments: list[str]) -> int:
         return 0
     name, *rest = arguments
     if name in ("-v", "--version"):
-        from .. import __version__
+        from speech2lip import __version__
 
         print(f"speech2lip {__version__}")
         return 0

@@ -11,8 +11,9 @@ import av
 import numpy as np
 import soxr
 
-from ..conventions import SAMPLE_RATE
-from ..errors import SoundError, Speech2LipError
+from speech2lip.conventions import SAMPLE_RATE
+from speech2lip.errors import SoundError, Speech2LipError
+
 from .packets import decode_packets
 from .video import VideoReader
 

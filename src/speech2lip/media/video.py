@@ -15,7 +15,8 @@ import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
 
-from ..errors import FootageError
+from speech2lip.errors import FootageError
+
 from .packets import decode_packets
 from .picture import rgb_from_frame
 from .video_writer import VideoWriter

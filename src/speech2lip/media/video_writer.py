@@ -15,8 +15,9 @@ import numpy as np
 import soxr
 from av.video.reformatter import ColorRange, VideoReformatter
 
-from ..errors import OutputError
-from ..storage import output_error, write_atomically
+from speech2lip.errors import OutputError
+from speech2lip.storage import output_error, write_atomically
+
 from .picture import BT709, Picture, frame_from_coded, frame_from_rgb
 
 if TYPE_CHECKING:
