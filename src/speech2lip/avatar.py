@@ -35,9 +35,23 @@ from speech2lip.decomposition.head_pose import camera_matrix, steady_head_poses
 from speech2lip.errors import AvatarError, SettingsError
 from speech2lip.media.video import Frame, read_frames
 from speech2lip.model import LipModel
-from speech2lip.storage import read_json
+from speech2lip.storage import FolderKind, read_json, recover_folder
 
 FORMAT = 1
+AVATAR_KIND = FolderKind(
+    "an avatar",
+    manifest="avatar.json",
+    key="format",
+    files=(
+        "avatar.json",
+        "weights.safetensors",
+        "canonical.safetensors",
+        "base/*/picture.mp4",
+        "base/*/take.json",
+        "base/*/track.safetensors",
+    ),
+)
+"""What may be overwritten by a new avatar."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +123,7 @@ def read_avatar(folder: Path) -> Avatar:
     Raises:
         AvatarError: it is missing, of another format, or damaged.
     """
+    recover_folder(folder)
     if not folder.is_dir():
         raise AvatarError(f"no avatar at {folder}; `speech2lip train` makes one")
     about = read_json(folder / "avatar.json", error=AvatarError)

@@ -39,9 +39,16 @@ from speech2lip.decomposition.sound_offset import shifted
 from speech2lip.errors import FootageError
 from speech2lip.media.sound import read_wave
 from speech2lip.media.video import Frame, read_frames
-from speech2lip.storage import read_json
+from speech2lip.storage import FolderKind, read_json
 
 FORMAT = 1
+TAKE_KIND = FolderKind(
+    "a take of footage",
+    manifest="take.json",
+    key="source",
+    files=("take.json", "picture.mp4", "sound.flac", "track.safetensors", "poses.safetensors"),
+)
+"""What preparing a take anew may replace."""
 REASONS = (
     "kept",
     "no face",

@@ -19,6 +19,7 @@ from speech2lip.config import PrepareSettings
 from speech2lip.conventions import LANDMARK_SCHEME, SAMPLE_RATE
 from speech2lip.decomposition.cuts import change_between, is_abrupt, shot_numbers, thumbnail
 from speech2lip.decomposition.faces import choose_person, follow_faces
+from speech2lip.decomposition.footage import TAKE_KIND
 from speech2lip.decomposition.landmarks import FACE_OVAL, LandmarkDetector
 from speech2lip.decomposition.left_out import covered_scores
 from speech2lip.decomposition.looks import LOOK, changes_abruptly, look_gaps, upright_look
@@ -80,7 +81,7 @@ def track_take(
     """
     info = probe_video(path)
     wave = read_wave(path)
-    with new_folder_atomically(folder, overwrite=True) as partial:
+    with new_folder_atomically(folder, replaces=TAKE_KIND) as partial:
         soundfile.write(partial / "sound.flac", wave, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
         reader = VideoReader(path)
         seen, size = _track_frames(reader, partial / "picture.mp4", info.fps, settings, report)

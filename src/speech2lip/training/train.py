@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import speech2lip
-from speech2lip.avatar import FORMAT, Avatar, read_avatar
+from speech2lip.avatar import AVATAR_KIND, FORMAT, Avatar, read_avatar
 from speech2lip.composition.paste import Paster
 from speech2lip.compute import choose_device, device_name
 from speech2lip.config import NO_EAR, PrepareSettings, TrainSettings, to_plain, with_preset
@@ -71,7 +71,7 @@ def train(
         FootageError, SettingsError, OutputError: as their messages say.
     """
     settings = with_preset(settings or TrainSettings())
-    check_output(avatar, overwrite=overwrite)
+    check_output(avatar, overwrite=overwrite, kind=AVATAR_KIND)
     prepared = _prepared(takes, avatar, footage, prepare_settings, say)
     for line in look_over(prepared, read_json(prepared.folder / "footage.json")).lines():
         say(line)
@@ -114,7 +114,7 @@ def train(
         say=say,
     )
     about = _about(prepared, settings, ranges, data, state, device_name(compute))
-    with new_folder_atomically(avatar, overwrite=overwrite) as folder:
+    with new_folder_atomically(avatar, replaces=AVATAR_KIND if overwrite else None) as folder:
         _write_avatar(folder, model.cpu(), prepared, about, settings, ranges)
     shutil.rmtree(part)
     say(f"{avatar}: trained {state.seconds:.0f} s in {state.precision} on {about['device']}")
