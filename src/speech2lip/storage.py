@@ -320,6 +320,11 @@ def _share(file: Path) -> None:
         file.chmod(0o666 & ~mask)
 
 
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk."""
+    _flush_to_disk(folder)
+
+
 def _flush_to_disk(path: Path) -> None:
     if path.is_dir() and os.name != "posix":
         return  # only POSIX opens folders

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import pytest
 from speech2lip import cli
 from speech2lip.cli import COMMANDS, main, reference
 from speech2lip.errors import FootageError
+from speech2lip.storage import write_atomically
 
 HEAVY = ("torch", "numpy", "av", "mediapipe", "numba", "cv2", "scipy", "skimage", "soundfile")
 
@@ -139,3 +141,33 @@ def test_the_reference_holds_every_command_and_flag() -> None:
         flag in text for flag in ("--minutes", "--avatar", "--footage", "--hold-out", "--json", "--output")
     )
     assert "\x1b" not in text
+
+
+def test_being_ended_by_the_system_removes_what_is_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(_: list[str]) -> int:
+        with write_atomically(tmp_path / "out.mp4") as part:
+            part.write_text("half")
+            os.kill(os.getpid(), signal.SIGTERM)
+            for _ in range(100):  # the signal is noticed between two steps
+                pass
+            part.write_text("whole")
+        return 0
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(cli, "run", work)
+    try:
+        assert main([]) == 143
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "stopped; the same command again goes on" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_that_is_no_text_can_be_told() -> None:
+    name = os.fsdecode(b"/nowhere/caf\xe9.wav")
+    told = speech2lip("speak", name, "--avatar", "none.avatar", "--output", "/tmp/x.mp4")
+    assert told.returncode == 1
+    assert told.stderr.count("\n") == 1
+    assert "caf\\udce9.wav" in told.stderr

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 
 from speech2lip.config import PrepareSettings
+from speech2lip.decomposition.fitting import fit_poses
 from speech2lip.decomposition.footage import REASONS
 from speech2lip.decomposition.left_out import (
     covered_scores,
@@ -14,6 +16,7 @@ from speech2lip.decomposition.left_out import (
     reasons_of,
 )
 from speech2lip.decomposition.looks import look_gaps, upright_look
+from speech2lip.decomposition.packed_landmarks import BLOCK
 from tests.decomposition.test_faces import _seen
 from tests.made_face import head_pose
 
@@ -119,3 +122,29 @@ def test_the_look_is_upright_at_any_size_and_turn() -> None:
     points = _seen(0, 300, 0)
     assert upright_look(rgb, points).shape == (32, 32, 3)
     assert upright_look(rgb, points - 290).shape == (32, 32, 3)  # mostly outside
+
+
+class _Counted:
+    """Landmarks that remember how many frames were asked for at once."""
+
+    def __init__(self, landmarks: np.ndarray) -> None:
+        self.landmarks, self.most = landmarks, 0
+
+    def __getitem__(self, key: Any) -> np.ndarray:
+        found = self.landmarks[key]
+        self.most = max(self.most, found.size // self.landmarks[0].size)
+        return found
+
+
+def test_landmarks_of_a_long_take_are_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("speech2lip.decomposition.fitting._SAMPLES", 60)
+    frames = 600
+    landmarks = np.tile(_track(50)["landmarks"], (frames // 50, 1, 1))
+    track = _track(50) | {"landmarks": _Counted(landmarks), "seen": np.ones(frames, bool)}
+    for name in ("light", "sharpness", "covered", "shot"):
+        track[name] = np.tile(track[name], (frames // 50,) + (1,) * (track[name].ndim - 1))
+    shape, poses = fit_poses({"a": track}, PrepareSettings())
+    assert shape.shape == (478, 3)
+    reasons = reasons_of({"a": track}, find_strangers({"a": track}), poses, PrepareSettings())
+    assert not reasons["a"].any()
+    assert track["landmarks"].most <= BLOCK

@@ -9,10 +9,15 @@ import numpy as np
 import pytest
 
 from speech2lip.config import PrepareSettings
-from speech2lip.decomposition.prepare import prepare
+from speech2lip.decomposition.prepare import _name_takes, prepare
+from speech2lip.decomposition.report import check_report
+from speech2lip.decomposition.report_page import GENERATOR
+from speech2lip.decomposition.staging import WORK, claim_folder
 from speech2lip.errors import FootageError, OutputError, SettingsError, SoundError
+from speech2lip.locks import locked
 from speech2lip.media.video import VideoWriter, read_frames
 from speech2lip.presenter import present, read_truth
+from speech2lip.storage import write_json
 
 pytest.importorskip("mediapipe", reason="preparing footage needs mediapipe")
 
@@ -58,14 +63,14 @@ def test_a_folder_stands_for_the_videos_in_it(tmp_path: Path) -> None:
     with pytest.raises(FootageError, match="seen for"):
         prepare([clips], footage=out, say=told.append)
     assert f"{clips}: 2 videos; other files left alone: 1" in told
-    assert sorted(path.name for path in (out / "takes").iterdir()) == ["one", "two"]
+    assert sorted(path.name for path in (out / WORK / "takes").iterdir()) == ["one", "two"]
 
 
 def test_without_a_face_it_says_so_and_keeps_what_was_read(tmp_path: Path) -> None:
     out = tmp_path / "a.footage"
     with pytest.raises(FootageError, match=r"seen for 0\.0 s"):
         prepare([_video(tmp_path / "noise.mp4")], footage=out, say=lambda _: None)
-    assert (out / "takes" / "noise" / "track.safetensors").is_file()
+    assert (out / WORK / "takes" / "noise" / "track.safetensors").is_file()
     assert not (out / "footage.json").exists()
 
 
@@ -122,6 +127,69 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
         prepare([good], footage=tmp_path / "papers")
     with pytest.raises(OutputError, match="is a file"):
         prepare([good], footage=good)
+
+
+def test_videos_in_the_footage_folder_are_never_touched(tmp_path: Path) -> None:
+    """A folder of a person's videos may well look like footage."""
+    own = tmp_path / "p" / "takes" / "monday"
+    own.mkdir(parents=True)
+    video = _video(own / "monday.mp4")
+    with pytest.raises(OutputError, match="lies in"):
+        prepare([video], footage=tmp_path / "p", say=lambda _: None)
+    other = _video(tmp_path / "monday.mp4")
+    with pytest.raises(OutputError, match="something else"):
+        prepare([other], footage=tmp_path / "p", say=lambda _: None)
+    (tmp_path / "p" / WORK).mkdir()  # a footage folder into which somebody has put a video
+    with pytest.raises(OutputError, match=r"is not a take of footage.*left alone"):
+        prepare([other], footage=tmp_path / "p", say=lambda _: None)
+    assert [path.name for path in own.iterdir()] == ["monday.mp4"]
+
+
+def test_a_page_of_somebody_else_is_not_overwritten(tmp_path: Path) -> None:
+    page, good = tmp_path / "thesis.html", _video(tmp_path / "good.mp4")
+    page.write_text("<html>years of work</html>")
+    with pytest.raises(OutputError, match="no report of ours"):
+        prepare([good], footage=tmp_path / "a.footage", report=page)
+    assert page.read_text() == "<html>years of work</html>"
+    page.write_text(f"<html><head>{GENERATOR}</head></html>")
+    check_report(page)
+
+
+def test_two_at_once_are_told(tmp_path: Path) -> None:
+    good, out = _video(tmp_path / "good.mp4"), tmp_path / "a.footage"
+    claim_folder(out)
+    with locked(out), pytest.raises(OutputError, match="another speech2lip is at work"):
+        prepare([good], footage=out, say=lambda _: None)
+
+
+def test_a_bad_take_leaves_good_footage_usable(tmp_path: Path) -> None:
+    """What was prepared before stays as it is, to the byte, until something better is complete."""
+    out = tmp_path / "a.footage"
+    write_footage(out, name="good")
+    before = contents(out)
+    with pytest.raises(FootageError, match=r"seen for 0\.0 s"):
+        prepare([_video(tmp_path / "noise.mp4")], footage=out, say=lambda _: None)
+    after = contents(out)
+    assert {name: after[name] for name in before} == before
+
+
+def write_footage(folder: Path, *, name: str) -> None:
+    """Something that passes as footage without being readable."""
+    (folder / "takes" / name).mkdir(parents=True)
+    write_json(folder / "takes" / name / "take.json", {"source": name})
+    write_json(folder / "footage.json", {"format": 1, "takes": [name]})
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def test_names_of_takes_differ_in_more_than_case(tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("A.mp4", "a.mov", "b.mp4", "failed.json.mp4", ".hidden.mp4")]
+    named = _name_takes(paths)
+    assert sorted(named.values()) == sorted(paths)
+    assert set(named) == {"A", "a-2", "b", "failed.json-2", "hidden"}
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import io
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from importlib import import_module
+from types import FrameType
 
 COMMANDS = {
     "prepare": "learn the head of one person from videos: footage",
@@ -26,25 +30,42 @@ COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code.
 
-    0 is well, 1 a fault that the user can mend, 2 wrong usage, 130 stopped by the user.
+    0 is well, 1 a fault that the user can mend, 2 wrong usage, 130 stopped by the user, 143 by SIGTERM.
     """
     # Before anything imports torch: waiting OpenMP threads that spin make training ten times slower as soon
     # as another process wants one of the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from speech2lip.errors import Speech2LipError
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a path may hold what is no text
+    _end_as_by_the_user()
     try:
         return run(list(sys.argv[1:] if arguments is None else arguments))
     except Speech2LipError as error:
         print(f"speech2lip: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("speech2lip: stopped; the same command again goes on from what was finished", file=sys.stderr)
-        return 130
+        return 128 + (stop.args[0] if stop.args else signal.SIGINT)
     except BrokenPipeError:
         # The reader of our output (`| head`) has gone; keep Python from complaining once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _end_as_by_the_user() -> None:
+    """Let what systems and terminals end programs by do as Ctrl-C: what is half written is removed."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_IGN)  # once is enough
+        raise KeyboardInterrupt(number)
+
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_DFL:
+                signal.signal(getattr(signal, name), stop)
 
 
 def run(arguments: list[str]) -> int:

@@ -9,38 +9,37 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors import safe_open
 
 import speech2lip
 from speech2lip.config import PrepareSettings, to_plain
 from speech2lip.decomposition.fitting import fit_poses
 from speech2lip.decomposition.footage import (
     FORMAT,
-    Footage,
     Take,
     canonical_plain,
     canonical_tensors,
-    read_footage,
     read_take,
 )
 from speech2lip.decomposition.landmarks import FACE_OVAL
 from speech2lip.decomposition.left_out import find_strangers, reasons_of
-from speech2lip.decomposition.packed_landmarks import KeptLandmarks
+from speech2lip.decomposition.packed_landmarks import KeptLandmarks, LandmarkRows, chosen_points
 from speech2lip.decomposition.settling import Settled, settle_canonical
 from speech2lip.decomposition.sound_offset import LEAST_OFFSET_MS, SoundOffset, find_offsets
+from speech2lip.decomposition.staging import Staging
 from speech2lip.errors import FootageError
-from speech2lip.storage import read_json, write_atomically, write_json
+from speech2lip.storage import output_errors, read_json, save_tensors, write_json
 
 Say = Callable[[str], None]
 
 
 def fit_takes(
-    footage: Path, names: Sequence[str], failed: dict[str, str], settings: PrepareSettings, say: Say
-) -> Footage:
-    """Fit what all takes share, and write `footage.json` last: with it the footage is finished.
+    staging: Staging, names: Sequence[str], failed: dict[str, str], settings: PrepareSettings, say: Say
+) -> int:
+    """Fit what all takes share, and stage it; return the number of frames.
 
     Args:
-        footage: the folder, in which every take of `names` has been tracked.
+        staging: of the footage, where every take of `names` has been tracked.
         failed: why other takes could not be used, by name.
         settings: how.
         say: where to tell what was found.
@@ -48,7 +47,8 @@ def fit_takes(
     Raises:
         FootageError: there is too little of a face.
     """
-    raw = {name: _read_raw(footage / "takes" / name) for name in names}
+    staging.begin_fit()
+    raw = {name: _read_raw(staging.track(name)) for name in names}
     _require_face(raw, failed, settings)
     usable = {name: track for name, track in raw.items() if track["seen"].any()}
     for name in raw.keys() - usable.keys():
@@ -57,9 +57,11 @@ def fit_takes(
     shape, poses = _fit_shots(usable, strangers, settings)
     left_out = reasons_of(usable, strangers, poses, settings)
     for name in usable:
-        with write_atomically(footage / "takes" / name / "poses.safetensors") as path:
-            save_file({"camera_from_head": poses[name], "left_out": left_out[name]}, path)
-    takes = [read_take(footage / "takes" / name, settings) for name in usable]
+        _stage_poses(staging, name, poses[name], left_out[name])
+    takes = [
+        read_take(staging.track(name), settings, poses=staging.take(name) / "poses.safetensors")
+        for name in usable
+    ]
     _require_seconds(takes, settings)
     offsets = _sound_offsets(takes, say)
     settled = settle_canonical(takes, shape, {n: t["sharpness"] for n, t in usable.items()}, settings)
@@ -69,12 +71,11 @@ def fit_takes(
         f"(0 at best; the best frame has {settled.best_score:.2f})"
     )
     if settings.photometric:
-        _keep_poses(footage, settled, say)
-    with write_atomically(footage / "canonical.safetensors") as path:
-        save_file(canonical_tensors(canonical), path)
+        _keep_poses(staging, settled, say)
+    save_tensors(staging.folder / "canonical.safetensors", canonical_tensors(canonical))
     faceless = {name: "no face in any frame" for name in sorted(raw.keys() - usable.keys())}
     write_json(
-        footage / "footage.json",
+        staging.folder / "footage.json",
         {
             "format": FORMAT,
             "version": speech2lip.__version__,
@@ -91,17 +92,26 @@ def fit_takes(
         },
     )
     _tell_left_out(takes, say)
-    return read_footage(footage)
+    return sum(len(take.times) for take in takes)
 
 
-def _keep_poses(footage: Path, settled: Settled, say: Say) -> None:
+def _stage_poses(
+    staging: Staging, name: str, poses: NDArray[np.float64], left_out: NDArray[np.uint8]
+) -> None:
+    with output_errors(staging.folder):
+        staging.take(name).mkdir(exist_ok=True)
+    path = staging.take(name) / "poses.safetensors"
+    tensors: dict[str, NDArray[Any]] = {"camera_from_head": poses, "left_out": left_out}
+    save_tensors(path, tensors)
+
+
+def _keep_poses(staging: Staging, settled: Settled, say: Say) -> None:
     """Write the head poses that were refined, and tell."""
     if settled.refined is None:
         say("head poses are the landmarks': the frames did not show them better")
         return
     for take in settled.takes:
-        with write_atomically(footage / "takes" / take.name / "poses.safetensors") as path:
-            save_file({"camera_from_head": take.camera_from_head, "left_out": take.left_out}, path)
+        _stage_poses(staging, take.name, take.camera_from_head, take.left_out)
     say(
         f"head poses refined against the canonical picture in {settled.refined:.1%} of the frames; focal "
         f"length {settled.takes[0].focal:.2f} times the longer side"
@@ -111,8 +121,10 @@ def _keep_poses(footage: Path, settled: Settled, say: Say) -> None:
 def _read_raw(folder: Path) -> dict[str, Any]:
     plain = read_json(folder / "take.json")
     kept = folder / "track.safetensors"
-    track: dict[str, Any] = dict(load_file(kept))
-    track["landmarks"] = KeptLandmarks(kept, plain, frames=len(track["times"]))[:]
+    with safe_open(kept, framework="numpy") as file:
+        names = set(file.keys()) - {"landmarks", "landmark_blocks"}
+        track: dict[str, Any] = {name: file.get_tensor(name) for name in names}
+    track["landmarks"] = KeptLandmarks(kept, plain, frames=len(track["times"]))
     track["seen"] = ~np.isnan(track["landmarks"][:, 0, 0])
     track["people"] = plain.get("people", 1)
     return track | {key: plain[key] for key in ("width", "height", "fps")}
@@ -133,7 +145,7 @@ def _fit_shots(
             seen = track["seen"][frames] & ~strangers[name][frames]
             if seen.any():
                 key = f"{name}/{number}"
-                kept = {"landmarks": track["landmarks"][frames], "seen": seen}
+                kept = {"landmarks": LandmarkRows(track["landmarks"], frames), "seen": seen}
                 parts[key] = track | kept
                 places[key] = (name, frames)
     shape, found = fit_poses(parts, settings)
@@ -188,9 +200,8 @@ def _require_face(raw: dict[str, dict[str, Any]], failed: dict[str, str], settin
             f"a face is seen for {seconds:.1f} s in all takes together; at least "
             f"{settings.min_face_seconds:g} s are needed: record the person looking into the camera"
         )
-    widths = np.concatenate(
-        [np.ptp(t["landmarks"][t["seen"]][:, FACE_OVAL, 0], axis=1) for t in raw.values()]
-    )
+    outlines = [chosen_points(t["landmarks"], np.flatnonzero(t["seen"]), FACE_OVAL) for t in raw.values()]
+    widths = np.concatenate([np.ptp(outline[..., 0], axis=1) for outline in outlines])
     if np.median(widths) < settings.min_face_pixels:
         raise FootageError(
             f"the face is {np.median(widths):.0f} px wide; at least {settings.min_face_pixels} px are "

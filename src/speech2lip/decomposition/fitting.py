@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from speech2lip.config import PrepareSettings
 from speech2lip.decomposition.head_pose import (
+    aligned_head_poses,
     camera_matrix,
     fit_rigid_shape,
     initial_head_poses,
@@ -18,8 +19,8 @@ from speech2lip.decomposition.head_pose import (
     refine_shape,
     smooth_head_poses,
 )
-from speech2lip.decomposition.landmarks import RIGID
-from speech2lip.decomposition.masks import eye_distance
+from speech2lip.decomposition.landmarks import OUTER_EYE_CORNERS, RIGID
+from speech2lip.decomposition.packed_landmarks import chosen_points
 
 Array = NDArray[np.float64]
 _SAMPLES = 1200
@@ -32,20 +33,27 @@ def fit_poses(
     """Fit the person's rigid face and every frame's head pose.
 
     Args:
-        tracks: per take: landmarks [T, 478, 3], seen [T], width, height.
+        tracks: per take: landmarks [T, 478, 3] to look rows up in, seen [T], width, height.
 
     Returns:
         The rigid face, [478, 3], and per take [T, 4, 4]; frames without a face take the nearest frame's pose.
     """
-    shape = fit_rigid_shape(_sample([t["landmarks"][t["seen"]] for t in tracks.values()]))
+    shape = fit_rigid_shape(_sample(tracks.values()))
     shape = _refine_face(shape, tracks, settings)
     return shape, {name: _take_poses(track, shape, settings) for name, track in tracks.items()}
 
 
-def _sample(arrays: list[NDArray[np.float32]]) -> Array:
-    every = np.concatenate(arrays)
-    chosen = np.linspace(0, len(every) - 1, min(len(every), _SAMPLES)).astype(int)
-    return every[chosen].astype(np.float64)
+def _sample(tracks: Iterable[dict[str, Any]]) -> Array:
+    """Return landmarks of frames with a face, evenly spread over all takes; [S, 478, 3]."""
+    seen = [(track["landmarks"], np.flatnonzero(track["seen"])) for track in tracks]
+    ends = np.cumsum([len(rows) for _, rows in seen])
+    chosen = np.linspace(0, ends[-1] - 1, min(ends[-1], _SAMPLES)).astype(int)
+    takes = np.split(chosen, np.searchsorted(chosen, ends[:-1]))
+    starts = ends - [len(rows) for _, rows in seen]
+    parts = [
+        landmarks[rows[at - start]] for (landmarks, rows), at, start in zip(seen, takes, starts, strict=True)
+    ]
+    return np.concatenate(parts).astype(np.float64)
 
 
 def _refine_face(shape: Array, tracks: Mapping[str, dict[str, Any]], settings: PrepareSettings) -> Array:
@@ -54,30 +62,31 @@ def _refine_face(shape: Array, tracks: Mapping[str, dict[str, Any]], settings: P
     """
     sizes = [(t["width"], t["height"]) for t in tracks.values()]
     common = max(set(sizes), key=sizes.count)
-    points = _sample(
-        [t["landmarks"][t["seen"]] for t in tracks.values() if (t["width"], t["height"]) == common]
-    )
+    points = _sample(t for t in tracks.values() if (t["width"], t["height"]) == common)
     k = camera_matrix(*common, settings.focal)
     rigid = list(RIGID)
     poses = initial_head_poses(shape, points, k)
+    soft = _soft(points[:, list(OUTER_EYE_CORNERS)])
     for _ in range(3):
-        poses = refine_head_poses(poses, shape[rigid], points[:, rigid, :2], k, soft_pixels=_soft(points))
+        poses = refine_head_poses(poses, shape[rigid], points[:, rigid, :2], k, soft_pixels=soft)
         shape = refine_shape(poses, shape, points[..., :2], k)
     return normalise_shape(shape)
 
 
-def _soft(points: Array) -> float:
-    """Errors count linearly from 0.4 % of the distance between the eyes' outer corners on."""
-    return max(0.25, 0.004 * eye_distance(np.median(points[..., :2], axis=0)))
+def _soft(corners: Array) -> float:
+    """Errors count linearly from 0.4 % of the distance between the eyes' outer corners [T, 2, 2 or 3] on."""
+    left, right = np.median(corners[..., :2], axis=0)
+    return max(0.25, 0.004 * float(np.linalg.norm(right - left)))
 
 
 def _take_poses(track: dict[str, Any], shape: Array, settings: PrepareSettings) -> Array:
     seen = np.asarray(track["seen"])
-    points = track["landmarks"][seen].astype(np.float64)
+    points = chosen_points(track["landmarks"], np.flatnonzero(seen), RIGID).astype(np.float64)
     k = camera_matrix(track["width"], track["height"], settings.focal)
-    rigid = list(RIGID)
-    found = initial_head_poses(shape, points, k)
-    found = refine_head_poses(found, shape[rigid], points[:, rigid, :2], k, soft_pixels=_soft(points))
+    rigid = shape[list(RIGID)]
+    found = aligned_head_poses(rigid, points, k)
+    corners = points[:, [RIGID.index(corner) for corner in OUTER_EYE_CORNERS]]
+    found = refine_head_poses(found, rigid, points[..., :2], k, soft_pixels=_soft(corners))
     return smooth_head_poses(found[_nearest(seen)], seen, sigma_frames=settings.smoothing_frames)
 
 

@@ -36,19 +36,13 @@ from speech2lip.decomposition.landmarks import lip_opening
 from speech2lip.decomposition.masks import LipPatch
 from speech2lip.decomposition.packed_landmarks import KeptLandmarks
 from speech2lip.decomposition.sound_offset import shifted
+from speech2lip.decomposition.staging import finish_move_for_reading
 from speech2lip.errors import FootageError
 from speech2lip.media.sound import read_wave
 from speech2lip.media.video import Frame, read_frames
-from speech2lip.storage import FolderKind, read_json
+from speech2lip.storage import read_json
 
 FORMAT = 1
-TAKE_KIND = FolderKind(
-    "a take of footage",
-    manifest="take.json",
-    key="source",
-    files=("take.json", "picture.mp4", "sound.flac", "track.safetensors", "poses.safetensors"),
-)
-"""What preparing a take anew may replace."""
 REASONS = (
     "kept",
     "no face",
@@ -185,6 +179,7 @@ def read_footage(folder: Path) -> Footage:
     Raises:
         FootageError: there is none, it is of another format, or a file of it is missing or damaged.
     """
+    finish_move_for_reading(folder)
     if not (folder / "footage.json").is_file():
         advice = (
             "run `speech2lip prepare` first"
@@ -216,13 +211,15 @@ def _shift(offset: dict[str, Any]) -> float:
     return float(offset["milliseconds"]) / 1000 if offset["corrected"] else 0.0
 
 
-def read_take(folder: Path, settings: PrepareSettings, *, sound_shift: float = 0.0) -> Take:
-    """Read one take of a footage folder."""
+def read_take(
+    folder: Path, settings: PrepareSettings, *, sound_shift: float = 0.0, poses: Path | None = None
+) -> Take:
+    """Read one take of a footage folder, with the head poses that lie elsewhere where `poses` says so."""
     plain = read_json(folder / "take.json")
     kept = folder / "track.safetensors"
     with safe_open(kept, framework="numpy") as file:
         track = {name: file.get_tensor(name) for name in {"times", "light", "shot"} & set(file.keys())}
-    poses = load_file(folder / "poses.safetensors")
+    fitted = load_file(poses or folder / "poses.safetensors")
     return Take(
         name=folder.name,
         folder=folder,
@@ -233,8 +230,8 @@ def read_take(folder: Path, settings: PrepareSettings, *, sound_shift: float = 0
         times=track["times"],
         landmarks=KeptLandmarks(kept, plain, frames=len(track["times"])),
         light=track["light"],
-        camera_from_head=poses["camera_from_head"],
-        left_out=poses["left_out"],
+        camera_from_head=fitted["camera_from_head"],
+        left_out=fitted["left_out"],
         cuts=np.flatnonzero(np.diff(track["shot"])) + 1 if "shot" in track else np.zeros(0, np.intp),
         sound_shift=sound_shift,
     )

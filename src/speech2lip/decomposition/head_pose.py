@@ -86,11 +86,23 @@ def project(camera_from_head: Array, k: Array, points_head: Array) -> Array:
 
 
 def initial_head_poses(shape: Array, points: Array, k: Array) -> Array:
-    """Take rotation and scale from the similarity alignment, distance from focal length over scale; [T, 4,
-    4].
-    """
+    """Return head poses by `aligned_head_poses` of landmarks [T, 478, 3]; [T, 4, 4]."""
     rigid = list(RIGID)
-    scale, rotation, shift = align_similarity(shape[rigid], points[:, rigid])
+    return aligned_head_poses(shape[rigid], points[:, rigid], k)
+
+
+def aligned_head_poses(shape: Array, points: Array, k: Array) -> Array:
+    """Take rotation and scale from the similarity alignment, distance from focal length over scale.
+
+    Args:
+        shape: [N, 3] rigid points of the face in eye units.
+        points: [T, N, 3] the same points in pixels.
+        k: [3, 3].
+
+    Returns:
+        [T, 4, 4].
+    """
+    scale, rotation, shift = align_similarity(shape, points)
     pose = np.tile(np.eye(4), (len(points), 1, 1))
     depth = k[0, 0] / scale
     pose[:, :3, :3] = rotation

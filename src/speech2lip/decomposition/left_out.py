@@ -15,6 +15,7 @@ from speech2lip.decomposition.footage import REASONS
 from speech2lip.decomposition.head_pose import align_similarity, fit_rigid_shape, head_angles
 from speech2lip.decomposition.landmarks import FACE_OVAL
 from speech2lip.decomposition.looks import LOOK
+from speech2lip.decomposition.packed_landmarks import BLOCK
 
 Points = NDArray[np.float32]
 Tracks = Mapping[str, dict[str, Any]]
@@ -69,14 +70,15 @@ def reasons_of(
     usual_yaw = float(np.median(np.concatenate([yaw[name][person[name]] for name in tracks])))
     result = {}
     for name, track in tracks.items():
-        points, seen = track["landmarks"][..., :2], track["seen"]
+        seen = track["seen"]
+        width, outside = _measured(track)
         with np.errstate(invalid="ignore"):
             flags = {  # the last that holds is told: the plainest come last
                 "turned away": np.abs(yaw[name] - usual_yaw) > settings.max_turn_degrees,
                 "heavy blur": _blurred(track),
                 "mouth covered": _covered(track),
-                "face too small": np.ptp(points[:, FACE_OVAL, 0], axis=1) < settings.min_face_pixels,
-                "face cut by the border": _outside(points, track["width"], track["height"]),
+                "face too small": width < settings.min_face_pixels,
+                "face cut by the border": outside > 0.02,
                 "broken colours": np.abs(track["light"] - _usual_light(track, tracks, settings)).max(1)
                 > settings.broken_colour_levels,
                 "somebody else": strangers[name],
@@ -124,9 +126,9 @@ def _shots(name: str, track: dict[str, Any]) -> list[_Shot]:
     for number in np.unique(track["shot"]):
         frames = track["seen"] & (track["shot"] == number)
         if frames.sum() >= 5:
-            points = track["landmarks"][frames]
-            step = max(1, len(points) // _SHAPE_FRAMES)
-            shape = fit_rigid_shape(points[::step].astype(np.float64))
+            step = max(1, int(frames.sum()) // _SHAPE_FRAMES)
+            points = track["landmarks"][np.flatnonzero(frames)[::step]]
+            shape = fit_rigid_shape(points.astype(np.float64))
             shots.append(_Shot(name, int(number), frames, shape, int(frames.sum())))
     return shots
 
@@ -147,9 +149,20 @@ def _onto(shape: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.
     return moved
 
 
-def _outside(points: Points, width: int, height: int) -> NDArray[np.bool_]:
-    outside: NDArray[np.bool_] = ((points < 0) | (points > [width, height])).any(-1).mean(1) > 0.02
-    return outside
+def _measured(track: Mapping[str, Any]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Return each frame's face width in pixels and the share of its points outside the picture; [T] each.
+
+    Landmarks are read part by part: those of an hour need half a gigabyte.
+    """
+    count = len(track["seen"])
+    widths, outside = np.empty(count, np.float32), np.empty(count)
+    for start in range(0, count, BLOCK):
+        part = slice(start, start + BLOCK)
+        points = track["landmarks"][part][..., :2]
+        widths[part] = np.ptp(points[:, FACE_OVAL, 0], axis=1)
+        beyond = (points < 0) | (points > [track["width"], track["height"]])
+        outside[part] = beyond.any(-1).mean(1)
+    return widths, outside
 
 
 def _blurred(track: Mapping[str, Any]) -> NDArray[np.bool_]:

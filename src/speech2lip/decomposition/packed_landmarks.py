@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,34 @@ def _expanded(squeezed: NDArray[np.uint8]) -> Packed:
     return np.cumsum(changes, axis=0, dtype=np.int16)
 
 
+class LandmarkRows:
+    """Some frames of a take's landmarks, looked up in it when they are asked for.
+
+    Args:
+        landmarks: [T, 478, 3].
+        frames: [S] the frames.
+    """
+
+    def __init__(self, landmarks: Points | KeptLandmarks, frames: NDArray[np.intp]) -> None:
+        self.landmarks, self.frames = landmarks, frames
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, rows: NDArray[np.intp]) -> Points:
+        """Look up rows, an array of indices."""
+        return self.landmarks[self.frames[rows]]
+
+
+def chosen_points(
+    landmarks: Points | KeptLandmarks | LandmarkRows, rows: NDArray[np.intp], points: Sequence[int]
+) -> Points:
+    """Look up some points of some frames; [R, P, 3]. Never are all points of many frames in memory."""
+    starts = range(0, len(rows), BLOCK)
+    parts = [landmarks[rows[start : start + BLOCK]][:, list(points)] for start in starts]
+    return np.concatenate([np.zeros((0, len(points), 3), np.float32), *parts])
+
+
 class KeptLandmarks:
     """Landmarks of a take, [T, 478, 3] in pixels, NaN where no face was found, as an array to look things up.
 
@@ -87,13 +116,14 @@ class KeptLandmarks:
         if wanted.ndim == 0:
             number, place = divmod(int(wanted), BLOCK)
             return np.array(self._block(number)[place][rest], np.float32)
-        found = np.empty((len(wanted), *self.shape[1:]), np.float32)
+        within = (slice(None), *rest)
+        like = np.empty((0, *self.shape[1:]), np.float32)[within]
+        found = np.empty((len(wanted), *like.shape[1:]), np.float32)
         number_of = wanted // BLOCK
         for number in np.unique(number_of).tolist():
             here = number_of == number
-            found[here] = self._block(number)[wanted[here] - number * BLOCK]
-        within = (slice(None), *rest)
-        return np.asarray(found[within], np.float32)
+            found[here] = self._block(number)[wanted[here] - number * BLOCK][within]
+        return found
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """Return all of them at once."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -14,10 +13,12 @@ from speech2lip.decomposition.canonical import named_frame
 from speech2lip.decomposition.faces import check_pick
 from speech2lip.decomposition.fitted_takes import fit_takes
 from speech2lip.decomposition.footage import FORMAT, Footage, read_footage
+from speech2lip.decomposition.staging import Staging, claim_folder
 from speech2lip.decomposition.tracking import check_take, source_of, track_take
 from speech2lip.errors import FootageError, OutputError, SoundError, Speech2LipError
+from speech2lip.locks import locked
 from speech2lip.progress import Progress
-from speech2lip.storage import check_output, output_errors, read_json, write_json
+from speech2lip.storage import output_errors, read_json, write_json
 
 Say = Callable[[str], None]
 
@@ -39,30 +40,32 @@ def prepare(
     """Prepare takes of one person: landmarks, head poses, canonical space, depth, masks, sound.
 
     The work is kept take by take: the same call again goes on where it stopped, and does nothing when nothing
-    has changed.
+    has changed. Footage that was good before stays as it is until the new one is complete.
 
     Args:
         takes: videos of one person, each with sound; a folder stands for all videos in it.
         footage: the folder to make (see `footage` for its contents) or to go on with.
         settings: how; the defaults suit a person looking into the camera.
-        report: an HTML page to write about the footage: pictures, what was left out and why, advice.
+        report: an HTML page to write about the footage: pictures, what was left out and why, advice; only
+            such a page is overwritten.
         overwrite: read every take anew, those too that could not be used last time.
         say: where to tell what was found.
 
     Raises:
         FootageError: a video cannot be used; what was prepared before stays.
-        OutputError: the folder or the report cannot be written to.
+        OutputError: the folder or the report cannot be written to, holds something else, or another process
+            works on it.
         SettingsError: a setting makes no sense.
     """
     settings = settings or PrepareSettings()
     check_pick(settings.face)
     named_frame(settings.canonical_frame)
     if report is not None:
-        check_output(report, overwrite=True)
+        from speech2lip.decomposition.report import check_report, write_report
+
+        check_report(report)
     result = _prepare(takes, footage, settings, overwrite, say)
     if report is not None:
-        from speech2lip.decomposition.report import write_report
-
         write_report(result, report)
         say(f"{report}: what the footage is like")
     return result
@@ -76,28 +79,39 @@ def _prepare(
     named = _name_takes(_videos_of(takes, say))
     for path in named.values():
         check_take(path)
-    _claim_folder(footage)
+        if footage.is_dir() and path.resolve().is_relative_to(footage.resolve()):
+            raise OutputError(f"{path} lies in {footage}, which preparing changes; move the videos elsewhere")
+    claim_folder(footage)
+    with locked(footage):
+        return _prepare_named(named, Staging(footage), settings, overwrite, say)
+
+
+def _prepare_named(
+    named: dict[str, Path], staging: Staging, settings: PrepareSettings, overwrite: bool, say: Say
+) -> Footage:
+    footage = staging.footage
     began = time.monotonic()
     failed = {} if overwrite else _known_failures(footage, named, settings)
     fresh = [
         name
         for name, path in named.items()
-        if overwrite or (name not in failed and not _is_up_to_date(footage / "takes" / name, path, settings))
+        if overwrite or (name not in failed and not _is_up_to_date(staging.track(name), path, settings))
     ]
     if not fresh and _is_finished(footage, named, settings):
         say(f"{footage} is up to date: {len(named)} takes")
+        staging.remove_if_empty()
         return read_footage(footage)
-    _write_failures(footage, failed)
-    (footage / "footage.json").unlink(missing_ok=True)
-    failed |= _track_all({name: named[name] for name in fresh}, footage, settings, say)
+    staging.check(fresh)
+    failed |= _track_all({name: named[name] for name in fresh}, staging, settings, say)
     _write_failures(footage, failed)
     kept = [name for name in named if name not in failed]
-    result = fit_takes(footage, kept, {name: failed[name]["reason"] for name in failed}, settings, say)
-    frames = sum(len(take.times) for take in result.takes)
+    frames = fit_takes(staging, kept, {name: failed[name]["reason"] for name in failed}, settings, say)
     seconds = time.monotonic() - began
     if len(fresh) == len(named):  # otherwise the figure would flatter
-        plain = read_json(footage / "footage.json")
-        write_json(footage / "footage.json", plain | {"prepare_fps": round(frames / seconds, 1)})
+        plain = read_json(staging.folder / "footage.json")
+        write_json(staging.folder / "footage.json", plain | {"prepare_fps": round(frames / seconds, 1)})
+    staging.finish()
+    result = read_footage(footage)
     say(f"{footage}: {len(result.takes)} takes, {frames} frames in {seconds:.0f} s")
     return result
 
@@ -118,6 +132,8 @@ def _known_failures(
 def _write_failures(footage: Path, failed: dict[str, dict[str, Any]]) -> None:
     path = footage / "takes" / "failed.json"
     if failed:
+        with output_errors(path):
+            path.parent.mkdir(exist_ok=True)
         write_json(path, failed)
     else:
         path.unlink(missing_ok=True)
@@ -141,25 +157,19 @@ def _videos_of(takes: Sequence[Path], say: Say) -> list[Path]:
 
 
 def _name_takes(takes: Sequence[Path]) -> dict[str, Path]:
+    """Name takes after their files; names differ in more than case, as some file systems see no other
+    difference.
+    """
     named: dict[str, Path] = {}
+    taken = {"failed.json"}
     for path in sorted(Path(take) for take in takes):
-        name, count = path.stem, 2
-        while name in named:
-            name, count = f"{path.stem}-{count}", count + 1
+        stem = path.stem.lstrip(".") or "take"
+        name, count = stem, 2
+        while name.casefold() in taken:
+            name, count = f"{stem}-{count}", count + 1
+        taken.add(name.casefold())
         named[name] = path
     return named
-
-
-def _claim_folder(footage: Path) -> None:
-    if footage.exists() and not footage.is_dir():
-        raise OutputError(f"{footage} is a file; name a folder for the footage")
-    strange = footage.is_dir() and any(footage.iterdir()) and not (footage / "takes").is_dir()
-    if strange:
-        raise OutputError(f"{footage} holds something else; name a new or a footage folder")
-    with output_errors(footage):
-        (footage / "takes").mkdir(parents=True, exist_ok=True)
-        for stale in (footage / "takes").glob(".*.part"):  # left by a run that was killed
-            shutil.rmtree(stale)
 
 
 def _is_up_to_date(folder: Path, path: Path, settings: PrepareSettings) -> bool:
@@ -179,7 +189,7 @@ def _is_finished(footage: Path, named: dict[str, Path], settings: PrepareSetting
 
 
 def _track_all(
-    fresh: dict[str, Path], footage: Path, settings: PrepareSettings, say: Say
+    fresh: dict[str, Path], staging: Staging, settings: PrepareSettings, say: Say
 ) -> dict[str, dict[str, Any]]:
     """Track takes; one that turns out unusable is told and left out. Returns reason and source, by name."""
     failed: dict[str, dict[str, Any]] = {}
@@ -189,7 +199,7 @@ def _track_all(
             done = progress.done
             show = partial(_show, progress, done, _rate(path))
             try:
-                track_take(path, footage / "takes" / name, settings, report=show)
+                track_take(path, staging.take(name), settings, report=show)
             except (FootageError, SoundError) as error:
                 failed[name] = {"reason": str(error), "source": source_of(path, settings)}
                 say(f"left out take {name}: {error}")

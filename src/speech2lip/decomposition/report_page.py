@@ -29,6 +29,8 @@ padding:.6rem 1rem .6rem 2rem}svg{width:300px;height:110px}svg rect{fill:var(--b
 fill:var(--soft)}
 """
 
+GENERATOR = '<meta name="generator" content="speech2lip prepare">'
+"""Tells a page of ours from others."""
 _BINS = 30
 
 
@@ -52,6 +54,7 @@ def write_page(footage: Footage, plain: Mapping[str, Any], overview: Overview, p
     ]  # fmt: skip
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f"{GENERATOR}"
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
     )

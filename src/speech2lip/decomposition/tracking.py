@@ -12,23 +12,22 @@ from typing import Any
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 from speech2lip.ahead import ahead
 from speech2lip.config import PrepareSettings
 from speech2lip.conventions import LANDMARK_SCHEME, SAMPLE_RATE
 from speech2lip.decomposition.cuts import change_between, is_abrupt, shot_numbers, thumbnail
 from speech2lip.decomposition.faces import choose_person, follow_faces
-from speech2lip.decomposition.footage import TAKE_KIND
 from speech2lip.decomposition.landmarks import FACE_OVAL, LandmarkDetector
 from speech2lip.decomposition.left_out import covered_scores
 from speech2lip.decomposition.looks import LOOK, changes_abruptly, look_gaps, upright_look
 from speech2lip.decomposition.masks import light_points
 from speech2lip.decomposition.packed_landmarks import pack_landmarks, squeeze_landmarks
+from speech2lip.decomposition.staging import TAKE_KIND
 from speech2lip.errors import FootageError
 from speech2lip.media.sound import read_wave
 from speech2lip.media.video import Frame, VideoReader, VideoWriter, probe_video
-from speech2lip.storage import new_folder_atomically, write_json
+from speech2lip.storage import new_folder_atomically, save_tensors, write_json
 
 Picture = NDArray[np.uint8]
 Points = NDArray[np.float32]
@@ -91,7 +90,7 @@ def track_take(
         if seen.several > 1 or seen.changes_face() or settings.face != "longest":
             seen, people = _follow_person(seen, partial / "picture.mp4", settings)
         track = seen.arrays(max(size))
-        save_file(track, partial / "track.safetensors")
+        save_tensors(partial / "track.safetensors", track)
         write_json(
             partial / "take.json",
             {

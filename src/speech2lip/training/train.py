@@ -132,7 +132,14 @@ def _prepared(
         return read_footage(footage)
     from speech2lip.decomposition.prepare import prepare
 
-    return prepare(takes, footage=footage or avatar.with_suffix(".footage"), settings=settings, say=say)
+    return prepare(takes, footage=footage or footage_beside(avatar), settings=settings, say=say)
+
+
+def footage_beside(avatar: Path) -> Path:
+    """Return where the footage of an avatar is kept unless said otherwise: `ana.footage` for `ana.avatar`,
+    `ana.v2.footage` for `ana.v2`.
+    """
+    return avatar.with_name(avatar.name.removesuffix(".avatar") + ".footage")
 
 
 def new_model(data: TrainingSet, footage: Footage, settings: TrainSettings, *, say: Say = print) -> LipModel:
