@@ -23,7 +23,7 @@ def locked(folder: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     # A lock of its own each time: two threads of one process exclude each other too.
-    lock = FileLock(folder / LOCK, timeout=0, is_singleton=False, thread_local=False, mode=0o666)
+    lock = FileLock(folder / LOCK, timeout=0, is_singleton=False, thread_local=False)
     try:
         with output_errors(folder / LOCK):
             lock.acquire()
