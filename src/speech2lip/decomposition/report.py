@@ -8,7 +8,7 @@ from speech2lip.decomposition.footage import Footage
 from speech2lip.decomposition.report_advice import look_over
 from speech2lip.decomposition.report_page import write_page
 from speech2lip.decomposition.report_pictures import take_pictures
-from speech2lip.storage import read_json, write_atomically
+from speech2lip.storage import write_atomically
 
 
 def write_report(footage: Footage, path: Path) -> None:
@@ -17,7 +17,6 @@ def write_report(footage: Footage, path: Path) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    plain = read_json(footage.folder / "footage.json")
-    page = write_page(footage, plain, look_over(footage, plain), take_pictures(footage))
+    page = write_page(footage, look_over(footage), take_pictures(footage))
     with write_atomically(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
