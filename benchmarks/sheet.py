@@ -29,7 +29,7 @@ def sheet(avatar: Path, footage: Path, *, frames: int, rows: int, side: int, mar
     take, start, stop = span.take, span.start, span.stop
     engine = Engine(person)
     mel = engine.hear(torch.from_numpy(take.wave()))
-    usual = np.array(person.about["usual_light"], np.float32)
+    usual = np.array(person.info.usual_light, np.float32)
     wanted = set(np.linspace(start + 2, stop - 3, frames).astype(int).tolist())
     columns = []
     for frame in take.frames(start, stop):

@@ -29,7 +29,7 @@ def test_from_videos_to_a_spoken_sentence(real_footage: Path, tmp_path: Path) ->
 
     settings = TrainSettings(steps=400, seed=1)
     avatar = train(avatar=tmp_path / "g.avatar", footage=footage.folder, settings=settings, say=_quiet)
-    assert list(avatar.about["held_out"]) == [takes[3].stem]
+    assert list(avatar.info.held_out) == [takes[3].stem]
     assert (tmp_path / "g.avatar" / "weights.safetensors").stat().st_size < 20e6
 
     french = next(path for path in sorted((real_footage / "speech").iterdir()) if "fr" in path.stem.lower())

@@ -14,7 +14,7 @@ ana.avatar/
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -23,21 +23,29 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file as load_arrays
 from safetensors.torch import load_file
 
 from speech2lip.composition.paste import Place
-from speech2lip.config import ModelSettings, from_plain
+from speech2lip.config import ModelSettings
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.decomposition.footage import read_canonical
 from speech2lip.decomposition.head_pose import camera_matrix, steady_head_poses
-from speech2lip.errors import AvatarError, SettingsError
-from speech2lip.media.video import Frame, read_frames
+from speech2lip.errors import AvatarError, FootageError, SettingsError
+from speech2lip.formats import AVATAR, AvatarInfo, read_avatar_json, read_base_json
+from speech2lip.kept_arrays import (
+    Damaged,
+    Kept,
+    check_rigid,
+    check_rising,
+    inside,
+    read_arrays,
+    tensor_shapes,
+)
+from speech2lip.media.video import Frame, probe_video, read_frames
 from speech2lip.model import LipModel
-from speech2lip.storage import FolderKind, read_json, recover_folder
+from speech2lip.storage import FolderKind, recover_folder
 
-FORMAT = 1
+FORMAT = AVATAR.number
 AVATAR_KIND = FolderKind(
     "an avatar",
     manifest="avatar.json",
@@ -52,6 +60,14 @@ AVATAR_KIND = FolderKind(
     ),
 )
 """What may be overwritten by a new avatar."""
+_TRACK = {
+    "times": Kept(np.float64, ("T",), -1e-3, 1e7),
+    "camera_from_head": Kept(np.float64, ("T", 4, 4), -1e6, 1e6),
+    "light": Kept(np.float32, ("T", 3), 0, 100),
+    "eyes": Kept(np.float32, ("T",), -10, 10, optional=True),
+}
+_LARGEST_WEIGHT = 1e9
+_TYPES = {torch.float32: "F32", torch.uint8: "U8"}
 
 
 @dataclass(frozen=True)
@@ -81,6 +97,20 @@ class BaseTake:
         """[T, 4, 4] head poses without quick movement."""
         return steady_head_poses(self.camera_from_head, fps=float(self.fps))
 
+    def frame_at(self, seconds: float) -> int:
+        """Return the frame at a second of the take.
+
+        Raises:
+            SettingsError: the take ends before.
+        """
+        index = round(seconds * float(self.fps))
+        if not 0 <= index < len(self.times):
+            last = (len(self.times) - 1) / float(self.fps)
+            raise SettingsError(
+                f"--start {seconds:g} lies beyond the base take {self.name!r}: give 0 to {last:.2f} seconds"
+            )
+        return index
+
     def place(self, index: int, device: torch.device) -> Place:
         """Return where and in what light the head is in a frame."""
         return Place(
@@ -96,12 +126,17 @@ class Avatar:
     """A trained person."""
 
     folder: Path
-    about: dict[str, Any]
+    info: AvatarInfo
     """The contents of avatar.json."""
     model: LipModel
     canonical: Canonical
     bases: tuple[BaseTake, ...]
     """Longest first."""
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """The contents of avatar.json as JSON values."""
+        return asdict(self.info)
 
     def base(self, name: str | None) -> BaseTake:
         """Return a base take by name; None: the longest.
@@ -126,42 +161,88 @@ def read_avatar(folder: Path) -> Avatar:
     recover_folder(folder)
     if not folder.is_dir():
         raise AvatarError(f"no avatar at {folder}; `speech2lip train` makes one")
-    about = read_json(folder / "avatar.json", error=AvatarError)
-    if about.get("format") != FORMAT:
-        raise AvatarError(
-            f"{folder} has avatar format {about.get('format')!r}, this version reads {FORMAT}; train it again"
-        )
+    info = read_avatar_json(inside(folder, "avatar.json", error=AvatarError))
+    path = inside(folder, "canonical.safetensors", error=AvatarError)
     try:
-        canonical = read_canonical(folder / "canonical.safetensors", about["canonical"])
-        # Avatars that do not say what they hear were made when there was nothing but mel.
-        settings = from_plain(ModelSettings, {"speech": "mel", **about["model"]})
-        model = LipModel(settings, canonical.patch.size)
-        model.load_state_dict(load_file(folder / "weights.safetensors"))
-        bases = tuple(_read_base(folder / "base" / name, about["focal"]) for name in about["bases"])
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError, SafetensorError, SettingsError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise AvatarError(
-            f"{folder} is damaged ({type(error).__name__}: {reason}); copy it again or train it again"
-        ) from error
+        canonical = read_canonical(path, info.canonical)
+        path = inside(folder, "weights.safetensors", error=AvatarError)
+        model = _read_model(path, info.model, canonical.patch.size)
+    except Damaged as error:
+        raise AVATAR.damaged(path, str(error)) from error
+    bases = tuple(_read_base(folder, name, info.focal) for name in info.bases)
     if not bases:
         raise AvatarError(f"{folder} has no base take to speak over; train it again")
-    return Avatar(folder, about, model.eval(), canonical, bases)
+    return Avatar(folder, info, model.eval(), canonical, bases)
 
 
-def _read_base(folder: Path, focal: float) -> BaseTake:
-    plain = read_json(folder / "take.json", error=AvatarError)
-    if not (folder / "picture.mp4").is_file():
-        raise FileNotFoundError(f"{folder / 'picture.mp4'} is missing")
-    track = load_arrays(folder / "track.safetensors")
+def _read_model(path: Path, settings: ModelSettings, patch_size: tuple[int, int]) -> LipModel:
+    """Read the networks; their size is compared with the file's before room for them is made."""
+    with torch.device("meta"):
+        wanted = LipModel(settings, patch_size).state_dict()
+    there = tensor_shapes(path)
+    for name, tensor in wanted.items():
+        if name not in there:
+            raise Damaged(f"{name} is missing")
+        kind, shape = there[name]
+        # A pretrained encoder's projection has the encoder's size, which no setting tells.
+        asked = [found if size == 0 else size for size, found in zip(tensor.shape, shape, strict=False)]
+        if kind != _TYPES[tensor.dtype] or len(shape) != tensor.dim() or list(shape) != asked:
+            raise Damaged(f"{name} is {kind} {list(shape)}, where avatar.json asks for {list(tensor.shape)}")
+    strange = sorted(set(there) - set(wanted))
+    if strange:
+        raise Damaged(f"{strange[0]} is no part of the networks that avatar.json asks for")
+    weights = load_file(path)
+    for name, tensor in weights.items():
+        if not bool((tensor.abs() <= _LARGEST_WEIGHT).all()):
+            raise Damaged(f"{name} holds numbers that are not finite or far too large")
+    _check_projection(weights)
+    model = LipModel(settings, patch_size)
+    model.load_state_dict(weights)
+    return model
+
+
+def _check_projection(weights: dict[str, torch.Tensor]) -> None:
+    mean, components = (weights.get(f"encoder.pretrained.{name}") for name in ("mean", "components"))
+    if mean is not None and components is not None and len(mean) != components.shape[1]:
+        raise Damaged(f"the projection has {len(mean)} means of {components.shape[1]} features")
+
+
+def _read_base(avatar: Path, name: str, focal: float) -> BaseTake:
+    folder = avatar / "base" / name
+    info = read_base_json(inside(avatar, f"base/{name}/take.json", error=AvatarError))
+    path = inside(folder, "track.safetensors", error=AvatarError)
+    try:
+        track = read_arrays(path, _TRACK, {})
+        if not len(track["times"]):
+            raise Damaged("times is empty")
+        check_rising("times", track["times"])
+        check_rigid("camera_from_head", track["camera_from_head"])
+        path = inside(folder, "picture.mp4", error=AvatarError)
+        _check_picture(path, (info.width, info.height), len(track["times"]))
+    except Damaged as error:
+        raise AVATAR.damaged(path, str(error)) from error
     return BaseTake(
         name=folder.name,
         folder=folder,
-        width=plain["width"],
-        height=plain["height"],
-        fps=Fraction(plain["fps"]),
+        width=info.width,
+        height=info.height,
+        fps=info.fps,
         focal=focal,
         times=track["times"],
         camera_from_head=track["camera_from_head"],
         light=track["light"],
         eyes=track.get("eyes"),
     )
+
+
+def _check_picture(path: Path, size: tuple[int, int], frames: int) -> None:
+    try:
+        video = probe_video(path)
+    except FootageError as error:
+        raise Damaged(str(error)) from error
+    if (video.width, video.height) != size:
+        raise Damaged(
+            f"it is {video.width} x {video.height} pixels, where take.json says {size[0]} x {size[1]}"
+        )
+    if video.frame_count is not None and video.frame_count < frames:
+        raise Damaged(f"it holds {video.frame_count} frames, where track.safetensors has {frames}")

@@ -1,5 +1,5 @@
-"""Every setting of the package, written once: default, help text, flag, keyword and saved JSON are the
-same field.
+"""Every setting of the package, written once: default, help text, flag, keyword, bounds and saved JSON are
+the same field.
 """
 
 from __future__ import annotations
@@ -8,26 +8,67 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
+from speech2lip.checks import Choice, Pattern, Range, Unfit, fit, hints, parse
 from speech2lip.errors import SettingsError
 
 S = TypeVar("S")
 
+Share = Annotated[float, Range(0, 1)]
+Weight = Annotated[float, Range(0, 1e6)]
+Quality = Annotated[float, Range(0, 51)]
+Seconds = Annotated[float, Range(0, 1e6)]
+Degrees = Annotated[float, Range(-360, 360)]
+Steps = Annotated[int, Range(0, 1e9)]
+Count = Annotated[int, Range(1, 1e6)]
+Batch = Annotated[int, Range(1, 65_536)]
+Width = Annotated[int, Range(1, 1024)]
+Device = Annotated[str, Choice("auto", "cpu", "cuda")]
+Speech = Annotated[
+    str,
+    Pattern(
+        r"mel|phonetic|mel\+phonetic|((mel|phonetic|mel\+phonetic)\+)?hf:.+",
+        "mel, phonetic, mel+phonetic, or one of them with +hf:FOLDER",
+    ),
+]
+Precision = Annotated[str, Choice("auto", "fp32", "bf16")]
 
 SHORT_MINUTES = 10.0
 """Training that has less time than this leaves out what pays only later."""
 VOICE_CHANGES = 0.7
 BUILT_IN_EAR, NO_EAR = "built-in", "nothing"
+_LEAST_HEARD = 0.08
+"""Seconds of sound without which the encoder has nothing to hear."""
+
+
+class _Checked:
+    """Settings of which every value is checked when they are made: type, finite, bounds, choices."""
+
+    _prefix = ""
+    """What the flags of these settings begin with."""
+
+    def __post_init__(self) -> None:
+        for one in dataclasses.fields(self):  # type: ignore[arg-type]
+            flag = f"--{self._prefix}{one.name.replace('_', '-')}"
+            try:
+                value = fit(getattr(self, one.name), hints(type(self))[one.name], flag)
+            except Unfit as error:
+                raise SettingsError(str(error)) from error
+            object.__setattr__(self, one.name, value)
+        self._check_together()
+
+    def _check_together(self) -> None:
+        """Raise SettingsError where values do not go together."""
 
 
 @dataclass(frozen=True)
-class PrepareSettings:
+class PrepareSettings(_Checked):
     """How takes become footage."""
 
-    focal: float = 1.6
+    focal: Annotated[float, Range(0.1, 100)] = 1.6
     """Focal length of the camera, in units of the longer side of the picture, as far as is known."""
-    focal_spread: float = 0.4
+    focal_spread: Annotated[float, Range(0, 10)] = 0.4
     """How far (natural logarithm) the focal length that the footage itself shows usually is from `focal`; 0
     keeps `focal`.
     """
@@ -35,15 +76,15 @@ class PrepareSettings:
     """Refine head poses, depth and focal length by looking at the frames; without, landmarks alone are
     believed.
     """
-    min_face_pixels: int = 64
+    min_face_pixels: Annotated[int, Range(1, 10_000)] = 64
     """Smallest width of a face, in pixels, that can be trained on."""
-    min_face_seconds: float = 5.0
+    min_face_seconds: Seconds = 5.0
     """Least time, over all takes, in which a face must be seen."""
-    small_face_pixels: int = 220
+    small_face_pixels: Annotated[int, Range(0, 10_000)] = 220
     """Faces narrower than this are enlarged before landmarks are looked for."""
-    broken_colour_levels: float = 35.0
+    broken_colour_levels: Annotated[float, Range(0, 255)] = 35.0
     """A frame whose face is this far (0 to 255) from the median colour is left out of training."""
-    max_turn_degrees: float = 40.0
+    max_turn_degrees: Annotated[float, Range(0, 180)] = 40.0
     """A frame in which the head is turned this far from where it mostly looks is left out of training."""
     face: str = "longest"
     """Whose face, where there are several: `longest` (seen for the longest time), `left`, `right`, or a
@@ -53,149 +94,168 @@ class PrepareSettings:
     """The frame whose head pose is the canonical one, as name of the take and frame number (`take1:25`);
     empty for the one that scores best.
     """
-    smoothing_frames: float = 0.7
+    smoothing_frames: Annotated[float, Range(0, 100)] = 0.7
     """Standard deviation of the temporal smoothing of head poses, in frames."""
-    canvas_pixels: int = 320
+    canvas_pixels: Annotated[int, Range(16, 4096)] = 320
     """Longest side of the canonical picture, at most."""
-    patch_width: int = 240
+    patch_width: Annotated[int, Range(16, 2048)] = 240
     """Width of the lip patch in canonical space, in pixels, at most; smaller faces take fewer."""
-    patch_detail: float = 1.5
+    patch_detail: Annotated[float, Range(0, 16, above=True)] = 1.5
     """Pixels of the lip patch for one pixel of the footage: above 1, resampling blurs less."""
-    depth_steps: int = 150
+    depth_steps: Steps = 150
     """Optimiser steps that refine the depth of the head where looking at the frames did not find it; 0 keeps
     the depth of the face mesh.
     """
-    picture_crf: float = 17.0
+    picture_crf: Quality = 17.0
     """Quality of the kept picture (H.264 constant rate factor: lower is better and larger)."""
 
 
 @dataclass(frozen=True)
-class LossWeights:
+class LossWeights(_Checked):
     """Weights of the named losses; 0 turns one off."""
 
-    squared: float = 0.0
+    _prefix = "losses."
+
+    squared: Weight = 0.0
     """Squared colour difference of the lip patch, as published."""
-    colour: float = 1.0
+    colour: Weight = 1.0
     """Absolute colour difference of the lip patch, weighted where this person moves."""
-    gradient: float = 0.5
+    gradient: Weight = 0.5
     """Absolute difference of the patch's horizontal and vertical differences: sharp teeth and lip edges."""
-    shape: float = 1.0
+    shape: Weight = 1.0
     """Squared error of the lip shape that is read from speech."""
-    sync: float = 0.01
+    sync: Weight = 0.01
     """Contrastive sync loss of drawn clips and their own sound, under the sync expert."""
-    apart: float = 0.01
+    apart: Weight = 0.01
     """The same of drawn clips and other sounds; both 0: no expert is trained."""
-    expert: float = 1.0
+    expert: Weight = 1.0
     """What the sync expert itself learns by; it has a phase of its own."""
-    steady: float = 0.2
+    steady: Weight = 0.2
     """Squared error of the lip shape's change from frame to frame."""
-    rest: float = 0.2
+    rest: Weight = 0.2
     """Squared error of the lip shape under silence, faint noise, breath and clicks: the mouth rests."""
 
 
 @dataclass(frozen=True)
-class ModelSettings:
+class ModelSettings(_Checked):
     """Sizes of the networks."""
 
-    speech: str = "mel"
+    _prefix = "model."
+
+    speech: Speech = "mel"
     """What is heard of speech: `mel`; `phonetic`, scores of a recogniser's phones; or `mel+phonetic`, for
     training that has an hour or a GPU. A pretrained encoder can hear too: `mel+hf:` and the folder or hub
     name of a HuBERT, wav2vec 2.0, WavLM or Whisper (docs/speech.md).
     """
-    code_size: int = 64
+    code_size: Annotated[int, Range(1, 4096)] = 64
     """Numbers in the speech code of a moment."""
-    past_seconds: float = 0.4
+    past_seconds: Annotated[float, Range(0, 5)] = 0.4
     """Sound before the moment that the speech encoder hears."""
-    ahead_seconds: float = 0.2
+    ahead_seconds: Annotated[float, Range(0, 5)] = 0.2
     """Sound after the moment that the speech encoder hears: the delay of live speech."""
-    encoder_width: int = 192
+    encoder_width: Width = 192
     """Channels of the speech encoder."""
-    shape_size: int = 8
+    shape_size: Annotated[int, Range(1, 90)] = 8
     """Principal components of the lip shape."""
-    field: str = "grid"
+    field: Annotated[str, Choice("grid", "paper")] = "grid"
     """The lip field: `grid`, ours, or `paper`, the published network."""
-    field_width: int = 48
+    field_width: Width = 48
     """Channels of the lip field's feature grid."""
-    field_cells: tuple[int, int] = (18, 24)
+    field_cells: tuple[Annotated[int, Range(1, 256)], Annotated[int, Range(1, 256)]] = (18, 24)
     """Rows and columns of the lip field's speech-driven feature grid."""
-    point_width: int = 48
+    point_width: Width = 48
     """Width of the network that turns the features of a point into a colour."""
-    blend: str = "small"
+    blend: Annotated[str, Choice("small", "colour", "paper")] = "small"
     """The Blend-Net: `small`, ours; `colour`, ours without residual; or `paper`, the published one, 22 times
     as dear."""
-    blend_width: int = 12
+    blend_width: Annotated[int, Range(1, 256)] = 12
     """Channels of the first level of our Blend-Net."""
+
+    def _check_together(self) -> None:
+        if self.past_seconds + self.ahead_seconds < _LEAST_HEARD:
+            raise SettingsError(
+                f"--model.past-seconds and --model.ahead-seconds must be {_LEAST_HEARD:g} together, at "
+                f"least, not {self.past_seconds + self.ahead_seconds:g}"
+            )
 
 
 @dataclass(frozen=True)
-class TrainSettings:
+class TrainSettings(_Checked):
     """How an avatar is trained."""
 
-    minutes: float = 15.0
+    minutes: Annotated[float, Range(0, 1e5, above=True)] = 15.0
     """Time that training may take on this machine; the schedule is fitted into it."""
-    preset: str = "default"
+    preset: Annotated[str, Choice("default", "paper")] = "default"
     """`default`, or `paper`: the published network and losses, the baseline of the tables."""
-    steps: int | None = None
+    steps: Annotated[int, Range(1, 1e9)] | None = None
     """Exact number of optimiser steps instead of a time; None fits the schedule into the minutes."""
-    hold_out: float | None = None
+    hold_out: Annotated[float, Range(0, 0.9)] | None = None
     """Share of the footage that is never trained on; None: every tenth take, or the last 10 % if there are
     fewer than ten; 0: nothing.
     """
-    depth_steps: int = 0
+    depth_steps: Steps = 0
     """Optimiser steps that refine the depth of the head once more, on the frames that are trained on; it is
     kept only where it is better.
     """
-    batch: int = 24
+    batch: Batch = 24
     """Frames drawn in a step."""
-    shape_batch: int = 48
+    shape_batch: Batch = 48
     """Frames in a step whose lip shape is read from speech."""
-    voice_changes: float | None = None
+    voice_changes: Share | None = None
     """Share of the sound that is varied in voice, room, microphone, level and background while training;
     None: 0.7, or half as much where training has less than ten minutes.
     """
-    ear: str = BUILT_IN_EAR
+    ear: Annotated[str, Choice(BUILT_IN_EAR, NO_EAR)] = BUILT_IN_EAR
     """What the speech encoder knows beforehand: `built-in`, phones that synthetic voices spoke; or `nothing`.
     """
-    tempo_changes: float = 0.4
+    tempo_changes: Annotated[float, Range(0, 0.9)] = 0.4
     """Largest change of the sound's tempo around a frame while training, as a share."""
-    window: int = 48
+    window: Annotated[int, Range(1, 2048)] = 48
     """Side of the square of patch positions that is drawn from each frame in a step."""
-    off_grid: float = 0.5
+    off_grid: Annotated[float, Range(0, 16)] = 0.5
     """How far positions are drawn off the pixel grid, in pixels of the patch from side to side."""
-    holes: float = 0.5
+    holes: Share = 0.5
     """Share of the pictures into which a hole is punched for the Blend-Net to fill."""
-    spacing: float = 1.5
+    spacing: Annotated[float, Range(0, 64, above=True)] = 1.5
     """Pixels of the patch between neighbouring positions of the square."""
-    learning_rate: float = 2e-3
+    learning_rate: Annotated[float, Range(0, 1, above=True)] = 2e-3
     """Peak learning rate."""
-    blend_share: float = 0.2
+    blend_share: Share = 0.2
     """Share of the time that goes to the Blend-Net."""
-    speech_share: float = 0.2
+    speech_share: Share = 0.2
     """Share of the time that goes to reading lip shapes from speech, before lips are drawn."""
-    speech_batch: int = 256
+    speech_batch: Batch = 256
     """Frames in a step of that."""
-    expert_share: float = 0.05
+    expert_share: Share = 0.05
     """Share of the time that goes to the sync expert, before everything else."""
-    expert_batch: int = 64
+    expert_batch: Batch = 64
     """Clips that the sync expert compares in a step."""
-    sync_clips: int = 4
+    sync_clips: Batch = 4
     """Clips of five frames whose drawn lips the sync expert judges together."""
-    sync_share: float = 0.2
+    sync_share: Share = 0.2
     """Share of the steps in which it does: drawing whole clips costs as much as the rest of a step."""
-    save_seconds: float = 20.0
+    save_seconds: Seconds = 20.0
     """Time between two savings of the state that resuming takes up."""
-    base_seconds: float = 60.0
+    base_seconds: Annotated[float, Range(0, 1e6, above=True)] = 60.0
     """Footage, at most, that the avatar carries to speak over."""
-    seed: int = 0
+    seed: Annotated[int, Range(0, 2**31 - 1)] = 0
     """Seed of every random choice."""
-    device: str = "auto"
+    device: Device = "auto"
     """`auto`, `cpu` or `cuda`."""
-    precision: str = "auto"
+    precision: Precision = "auto"
     """`auto` (a timed probe decides), `fp32` or `bf16`."""
     losses: LossWeights = field(default_factory=LossWeights)
     """Weights of the losses."""
     model: ModelSettings = field(default_factory=ModelSettings)
     """Sizes of the networks."""
+
+    def _check_together(self) -> None:
+        shares = self.blend_share + self.speech_share + self.expert_share
+        if shares >= 1:
+            raise SettingsError(
+                "--blend-share, --speech-share and --expert-share must be less than 1 together, or no "
+                f"time is left to learn lips, not {shares:g}"
+            )
 
 
 def with_preset(settings: TrainSettings) -> TrainSettings:
@@ -205,16 +265,9 @@ def with_preset(settings: TrainSettings) -> TrainSettings:
     randomly sampled positions and its sync loss; no lip shape, no changes of voice and tempo. Its Blend-Net,
     at its published width, sees the 96 x 128 pixels around the mouth that ours sees: 4 GMAC instead of the
     79 of a whole frame, which no processor trains in minutes.
-
-    Raises:
-        SettingsError: there is no such preset, or no such ear.
     """
-    if settings.ear not in (BUILT_IN_EAR, NO_EAR):
-        raise SettingsError(f"there is no ear {settings.ear!r}; there are {BUILT_IN_EAR} and {NO_EAR}")
     if settings.preset == "default":
         return _suited_to_time(settings)
-    if settings.preset != "paper":
-        raise SettingsError(f"there is no preset {settings.preset!r}; there are default and paper")
     losses = replace(settings.losses, squared=30.0, colour=0.0, gradient=0.0, shape=0.0, steady=0.0, rest=0.0)
     return replace(
         settings,
@@ -240,75 +293,75 @@ def _suited_to_time(settings: TrainSettings) -> TrainSettings:
 
 
 @dataclass(frozen=True)
-class SpeakSettings:
+class SpeakSettings(_Checked):
     """How an avatar speaks."""
 
     take: str | None = None
     """Base take to speak over; None: the longest that the avatar carries."""
-    start: float = 0.0
+    start: Seconds = 0.0
     """Second of the base take to begin at."""
     motion: str = "base"
     """How the head moves: `base`, as in the footage; `still`; or a footage or avatar folder, as in that."""
-    yaw_degrees: float = 0.0
+    yaw_degrees: Degrees = 0.0
     """The head is turned by this much more, to the picture's right."""
-    pitch_degrees: float = 0.0
+    pitch_degrees: Degrees = 0.0
     """The head is lifted by this much more."""
-    roll_degrees: float = 0.0
+    roll_degrees: Degrees = 0.0
     """The head is tilted by this much more, clockwise."""
     poses: Path | None = None
     """Such angles over time: a CSV file of time in seconds, yaw, pitch and roll."""
     keep_in_front: bool = False
     """Keep what crosses the mouth in the footage, a hand or a microphone, in front of the lips. It is
     searched for first, in a few seconds; what has the skin's very colour is not found."""
-    crf: float = 18.0
+    crf: Quality = 18.0
     """Quality of the written picture (H.264 constant rate factor: lower is better and larger)."""
-    device: str = "auto"
+    device: Device = "auto"
     """`auto`, `cpu` or `cuda`."""
-    precision: str = "auto"
+    precision: Precision = "auto"
     """`auto` (a timed probe decides), `fp32` or `bf16`."""
 
 
 @dataclass(frozen=True)
-class LiveSettings:
+class LiveSettings(_Checked):
     """How an avatar speaks live."""
 
-    port: int = 8765
+    port: Annotated[int, Range(0, 65_535)] = 8765
     """Port of the page; 0 takes a free one."""
     host: str = "127.0.0.1"
     """Address that the page is served at; the default can be reached from this machine alone."""
-    sample_rate: int = 16_000
+    sample_rate: Annotated[int, Range(1000, 768_000)] = 16_000
     """Samples a second of raw sound and of the microphone."""
-    channels: int = 1
+    channels: Annotated[int, Range(1, 2)] = 1
     """Channels of raw sound and of the microphone, 1 or 2."""
     stay: bool = False
     """Whether the person stays, silent, when the sound has ended."""
-    quality: int = 4
+    quality: Annotated[int, Range(2, 31)] = 4
     """Quality of the pictures of the page: 2 is best, 31 worst."""
     take: str | None = None
     """Base take to speak over; None: the longest that the avatar carries."""
-    start: float = 0.0
+    start: Seconds = 0.0
     """Second of the base take to begin at."""
-    device: str = "auto"
+    device: Device = "auto"
     """`auto`, `cpu` or `cuda`."""
-    precision: str = "auto"
+    precision: Precision = "auto"
     """`auto` (a timed probe decides), `fp32` or `bf16`."""
 
 
 @dataclass(frozen=True)
-class EvaluateSettings:
+class EvaluateSettings(_Checked):
     """How an avatar is judged."""
 
-    silent_frames: int = 100
+    silent_frames: Steps = 100
     """Held-out frames, about, that are driven with each kind of silence; 0 leaves that out."""
-    pairings: int = 28
+    pairings: Steps = 28
     """Pairs of takes of which one is shown under the other's sound, to look for leaks; 0 leaves that out."""
-    pairing_frames: int = 75
+    pairing_frames: Count = 75
     """Frames of a pairing, at most."""
-    judge_steps: int = 600
+    judge_steps: Steps = 600
     """Steps in which our own judge of sync learns from the training takes; 0 leaves it out."""
     revoiced: bool = False
     """Whether held-out takes also speak in other voices, by telephone, in a room ... (docs/speech.md)."""
-    revoiced_frames: int = 300
+    revoiced_frames: Steps = 300
     """Frames, about, that are drawn for each of these voices; 0: only what is read from speech is judged."""
     lpips_weights: Path | None = None
     """AlexNet and the LPIPS heads as safetensors (docs/metrics.md tells how); without, that column is n/a."""
@@ -316,9 +369,9 @@ class EvaluateSettings:
     """The public SyncNet as safetensors (docs/metrics.md tells how); without, its columns are n/a."""
     measure_cost: bool = True
     """Whether speed and memory of speaking are measured, in a process of its own."""
-    device: str = "auto"
+    device: Device = "auto"
     """`auto`, `cpu` or `cuda`."""
-    precision: str = "auto"
+    precision: Precision = "auto"
     """`auto` (a timed probe decides), `fp32` or `bf16`."""
 
 
@@ -328,20 +381,12 @@ def to_plain(settings: Any) -> dict[str, Any]:
 
 
 def from_plain(kind: type[S], plain: Mapping[str, Any]) -> S:
-    """Read a settings dataclass back from JSON values; unknown names are an error, missing ones take the
-    default.
+    """Read a settings dataclass back from JSON values; missing names take the default.
+
+    Raises:
+        SettingsError: a name is unknown, or a value is not what it should be.
     """
-    fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(set(plain) - set(fields))
-    if unknown:
-        raise SettingsError(
-            f"unknown setting {unknown[0]!r} in saved {kind.__name__}; update speech2lip or remove it"
-        )
-    values: dict[str, Any] = {}
-    for name, value in plain.items():
-        factory = fields[name].default_factory
-        default = fields[name].default if factory is dataclasses.MISSING else factory()
-        if dataclasses.is_dataclass(default) and isinstance(value, Mapping):
-            value = from_plain(type(default), value)
-        values[name] = tuple(value) if isinstance(default, tuple) else value
-    return kind(**values)
+    try:
+        return parse(kind, plain, unknown_allowed=False)
+    except Unfit as error:
+        raise SettingsError(f"saved {kind.__name__}: {error}") from error

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Container, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -25,11 +25,9 @@ from typing import Any
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import load_file
 
-from speech2lip.config import PrepareSettings, from_plain
-from speech2lip.conventions import SAMPLE_RATE
+from speech2lip.config import PrepareSettings
+from speech2lip.conventions import LANDMARK_COUNT, SAMPLE_RATE
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.decomposition.head_pose import camera_matrix, steady_head_poses
 from speech2lip.decomposition.landmarks import lip_opening
@@ -38,11 +36,20 @@ from speech2lip.decomposition.packed_landmarks import KeptLandmarks
 from speech2lip.decomposition.sound_offset import shifted
 from speech2lip.decomposition.staging import finish_move_for_reading
 from speech2lip.errors import FootageError
+from speech2lip.formats import (
+    FOOTAGE,
+    CanonicalInfo,
+    FootageInfo,
+    SourceInfo,
+    read_footage_json,
+    read_take_json,
+)
+from speech2lip.kept_arrays import Damaged, Kept, Sizes, check_rigid, check_rising, inside, read_arrays
 from speech2lip.media.sound import read_wave
 from speech2lip.media.video import Frame, read_frames
 from speech2lip.storage import read_json
 
-FORMAT = 1
+FORMAT = FOOTAGE.number
 REASONS = (
     "kept",
     "no face",
@@ -62,6 +69,22 @@ SOUND_MARGIN = 2.0
 """Seconds that are read at both ends of a part; no listener looks further."""
 _AT_ONCE = 1024
 """Frames whose landmarks are looked at together."""
+_POSE = Kept(np.float64, ("T", 4, 4), -1e6, 1e6)
+_TRACK = {
+    "times": Kept(np.float64, ("T",), -1e-3, 1e7),
+    "light": Kept(np.float32, ("T", 3), 0, 256, missing=True),
+    "shot": Kept(np.int32, ("T",), 0, 1e9, optional=True),
+}
+_POSES = {"camera_from_head": _POSE, "left_out": Kept(np.uint8, ("T",), 0, len(REASONS) - 1)}
+_CANONICAL = {
+    "k": Kept(np.float64, (3, 3), -1e6, 1e6),
+    "camera_from_head": replace(_POSE, shape=(4, 4)),
+    "shape": Kept(np.float64, (LANDMARK_COUNT, 3), -1e3, 1e3),
+    "depth": Kept(np.float32, ("H", "W"), 1e-3, 1e5),
+    "picture": Kept(np.uint8, ("H", "W", 3)),
+    "motion": Kept(np.float32, ("H", "W"), 0, 256),
+    "jaw_mask": Kept(np.float32, ("h", "w"), 0, 1.001),
+}
 
 
 @dataclass(frozen=True)
@@ -171,6 +194,8 @@ class Footage:
     settings: PrepareSettings
     takes: tuple[Take, ...]
     canonical: Canonical
+    info: FootageInfo
+    """The contents of footage.json."""
 
 
 def read_footage(folder: Path) -> Footage:
@@ -187,54 +212,73 @@ def read_footage(folder: Path) -> Footage:
             else "preparing it has not finished: run `speech2lip prepare` again"
         )
         raise FootageError(f"{folder} is not a footage folder; {advice}")
-    plain = read_json(folder / "footage.json")
-    if plain.get("format") != FORMAT:
-        raise FootageError(
-            f"{folder} has footage format {plain.get('format')!r}, but this version reads {FORMAT}; "
-            "prepare it again"
-        )
-    settings = from_plain(PrepareSettings, plain["settings"])
-    settings = replace(settings, focal=plain.get("focal", settings.focal))
+    info = read_footage_json(inside(folder, "footage.json", error=FootageError))
+    settings = info.settings if info.focal is None else replace(info.settings, focal=info.focal)
+    shifts = {name: offset.shift_seconds for name, offset in info.sound_offsets.items()}
+    for name in info.takes:
+        inside(folder, f"takes/{name}/take.json", error=FootageError)
+    takes = tuple(
+        read_take(folder / "takes" / name, settings, sound_shift=shifts.get(name, 0.0)) for name in info.takes
+    )
+    path = inside(folder, "canonical.safetensors", error=FootageError)
     try:
-        shifts = {name: _shift(offset) for name, offset in plain.get("sound_offsets", {}).items()}
-        takes = tuple(
-            read_take(folder / "takes" / name, settings, sound_shift=shifts.get(name, 0.0))
-            for name in plain["takes"]
-        )
-        canonical = read_canonical(folder / "canonical.safetensors", plain["canonical"])
-    except (OSError, KeyError, ValueError, SafetensorError) as error:
-        raise FootageError(f"{folder} is damaged ({error}); prepare it again") from error
-    return Footage(folder, settings, takes, canonical)
-
-
-def _shift(offset: dict[str, Any]) -> float:
-    return float(offset["milliseconds"]) / 1000 if offset["corrected"] else 0.0
+        canonical = read_canonical(path, info.canonical)
+    except Damaged as error:
+        raise FOOTAGE.damaged(path, str(error)) from error
+    return Footage(folder, settings, takes, canonical, info)
 
 
 def read_take(
     folder: Path, settings: PrepareSettings, *, sound_shift: float = 0.0, poses: Path | None = None
 ) -> Take:
-    """Read one take of a footage folder, with the head poses that lie elsewhere where `poses` says so."""
-    plain = read_json(folder / "take.json")
-    kept = folder / "track.safetensors"
-    with safe_open(kept, framework="numpy") as file:
-        track = {name: file.get_tensor(name) for name in {"times", "light", "shot"} & set(file.keys())}
-    fitted = load_file(poses or folder / "poses.safetensors")
+    """Read one take of a footage folder, with the head poses that lie elsewhere where `poses` says so.
+
+    Raises:
+        FootageError: a file of it is missing or damaged, or is a link.
+    """
+    info = read_take_json(inside(folder, "take.json", error=FootageError))
+    for name in ("picture.mp4", "sound.flac"):
+        inside(folder, name, error=FootageError)
+    sizes: Sizes = {}
+    path = inside(folder, "track.safetensors", error=FootageError)
+    try:
+        track = read_arrays(path, _TRACK, sizes)
+        if not len(track["times"]):
+            raise Damaged("times is empty")
+        check_rising("times", track["times"])
+        landmarks = KeptLandmarks(path, asdict(info), frames=len(track["times"]))
+        path = poses or inside(folder, "poses.safetensors", error=FootageError)
+        fitted = read_arrays(path, _POSES, sizes)
+        check_rigid("camera_from_head", fitted["camera_from_head"])
+    except Damaged as error:
+        raise FOOTAGE.damaged(path, str(error)) from error
     return Take(
         name=folder.name,
         folder=folder,
-        width=plain["width"],
-        height=plain["height"],
-        fps=Fraction(plain["fps"]),
+        width=info.width,
+        height=info.height,
+        fps=info.fps,
         focal=settings.focal,
         times=track["times"],
-        landmarks=KeptLandmarks(kept, plain, frames=len(track["times"])),
+        landmarks=landmarks,
         light=track["light"],
         camera_from_head=fitted["camera_from_head"],
         left_out=fitted["left_out"],
         cuts=np.flatnonzero(np.diff(track["shot"])) + 1 if "shot" in track else np.zeros(0, np.intp),
         sound_shift=sound_shift,
     )
+
+
+def source_path(take: Take) -> Path:
+    """Return the video that a take was read from, as it was named then; the take's name where that is not
+    known.
+
+    Raises:
+        FootageError: its take.json is missing or damaged.
+    """
+    path = take.folder / "take.json"
+    plain = read_json(path, error=FootageError).get("source", {})
+    return Path(FOOTAGE.parsed(SourceInfo, plain, path).path or take.name)
 
 
 def canonical_tensors(canonical: Canonical) -> dict[str, NDArray[Any]]:
@@ -260,15 +304,22 @@ def canonical_plain(canonical: Canonical) -> dict[str, Any]:
     }
 
 
-def read_canonical(path: Path, plain: dict[str, Any]) -> Canonical:
-    """Read a canonical space from its tensors and its JSON values."""
-    tensors = load_file(path)
-    x0, y0, x1, y1 = plain["patch_box"]
-    rows, columns = plain["patch_size"]
+def read_canonical(path: Path, info: CanonicalInfo) -> Canonical:
+    """Read a canonical space from its tensors and its JSON values.
+
+    Raises:
+        Damaged: the tensors are not what they should be.
+    """
+    sizes = dict(zip("hw", info.patch_size, strict=True))
+    tensors = read_arrays(path, _CANONICAL, sizes)
+    check_rigid("camera_from_head", tensors["camera_from_head"])
+    k = tensors["k"]
+    if not (k[0, 0] > 0 and k[1, 1] > 0 and (k[2] == (0, 0, 1)).all()):
+        raise Damaged("k is no camera")
     return Canonical(
-        take=plain["take"],
-        frame_index=plain["frame_index"],
-        size=(tensors["depth"].shape[0], tensors["depth"].shape[1]),
-        patch=LipPatch((x0, y0, x1, y1), (rows, columns)),
+        take=info.take,
+        frame_index=info.frame_index,
+        size=(sizes["H"], sizes["W"]),
+        patch=LipPatch(info.patch_box, info.patch_size),
         **tensors,
     )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from speech2lip.conventions import LANDMARK_COUNT
+from speech2lip.errors import FootageError
+from speech2lip.kept_arrays import Damaged
 
 Points = NDArray[np.float32]
 Packed = NDArray[np.int16]
@@ -48,8 +50,21 @@ def _squeezed(packed: Packed) -> NDArray[np.uint8]:
     return np.frombuffer(zlib.compress(planes.tobytes(), 6), np.uint8)
 
 
-def _expanded(squeezed: NDArray[np.uint8]) -> Packed:
-    planes = np.frombuffer(zlib.decompress(squeezed.tobytes()), np.uint8).reshape(2, -1)
+def _expanded(squeezed: NDArray[np.uint8], frames: int) -> Packed:
+    """Undo `_squeezed`; nothing is unpacked that is larger than so many frames.
+
+    Raises:
+        Damaged: it holds anything else.
+    """
+    size = frames * LANDMARK_COUNT * 3 * 2
+    inflater = zlib.decompressobj()
+    try:
+        unpacked = inflater.decompress(squeezed.tobytes(), size + 1)
+    except zlib.error as error:
+        raise Damaged(f"landmarks cannot be unpacked ({error})") from error
+    if len(unpacked) != size or not inflater.eof:
+        raise Damaged(f"landmarks do not unpack to those of {frames} frames")
+    planes = np.frombuffer(unpacked, np.uint8).reshape(2, -1)
     changes = np.ascontiguousarray(planes.T).view(np.int16).reshape(-1, LANDMARK_COUNT, 3)
     return np.cumsum(changes, axis=0, dtype=np.int16)
 
@@ -91,18 +106,42 @@ class KeptLandmarks:
         path: the track file.
         take: `width` and `height` of the picture.
         frames: T.
+
+    Raises:
+        Damaged: the file does not hold landmarks of so many frames. Looking up raises FootageError where a
+            block of them is damaged.
     """
 
-    def __init__(self, path: Path, take: dict[str, Any], *, frames: int) -> None:
+    def __init__(self, path: Path, take: Mapping[str, Any], *, frames: int) -> None:
         self.shape = (frames, LANDMARK_COUNT, 3)
         self._path, self._scale = path, 2 * max(take["width"], take["height"]) / 32767
-        with safe_open(path, framework="numpy") as file:
-            names = set(file.keys())
-            self._bounds = file.get_tensor("landmark_blocks") if "landmark_blocks" in names else None
-            whole = self._bounds is None and file.get_slice("landmarks").get_dtype() == "U8"
-            # Footage of the first days is one block.
-            self._whole: Packed | None = _expanded(file.get_tensor("landmarks")) if whole else None
+        self._bounds: NDArray[np.int64] | None = None
+        self._whole: Packed | None = None
+        try:
+            with safe_open(path, framework="numpy") as file:
+                self._open(file, set(file.keys()))
+        except (SafetensorError, OSError) as error:
+            raise Damaged(str(error)) from error
         self._latest: tuple[int, Points] | None = None
+
+    def _open(self, file: Any, names: set[str]) -> None:
+        if "landmarks" not in names:
+            raise Damaged("landmarks is missing")
+        kept = file.get_slice("landmarks")
+        shape, dtype = list(kept.get_shape()), kept.get_dtype()
+        if dtype == "I16" and shape == list(self.shape):
+            return
+        if dtype != "U8" or len(shape) != 1:
+            raise Damaged(f"landmarks must be compressed bytes, not {dtype} {shape}")
+        if "landmark_blocks" not in names:  # footage of the first days is one block
+            self._whole = _expanded(file.get_tensor("landmarks"), len(self))
+            return
+        bounds = file.get_tensor("landmark_blocks")
+        wanted = -(-len(self) // BLOCK) + 1
+        fine = bounds.dtype == np.int64 and bounds.shape == (wanted,) and (np.diff(bounds) >= 0).all()
+        if not (fine and bounds[0] == 0 and bounds[-1] == shape[0]):
+            raise Damaged(f"landmark_blocks must be where {wanted - 1} blocks begin and end, and is not")
+        self._bounds = bounds
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -132,7 +171,11 @@ class KeptLandmarks:
     def _block(self, number: int) -> Points:
         latest = self._latest
         if latest is None or latest[0] != number:
-            packed = self._read(number)
+            try:
+                packed = self._read(number)
+            except (Damaged, SafetensorError, OSError) as error:
+                reason = " ".join(str(error).split())
+                raise FootageError(f"{self._path} is damaged: {reason}; prepare it again") from error
             points = packed.astype(np.float32) * np.float32(self._scale)
             points[packed == _MISSING] = np.nan
             self._latest = latest = (number, points)
@@ -146,4 +189,5 @@ class KeptLandmarks:
             kept = file.get_slice("landmarks")
             if self._bounds is None:
                 return np.asarray(kept[start : min(start + BLOCK, len(self))], np.int16)
-            return _expanded(kept[int(self._bounds[number]) : int(self._bounds[number + 1])])
+            squeezed = kept[int(self._bounds[number]) : int(self._bounds[number + 1])]
+            return _expanded(squeezed, min(BLOCK, len(self) - start))

@@ -9,7 +9,7 @@ from speech2lip.decomposition.report_advice import look_over
 from speech2lip.decomposition.report_page import GENERATOR, write_page
 from speech2lip.decomposition.report_pictures import take_pictures
 from speech2lip.errors import OutputError
-from speech2lip.storage import check_output, read_json, write_atomically
+from speech2lip.storage import check_output, write_atomically
 
 _HEAD_BYTES = 4096
 
@@ -32,7 +32,6 @@ def write_report(footage: Footage, path: Path) -> None:
     Raises:
         OutputError: it cannot be written.
     """
-    plain = read_json(footage.folder / "footage.json")
-    page = write_page(footage, plain, look_over(footage, plain), take_pictures(footage))
+    page = write_page(footage, look_over(footage), take_pictures(footage))
     with write_atomically(path) as temporary:
         temporary.write_text(page, encoding="utf-8")

@@ -14,6 +14,7 @@ from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.decomposition.head_pose import head_angles, unbroken_runs
 from speech2lip.decomposition.landmarks import FACE_OVAL
 from speech2lip.evaluation.sync import RATE, speech_energy
+from speech2lip.formats import FootageInfo
 
 Span = tuple[float, float, float]
 """Values that 2 %, half and 98 % of the frames stay below."""
@@ -59,12 +60,8 @@ class Overview:
         )
 
 
-def look_over(footage: Footage, plain: Mapping[str, Any]) -> Overview:
-    """Measure a footage.
-
-    Args:
-        plain: the contents of its footage.json.
-    """
+def look_over(footage: Footage) -> Overview:
+    """Measure a footage."""
     takes = footage.takes
     kept = [take.left_out == 0 for take in takes]
     angles = np.concatenate([head_angles(t.camera_from_head)[k] for t, k in zip(takes, kept, strict=True)])
@@ -87,7 +84,7 @@ def look_over(footage: Footage, plain: Mapping[str, Any]) -> Overview:
         "roll": _span(angles[:, 2]),
         "rest_seconds": rest_seconds(takes),
     }
-    return Overview(**figures, advice=tuple(_advice(figures, plain)))
+    return Overview(**figures, advice=tuple(_advice(figures, footage.info)))
 
 
 def _length(seconds: float) -> str:
@@ -116,7 +113,7 @@ def _span(values: NDArray[np.floating[Any]]) -> Span:
     return float(low), float(middle), float(high)
 
 
-def _advice(figures: Mapping[str, Any], plain: Mapping[str, Any]) -> list[str]:
+def _advice(figures: Mapping[str, Any], info: FootageInfo) -> list[str]:
     """Return what to do, the most useful first."""
     advice = []
     minutes, face = figures["seconds"] / 60, figures["face_pixels"][1]
@@ -136,7 +133,7 @@ def _advice(figures: Mapping[str, Any], plain: Mapping[str, Any]) -> list[str]:
             advice.append(f"{left[reason] / frames:.0%} of the frames are left out ({reason}): {remedy}")
     if figures["light"][2] - figures["light"][0] > 60:
         advice.append("the light changes much: record in even light, with exposure and white balance fixed")
-    late = [o["milliseconds"] for o in plain.get("sound_offsets", {}).values() if o["corrected"]]
+    late = [1000 * offset.shift_seconds for offset in info.sound_offsets.values() if offset.corrected]
     if late:
         advice.append(
             f"the sound was {np.median(late):+.0f} ms late and was put right: see whether sound and picture "

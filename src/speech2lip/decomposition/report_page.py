@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from speech2lip.decomposition.footage import Footage
 from speech2lip.decomposition.head_pose import head_angles
 from speech2lip.decomposition.report_advice import Overview, Span
 from speech2lip.decomposition.report_pictures import Picture, Pictures, data_uri
+from speech2lip.formats import FootageInfo, SoundOffset
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1c1f24;--soft:#667;--line:#ccd;--back:#fff;--bar:#1c5cab;--card:#f4f6fa}
@@ -34,7 +34,7 @@ GENERATOR = '<meta name="generator" content="speech2lip prepare">'
 _BINS = 30
 
 
-def write_page(footage: Footage, plain: Mapping[str, Any], overview: Overview, pictures: Pictures) -> str:
+def write_page(footage: Footage, overview: Overview, pictures: Pictures) -> str:
     """Return the whole page."""
     title = footage.folder.name
     first = "".join(f"<li>{html.escape(line)}</li>" for line in overview.lines()[:2])
@@ -49,8 +49,8 @@ def write_page(footage: Footage, plain: Mapping[str, Any], overview: Overview, p
         _sheet("frames in canonical space", data_uri(pictures.canonical)),
         "<h2>What still moves</h2>", _row(pictures),
         "<h2>In figures</h2>", _figures(overview), _histograms(footage),
-        "<h2>Left out</h2>", _left_out(overview, pictures, plain),
-        "<h2>Sound against picture</h2>", _offsets(plain),
+        "<h2>Left out</h2>", _left_out(overview, pictures, footage.info),
+        "<h2>Sound against picture</h2>", _offsets(footage.info),
     ]  # fmt: skip
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -119,7 +119,7 @@ def _histogram(name: str, values: np.ndarray[Any, np.dtype[np.float64]]) -> str:
     )
 
 
-def _left_out(overview: Overview, pictures: Pictures, plain: Mapping[str, Any]) -> str:
+def _left_out(overview: Overview, pictures: Pictures, info: FootageInfo) -> str:
     parts = []
     for reason, count in overview.left_out.items():
         figures = "".join(_figure(picture, where) for where, picture in pictures.left_out.get(reason, []))
@@ -128,18 +128,17 @@ def _left_out(overview: Overview, pictures: Pictures, plain: Mapping[str, Any]) 
             f'<h3>{html.escape(reason)}: {count} frames ({share:.1%})</h3><div class="row">{figures}</div>'
         )
     takes = "".join(
-        f"<li>{html.escape(name)}: {html.escape(why)}</li>"
-        for name, why in plain.get("left_out_takes", {}).items()
+        f"<li>{html.escape(name)}: {html.escape(why)}</li>" for name, why in info.left_out_takes.items()
     )
     whole = f"<h3>Whole takes</h3><ul>{takes}</ul>" if takes else ""
     return "".join(parts) + whole or "<p>Nothing.</p>"
 
 
-def _offsets(plain: Mapping[str, Any]) -> str:
+def _offsets(info: FootageInfo) -> str:
     rows = "".join(
-        f"<tr><td>{html.escape(name)}</td><td>{_number(offset['milliseconds'])}</td><td>{_number(offset['error'])}</td>"
-        f"<td>{offset['correlation']:.2f}</td><td>{_told(offset)}</td></tr>"
-        for name, offset in plain.get("sound_offsets", {}).items()
+        f"<tr><td>{html.escape(name)}</td><td>{_number(offset.milliseconds)}</td><td>{_number(offset.error)}</td>"
+        f"<td>{offset.correlation:.2f}</td><td>{_told(offset)}</td></tr>"
+        for name, offset in info.sound_offsets.items()
     )
     return (
         '<p class="soft">Plus: the sound comes after the lips. Speech in step measures -15 to +45 ms.</p>'
@@ -148,11 +147,11 @@ def _offsets(plain: Mapping[str, Any]) -> str:
     )
 
 
-def _told(offset: Mapping[str, Any]) -> str:
-    if offset["milliseconds"] is None:
+def _told(offset: SoundOffset) -> str:
+    if offset.milliseconds is None:
         return "cannot be told"
-    basis = "all takes together" if offset["basis"] == "all takes" else "this take"
-    return f"from {basis}; {'put right' if offset['corrected'] else 'left as it is'}"
+    basis = "all takes together" if offset.basis == "all takes" else "this take"
+    return f"from {basis}; {'put right' if offset.corrected else 'left as it is'}"
 
 
 def _number(value: float | None) -> str:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.evaluation.sync import SyncCurve, pooled_offset, sync_curve, trusted_offset
+from speech2lip.formats import SoundOffset
+
+__all__ = ["LEAST_OFFSET_MS", "UNKNOWN", "SoundOffset", "find_offsets", "shifted"]
 
 LEAST_OFFSET_MS = 60.0
 """Smaller offsets are left alone: takes that are in step measure up to 45 ms."""
@@ -21,37 +23,6 @@ ALONE_SECONDS = 20.0
 """From this length on a take is judged for itself; shorter ones share what all takes together show."""
 _PIECE_SECONDS = 4.0
 _DRAWS = 100
-
-
-@dataclass(frozen=True)
-class SoundOffset:
-    """How late a take's sound is."""
-
-    milliseconds: float | None
-    """Positive: the sound comes after the lips. None: it cannot be told."""
-    error: float | None
-    """Standard error in milliseconds."""
-    correlation: float
-    """Of lips and sound at the peak."""
-    basis: Literal["take", "all takes", "none"]
-    """What it was found from."""
-    corrected: bool
-    """Whether the sound is looked up that much later."""
-
-    @property
-    def shift_seconds(self) -> float:
-        """Time to add to a picture's time to find its sound."""
-        return (self.milliseconds or 0.0) / 1000 if self.corrected else 0.0
-
-    def to_plain(self) -> dict[str, Any]:
-        """Return JSON values."""
-        return {
-            "milliseconds": _rounded(self.milliseconds, 1),
-            "error": _rounded(self.error, 1),
-            "correlation": round(self.correlation, 3),
-            "basis": self.basis,
-            "corrected": self.corrected,
-        }
 
 
 UNKNOWN = SoundOffset(None, None, 0.0, "none", False)
@@ -134,7 +105,3 @@ def _standard_error(curves: Sequence[SyncCurve]) -> float | None:
         for _ in range(_DRAWS)
     ]
     return float(np.nanstd(draws))
-
-
-def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)

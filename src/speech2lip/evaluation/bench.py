@@ -266,7 +266,7 @@ class _Bench:
             footage=name,
             device=device_name(engine.compute),
             commit=commit(),
-            seconds_trained=person.about["seconds_trained"],
+            seconds_trained=person.info.seconds_trained,
             rows=rows,
         )
         self._save(
@@ -284,11 +284,11 @@ class _Bench:
         split: str,
         paper: Path | None = None,
     ) -> None:
-        seconds = read_avatar(avatar).about["seconds_footage"]
+        seconds = read_avatar(avatar).info.seconds_footage
         more: dict[str, Any] = {"benchmark": benchmark, "split": split, "machine": machine()}
         more |= {"seconds_footage": seconds} | ({"note": note} if note else {})
         if paper is not None:
-            more["paper_seconds_trained"] = read_avatar(paper).about["seconds_trained"]
+            more["paper_seconds_trained"] = read_avatar(paper).info.seconds_trained
         details = {**result.details, **more}
         dataclasses.replace(result, footage=name, details=details).save(self._path(benchmark, name))
 

@@ -22,7 +22,6 @@ from speech2lip.config import SpeakSettings
 from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.decomposition.footage import Footage
 from speech2lip.inference.engine import Engine
-from speech2lip.storage import read_json
 
 Costs = dict[str, float | None]
 
@@ -33,11 +32,10 @@ _SPOKEN_SECONDS = 20.0
 
 def known_costs(avatar: Avatar, footage: Footage) -> Costs:
     """Return what files tell: time of training, size of the weights, speed of preparation if it was kept."""
-    speed = read_json(footage.folder / "footage.json").get("prepare_fps")
     return {
-        "train_seconds": avatar.about["seconds_trained"],
+        "train_seconds": avatar.info.seconds_trained,
         "weights_mb": (avatar.folder / "weights.safetensors").stat().st_size / 1e6,
-        "prepare_fps": float(speed) if isinstance(speed, int | float) else None,
+        "prepare_fps": footage.info.prepare_fps,
     }
 
 

@@ -113,7 +113,7 @@ def evaluate(
             say(trouble)
         result = Result(
             footage=prepared.folder.name, device=device_name(engine.compute), commit=commit(),
-            seconds_trained=person.about["seconds_trained"],
+            seconds_trained=person.info.seconds_trained,
             rows={
                 name: tally.row() | figures.get(name, {}) | (trials.rows[name].verdict() if trials else {})
                 for name, tally in tallies.items()
@@ -230,12 +230,12 @@ def _costs(
 
 def heading(avatar: Avatar, footage: Footage, spans: Sequence[Span], engine: Engine) -> str:
     """Say what was judged, in one line."""
-    about = avatar.about
+    about = avatar.info
     frames, takes = sum(len(span.kept) for span in spans), len({span.take.name for span in spans})
     return (
         f"{footage.folder.name}: {frames} held-out frames of {takes} takes; "
-        f"trained {about['seconds_trained']:.0f} s on {about['seconds_footage']:.0f} s of footage "
-        f"({about['device']}, {about['precision']}); "
+        f"trained {about.seconds_trained:.0f} s on {about.seconds_footage:.0f} s of footage "
+        f"({about.device}, {about.precision}); "
         f"drawn on {device_name(engine.compute)} in {engine.precision}\n"
     )
 

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
-from speech2lip.decomposition.footage import Take
+from speech2lip.decomposition.footage import Take, source_path
 from speech2lip.evaluation.agreement import concordance, pearson, std_ratio
 from speech2lip.evaluation.held_out import Span
 from speech2lip.evaluation.tally import Openings, Series
-from speech2lip.storage import read_json
 
 
 def true_opening(take: Take) -> Series | None:
     """Return the exact lip opening of a presenter's take; [T] in eye units, None for others."""
     from speech2lip.presenter.truth import read_truth, truth_path
 
-    source = Path(read_json(take.folder / "take.json").get("source", {}).get("path", take.name))
+    source = source_path(take)
     if not truth_path(source).is_file():
         return None
     truth = read_truth(source)

@@ -78,11 +78,9 @@ def unseen_spans(avatar: Avatar, footage: Footage) -> list[Span]:
         FootageError: there are none, or the footage is not the avatar's.
     """
     takes = {take.name: take for take in footage.takes}
-    held: dict[str, list[int]] = avatar.about["held_out"]
+    held = avatar.info.held_out
     spans = [Span(takes[name], start, stop) for name, (start, stop) in held.items() if name in takes]
-    spans += [
-        Span(take, 0, len(take.times)) for take in footage.takes if take.name not in avatar.about["takes"]
-    ]
+    spans += [Span(take, 0, len(take.times)) for take in footage.takes if take.name not in avatar.info.takes]
     spans = [span for span in spans if len(span.kept)]
     if not spans:
         raise FootageError(

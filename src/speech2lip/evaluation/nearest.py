@@ -60,9 +60,9 @@ class NearestLips:
 
     def __init__(self, avatar: Avatar, footage: Footage, paster: Paster) -> None:
         self.paster = paster
-        self._usual = np.array(avatar.about["usual_light"], np.float32)
-        ranges = {name: (int(a), int(b)) for name, (a, b) in avatar.about["held_out"].items()}
-        seen = [take for take in footage.takes if take.name in avatar.about["takes"]]
+        self._usual = np.array(avatar.info.usual_light, np.float32)
+        ranges = avatar.info.held_out
+        seen = [take for take in footage.takes if take.name in avatar.info.takes]
         used = [(take, np.flatnonzero(trainable(take, ranges))) for take in seen]
         thin = max(1, -(-sum(len(frames) for _, frames in used) // MAX_FRAMES))
         self._frames: list[tuple[Take, int]] = []

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from scipy.signal import butter, sosfiltfilt
 
 from speech2lip.conventions import SAMPLE_RATE
-from speech2lip.decomposition.footage import WHOLE_SECONDS, Take
-from speech2lip.storage import read_json
+from speech2lip.decomposition.footage import WHOLE_SECONDS, Take, source_path
 
 Intervals = NDArray[np.float64]
 Wave = NDArray[np.float32]
@@ -59,7 +58,7 @@ def phones_of(
     """
     from speech2lip.presenter.truth import truth_path
 
-    source = Path(read_json(take.folder / "take.json").get("source", {}).get("path", take.name))
+    source = source_path(take)
     if truth_path(source).is_file():
         return Phones(_from_truth(source), TRUTH)
     words = (transcripts or source.parent) / f"{take.name}.txt"

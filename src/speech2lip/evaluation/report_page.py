@@ -110,7 +110,7 @@ def write_page(report: Report, result: Result, heading: str) -> str:
     """Return the whole page."""
     title = f"{report.avatar.folder.name} on {result.footage}"
     about = f"{heading.strip()}. Code: {result.commit or 'unknown'}."
-    history = report.avatar.about.get("history") or []
+    history = list(report.avatar.info.history)
     parts = [
         f"<h1>{html.escape(title)}</h1><p>{html.escape(about)}</p>",
         "<h2>Figures</h2>", figures_table(result), truth_part(result), "<h2>Cost</h2>", cost_table(result),

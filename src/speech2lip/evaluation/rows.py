@@ -97,7 +97,7 @@ class Spoken(_Pasting):
 
 def usual_light_of(avatar: Avatar) -> NDArray[np.float32]:
     """Return the skin colour that the avatar was trained in; [3]."""
-    return np.array(avatar.about["usual_light"], np.float32)
+    return np.array(avatar.info.usual_light, np.float32)
 
 
 def makers(avatar: Avatar, footage: Footage, engine: Engine, others: Mapping[str, Maker]) -> dict[str, Maker]:

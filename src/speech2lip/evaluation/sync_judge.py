@@ -232,8 +232,8 @@ def judge_of(avatar: Avatar, footage: Footage, *, steps: int) -> SyncJudge | Non
     """
     if not steps:
         return None
-    ranges = {name: (start, stop) for name, (start, stop) in avatar.about["held_out"].items()}
-    unknown = [take for take in footage.takes if take.name not in avatar.about["takes"]]
+    ranges = dict(avatar.info.held_out)
+    unknown = [take for take in footage.takes if take.name not in avatar.info.takes]
     ranges |= {take.name: (0, len(take.times)) for take in unknown}
     kept = footage.folder / "sync_judge.safetensors"
     takes = [(take.name, len(take.times)) for take in footage.takes]

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from speech2lip.avatar import BaseTake
+from speech2lip.errors import AvatarError
 from speech2lip.inference.planes import Picture
 from speech2lip.media.coded import CodedReader
 
@@ -70,7 +71,9 @@ class BasePlanes:
         chunk, place = divmod(index, self._chunk_frames)
         pictures = self._chunk(chunk).result()
         if place >= len(pictures):
-            raise IndexError(f"frame {index} of {self._reader.path} cannot be decoded")
+            raise AvatarError(
+                f"frame {index} of {self._reader.path} cannot be decoded; copy the avatar again"
+            )
         return pictures[place]
 
     def expect(self, indices: Sequence[int]) -> None:

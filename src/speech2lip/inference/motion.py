@@ -78,8 +78,8 @@ class Motion:
         eyes = None if base.eyes is None else base.eyes[start:stop]
         first, last = turning_points(self._poses[start:stop], fps=self._fps, eyes=eyes)
         self._turns = (start + first, start + last)
-        begin = round(settings.start * self._fps) if settings.motion == "base" else start
-        self.first = min(max(begin, 0), len(base.times) - 1)
+        begin = base.frame_at(settings.start) if settings.motion == "base" else start
+        self.first = begin
         """Index of the base frame that speech begins with."""
         self._hold = Rotation.from_matrix(self._poses[start:stop, :3, :3]).mean()
         self._neck = _necks(self._poses[start:stop]).mean(0)

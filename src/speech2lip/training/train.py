@@ -28,7 +28,7 @@ from speech2lip.decomposition.report_advice import look_over
 from speech2lip.errors import SettingsError
 from speech2lip.media.video import VideoWriter
 from speech2lip.model import LipModel
-from speech2lip.storage import check_output, new_folder_atomically, output_errors, read_json, write_json
+from speech2lip.storage import check_output, new_folder_atomically, output_errors, write_json
 from speech2lip.synthesis.ear import ear_fingerprint, give_ear
 from speech2lip.synthesis.hf_encoder import PretrainedEncoder, load_pretrained
 from speech2lip.synthesis.hf_speech import pretrained_name
@@ -73,7 +73,7 @@ def train(
     settings = with_preset(settings or TrainSettings())
     check_output(avatar, overwrite=overwrite, kind=AVATAR_KIND)
     prepared = _prepared(takes, avatar, footage, prepare_settings, say)
-    for line in look_over(prepared, read_json(prepared.folder / "footage.json")).lines():
+    for line in look_over(prepared).lines():
         say(line)
     began = time.monotonic()
     compute = choose_device(settings.device)

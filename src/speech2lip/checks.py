@@ -1,0 +1,267 @@
+"""What values of settings and saved JSON may be, written beside their fields, and the function that checks.
+
+A field says it in its type: `Annotated[float, Range(0, 51)]`, `Annotated[str, Choice("cpu", "cuda")]`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import re
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+D = TypeVar("D")
+
+_LONGEST_TEXT = 4096
+_SHOWN = 60
+"""Characters of a wrong value that a message shows."""
+_RATE = re.compile(r"\d{1,12}(/\d{1,12})?")
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`; both belong to it, `low` only where it is not `above`."""
+
+    low: float
+    high: float
+    above: bool = False
+
+    def allows(self, value: Any) -> bool:
+        """Tell whether a number lies in it; NaN does not."""
+        return bool((value > self.low if self.above else value >= self.low) and value <= self.high)
+
+    def told(self, kind: str) -> str:
+        """Say it: "a number from 0 to 51"."""
+        if self.above:
+            return f"{kind} above {_told(self.low)} and at most {_told(self.high)}"
+        return f"{kind} from {_told(self.low)} to {_told(self.high)}"
+
+
+def _told(number: float) -> str:
+    return f"{int(number):,}" if number == int(number) else f"{number:g}"
+
+
+@dataclass(frozen=True, init=False)
+class Choice:
+    """One of some words."""
+
+    words: tuple[str, ...]
+
+    def __init__(self, *words: str) -> None:
+        object.__setattr__(self, "words", words)
+
+    def allows(self, value: Any) -> bool:
+        """Tell whether it is one of them."""
+        return value in self.words
+
+    def told(self, kind: str) -> str:
+        """Say it: "auto, cpu or cuda"."""
+        return " or ".join(part for part in (", ".join(self.words[:-1]), self.words[-1]) if part)
+
+
+@dataclass(frozen=True)
+class PlainName:
+    """A name of a file or folder: nothing that leads elsewhere."""
+
+    def allows(self, value: Any) -> bool:
+        """Tell whether it is one."""
+        return value not in ("", ".", "..") and not set(value) & {"/", "\0"} and len(value) <= 255
+
+    def told(self, kind: str) -> str:
+        """Say it."""
+        return "the plain name of a folder"
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Text of a form."""
+
+    form: str
+    """Regular expression for the whole of it."""
+    example: str
+
+    def allows(self, value: Any) -> bool:
+        """Tell whether it has the form."""
+        return re.fullmatch(self.form, value) is not None
+
+    def told(self, kind: str) -> str:
+        """Say it."""
+        return self.example
+
+
+class Unfit(ValueError):
+    """A value that is not what its field asks for; the message is one line."""
+
+    def __init__(self, where: str, wanted: str, value: Any) -> None:
+        super().__init__(f"{where} must be {wanted}, not {shown(value)}")
+
+
+def shown(value: Any) -> str:
+    """Show a value in a few characters on one line."""
+    try:
+        text = " ".join(repr(value).split())
+    except (RecursionError, ValueError):  # nested too deeply; a number of too many digits
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+
+
+def fit(value: Any, hint: Any, where: str) -> Any:
+    """Return a value as a type asks for it: whole numbers as floats, lists as tuples, objects as dataclasses.
+
+    Args:
+        value: what was given, or read from JSON.
+        hint: the type, with its bounds.
+        where: its name, for the message.
+
+    Raises:
+        Unfit: it is of another type, not finite, or out of bounds.
+    """
+    kind, rules, nothing = _unwrapped(hint)
+    if nothing and value is None:
+        return None
+    if kind is Any:
+        return value
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return value if isinstance(value, kind) else parse(kind, value, where)
+    if get_origin(kind) in _CONTAINERS:
+        return _CONTAINERS[get_origin(kind)](value, kind, where)
+    found = _SIMPLE[kind][1](value)
+    if found is None or not all(rule.allows(found) for rule in rules):
+        raise Unfit(where, wanted(hint), value)
+    return found
+
+
+def wanted(hint: Any) -> str:
+    """Say what a type asks for."""
+    kind, rules, nothing = _unwrapped(hint)
+    told = _SIMPLE[kind][0] if kind in _SIMPLE else "an object"
+    for rule in rules:
+        told = rule.told(told)
+    return f"{told}, or nothing" if nothing else told
+
+
+def parse(kind: type[D], plain: Any, where: str = "", *, unknown_allowed: bool = True) -> D:
+    """Read a dataclass from JSON values; missing names take their default.
+
+    Args:
+        kind: the dataclass.
+        plain: the JSON object.
+        where: its name, for messages; empty for the whole file.
+        unknown_allowed: names that the dataclass does not have are passed over; otherwise they are unfit.
+
+    Raises:
+        Unfit: a value is not what its field asks for, or one without default is missing.
+    """
+    if not isinstance(plain, Mapping):
+        raise Unfit(where or "it", "an object", plain)
+    prefix, values = f"{where}." if where else "", {}
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        if field.name in plain:
+            values[field.name] = fit(plain[field.name], hints(kind)[field.name], prefix + field.name)
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise Unfit(prefix + field.name, wanted(hints(kind)[field.name]), None)
+    if not unknown_allowed:
+        for name in sorted(map(str, set(plain) - set(hints(kind)))):
+            raise Unfit(prefix + name, "left out: there is no such thing", plain[name])
+    return kind(**values)
+
+
+def hints(kind: Any) -> dict[str, Any]:
+    """Return the types of a dataclass's fields with their bounds."""
+    return _hints(kind)
+
+
+@functools.lru_cache(maxsize=64)
+def _hints(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
+
+
+def _unwrapped(hint: Any) -> tuple[Any, tuple[Any, ...], bool]:
+    """Return a type without its bounds, the bounds, and whether None stands for nothing."""
+    rules: tuple[Any, ...] = ()
+    nothing = False
+    while True:
+        if get_origin(hint) is Annotated:
+            hint, *more = get_args(hint)
+            rules += tuple(rule for rule in more if hasattr(rule, "allows"))
+        elif get_origin(hint) in (Union, types.UnionType):
+            others = [one for one in get_args(hint) if one is not type(None)]
+            assert len(others) == 1, "of unions only `X | None` can be checked"
+            hint, nothing = others[0], True
+        elif get_origin(hint) is Literal:
+            rules, hint = (*rules, Choice(*get_args(hint))), str
+        else:
+            return hint, rules, nothing
+
+
+def _whole(value: Any) -> int | None:
+    return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else None
+
+
+def _number(value: Any) -> float | None:
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and len(value) <= _LONGEST_TEXT else None
+
+
+def _flag(value: Any) -> bool | None:
+    return value if isinstance(value, bool) else None
+
+
+def _path(value: Any) -> Path | None:
+    return Path(value) if isinstance(value, str | Path) and "\0" not in str(value) else None
+
+
+def _rate(value: Any) -> Fraction | None:
+    if isinstance(value, Fraction):
+        return value
+    if not isinstance(value, str) or not _RATE.fullmatch(value):
+        return None
+    over, _, under = value.partition("/")
+    return Fraction(int(over), int(under or 1)) if int(under or 1) else None
+
+
+_SIMPLE = {
+    int: ("a whole number", _whole),
+    float: ("a number", _number),
+    str: ("text", _text),
+    bool: ("true or false", _flag),
+    Path: ("a path", _path),
+    Fraction: ("a rate such as 25 or 30000/1001", _rate),
+}
+
+
+def _fit_tuple(value: Any, kind: Any, where: str) -> tuple[Any, ...]:
+    parts = get_args(kind)
+    endless = parts[-1] is Ellipsis
+    if not isinstance(value, list | tuple) or not (endless or len(value) == len(parts)):
+        raise Unfit(where, "a list" if endless else f"a list of {len(parts)}", value)
+    of = [parts[0]] * len(value) if endless else parts
+    return tuple(fit(one, of[index], f"{where}[{index}]") for index, one in enumerate(value))
+
+
+def _fit_mapping(value: Any, kind: Any, where: str) -> dict[str, Any]:
+    name, of = get_args(kind)
+    if not isinstance(value, Mapping):
+        raise Unfit(where, "an object", value)
+    return {
+        fit(key, name, f"a name in {where}"): fit(one, of, f"{where}.{key}") for key, one in value.items()
+    }
+
+
+_CONTAINERS: dict[Any, Any] = {tuple: _fit_tuple, dict: _fit_mapping}

@@ -1,0 +1,286 @@
+"""The JSON files of avatars and footage: what is in them, their format numbers, and how older formats are
+brought up to date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from speech2lip.checks import Choice, PlainName, Range, Unfit, parse, shown
+from speech2lip.config import ModelSettings, PrepareSettings
+from speech2lip.conventions import LANDMARK_SCHEME
+from speech2lip.errors import AvatarError, FootageError, SettingsError, Speech2LipError
+from speech2lip.storage import read_json
+
+D = TypeVar("D")
+Plain = dict[str, Any]
+Migration = Callable[[Plain], Plain]
+"""Takes the JSON object of a format, returns that of the next."""
+
+Name = Annotated[str, PlainName()]
+Index = Annotated[int, Range(0, 1e9)]
+Pixel = Annotated[float, Range(-1e5, 1e5)]
+Side = Annotated[int, Range(16, 16_384)]
+Rate = Annotated[Fraction, Range(0.05, 1000)]
+Focal = Annotated[float, Range(0.05, 1000)]
+Level = Annotated[float, Range(0, 255)]
+Amount = Annotated[float, Range(0, 1e9)]
+
+
+class Broken(Exception):
+    """Raised by a migration that cannot be: the message says why files of that format are of no use."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """One of our JSON files, and the formats that it has had."""
+
+    noun: str
+    """What it is about, for messages."""
+    number: int
+    """Today's format."""
+    error: type[Speech2LipError]
+    """What faults in it are."""
+    again: str
+    """How to make a new one."""
+    migrations: Mapping[int, Migration] = field(default_factory=dict)
+    """Format n -> how its JSON becomes that of format n + 1."""
+
+    def up_to_date(self, plain: Plain, path: Path) -> Plain:
+        """Bring the contents of a file to today's format, step by step.
+
+        Raises:
+            Speech2LipError: it was made by a newer version, its format cannot be brought up to date, or it
+                has none.
+        """
+        number = plain.get("format")
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+            raise self.damaged(path, f"format must be a whole number from 1, not {shown(number)}")
+        if number > self.number:
+            raise self.error(
+                f"{path} was made by a newer version of speech2lip (format {shown(number)}, this version "
+                f"reads up to {self.number}): update speech2lip"
+            )
+        for step in range(number, self.number):
+            try:
+                plain = self.migrations[step](plain) | {"format": step + 1}
+            except Broken as error:
+                raise self.error(f"{self.again}: {path} has format {number}; {error}") from error
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise self.damaged(path, f"format {number}: {type(error).__name__} {error}") from error
+        return plain
+
+    def damaged(self, path: Path, reason: str) -> Speech2LipError:
+        """Say that a file is damaged, how, and what to do."""
+        return self.error(
+            f"{path} is damaged: {' '.join(reason.split())[:300]}; copy it again or {self.again}"
+        )
+
+    def parsed(self, kind: type[D], plain: Plain, path: Path) -> D:
+        """Read what a file says of this format, every field checked."""
+        try:
+            return parse(kind, plain)
+        except (Unfit, SettingsError) as error:
+            raise self.damaged(path, str(error)) from error
+
+
+AVATAR = Format("an avatar", 1, AvatarError, "train it again")
+FOOTAGE = Format("footage", 1, FootageError, "prepare it again")
+
+
+@dataclass(frozen=True)
+class CanonicalInfo:
+    """What avatar.json and footage.json say of the canonical space."""
+
+    take: str
+    frame_index: Index
+    patch_box: tuple[Pixel, Pixel, Pixel, Pixel]
+    """x0, y0, x1, y1 in canonical pixels."""
+    patch_size: tuple[Annotated[int, Range(8, 4096)], Annotated[int, Range(8, 4096)]]
+    """Rows and columns."""
+    score: float | None = None
+    """How well the frame serves, 0 at best."""
+
+    def __post_init__(self) -> None:
+        x0, y0, x1, y1 = self.patch_box
+        if x1 - x0 < 1 or y1 - y0 < 1:
+            raise Unfit("canonical.patch_box", "x0, y0, x1, y1 of a box", list(self.patch_box))
+
+
+@dataclass(frozen=True)
+class AvatarInfo:
+    """The contents of avatar.json, format 1."""
+
+    model: ModelSettings
+    canonical: CanonicalInfo
+    focal: Focal
+    """Focal length of the base takes, in units of the longer side."""
+    bases: tuple[Name, ...]
+    """Takes to speak over, the longest first."""
+    format: int = AVATAR.number
+    version: str = ""
+    """Of speech2lip that made it."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """The training settings, as they were then."""
+    usual_light: tuple[Level, Level, Level] = (128.0, 128.0, 128.0)
+    """Median colour of the skin in the footage."""
+    footage: str = ""
+    takes: tuple[str, ...] = ()
+    """Takes that it knows."""
+    held_out: dict[str, tuple[Index, Index]] = field(default_factory=dict)
+    """First frame and end of what it has not seen of a take."""
+    seconds_footage: Amount = 0.0
+    seconds_trained: Amount = 0.0
+    precision: str = ""
+    device: str = ""
+    history: tuple[dict[str, float], ...] = ()
+    """Losses while it was trained."""
+
+    def __post_init__(self) -> None:
+        for name, (start, stop) in self.held_out.items():
+            if stop < start:
+                raise Unfit(f"held_out.{name}", "a first frame and an end", [start, stop])
+
+
+@dataclass(frozen=True)
+class BaseInfo:
+    """The contents of an avatar's base/NAME/take.json."""
+
+    width: Side
+    height: Side
+    fps: Rate
+
+
+@dataclass(frozen=True)
+class SoundOffset:
+    """How late a take's sound is."""
+
+    milliseconds: Annotated[float, Range(-1e5, 1e5)] | None
+    """Positive: the sound comes after the lips. None: it cannot be told."""
+    error: Amount | None
+    """Standard error in milliseconds."""
+    correlation: Annotated[float, Range(-1.01, 1.01)]
+    """Of lips and sound at the peak."""
+    basis: Literal["take", "all takes", "none"]
+    """What it was found from."""
+    corrected: bool
+    """Whether the sound is looked up that much later."""
+
+    @property
+    def shift_seconds(self) -> float:
+        """Time to add to a picture's time to find its sound."""
+        return (self.milliseconds or 0.0) / 1000 if self.corrected else 0.0
+
+    def to_plain(self) -> Plain:
+        """Return JSON values."""
+        return {
+            "milliseconds": _rounded(self.milliseconds, 1),
+            "error": _rounded(self.error, 1),
+            "correlation": round(self.correlation, 3),
+            "basis": self.basis,
+            "corrected": self.corrected,
+        }
+
+
+@dataclass(frozen=True)
+class FootageInfo:
+    """The contents of footage.json, format 1."""
+
+    takes: tuple[Name, ...]
+    canonical: CanonicalInfo
+    format: int = FOOTAGE.number
+    version: str = ""
+    """Of speech2lip that made it."""
+    settings: PrepareSettings = field(default_factory=PrepareSettings)
+    focal: Focal | None = None
+    """What the footage showed, in units of the longer side; None: the settings'."""
+    refined_share: Annotated[float, Range(0, 1)] | None = None
+    """Of frames whose head pose was refined; None: of none."""
+    left_out_takes: dict[str, str] = field(default_factory=dict)
+    """Why takes could not be used."""
+    left_out_frames: dict[str, dict[str, Index]] = field(default_factory=dict)
+    """How many frames of a take, by reason."""
+    shots: dict[str, Index] = field(default_factory=dict)
+    """Of takes with more than one."""
+    people: dict[str, Index] = field(default_factory=dict)
+    """In takes with more than one."""
+    sound_offsets: dict[str, SoundOffset] = field(default_factory=dict)
+    prepare_fps: Amount | None = None
+    """Frames a second that were prepared; None where it was not measured."""
+
+
+@dataclass(frozen=True)
+class SourceInfo:
+    """Where a take comes from."""
+
+    path: str = ""
+    bytes: Annotated[int, Range(0, 1e18)] = 0
+
+
+@dataclass(frozen=True)
+class TakeInfo:
+    """The contents of takes/NAME/take.json in footage."""
+
+    width: Side
+    height: Side
+    fps: Rate
+    landmarks: Annotated[str, Choice(LANDMARK_SCHEME)] = LANDMARK_SCHEME
+    broken_packets: Index = 0
+    people: Index = 1
+    source: SourceInfo = field(default_factory=SourceInfo)
+
+
+def read_avatar_json(path: Path) -> AvatarInfo:
+    """Read avatar.json.
+
+    Raises:
+        AvatarError: it is missing or damaged, or of a newer version.
+    """
+    plain = AVATAR.up_to_date(read_json(path, error=AvatarError), path)
+    model = plain.get("model")
+    unknown = sorted(set(model) - set(ModelSettings.__dataclass_fields__)) if isinstance(model, dict) else []
+    if unknown:
+        raise AvatarError(
+            f"{path} was made by a newer version of speech2lip (this one knows no model setting "
+            f"{shown(unknown[0])}): update speech2lip"
+        )
+    # Avatars that do not say what they hear were made when there was nothing but mel.
+    if isinstance(model, dict):
+        plain = plain | {"model": {"speech": "mel"} | model}
+    return AVATAR.parsed(AvatarInfo, plain, path)
+
+
+def read_base_json(path: Path) -> BaseInfo:
+    """Read take.json of an avatar's base take.
+
+    Raises:
+        AvatarError: it is missing or damaged.
+    """
+    return AVATAR.parsed(BaseInfo, read_json(path, error=AvatarError), path)
+
+
+def read_footage_json(path: Path) -> FootageInfo:
+    """Read footage.json.
+
+    Raises:
+        FootageError: it is missing or damaged, or of a newer version.
+    """
+    plain = FOOTAGE.up_to_date(read_json(path, error=FootageError), path)
+    return FOOTAGE.parsed(FootageInfo, plain, path)
+
+
+def read_take_json(path: Path) -> TakeInfo:
+    """Read take.json of a footage folder.
+
+    Raises:
+        FootageError: it is missing or damaged.
+    """
+    return FOOTAGE.parsed(TakeInfo, read_json(path, error=FootageError), path)
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
