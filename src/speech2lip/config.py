@@ -1,6 +1,4 @@
-"""Every setting of the package, written once: default, help text, flag, keyword and saved JSON are the
-same field.
-"""
+"""Every setting of the package, written once: default, help, flag, keyword and saved JSON are one field."""
 
 from __future__ import annotations
 
@@ -328,9 +326,7 @@ def to_plain(settings: Any) -> dict[str, Any]:
 
 
 def from_plain(kind: type[S], plain: Mapping[str, Any]) -> S:
-    """Read a settings dataclass back from JSON values; unknown names are an error, missing ones take the
-    default.
-    """
+    """Read a settings dataclass from JSON values; unknown names are an error, missing ones the default."""
     fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(plain) - set(fields))
     if unknown:

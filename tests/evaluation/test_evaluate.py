@@ -138,8 +138,8 @@ def test_given_weights_fill_their_own_columns(tmp_path: Path, footage: Path) -> 
         assert row["syncnet_distance"] > 0
         assert abs(row["syncnet_offset_ms"]) <= 600
         assert row["syncnet_confidence"] >= 0
+    wrong = dataclasses.replace(settings, lpips_weights=tmp_path / "none.safetensors")
     with pytest.raises(SettingsError, match="no LPIPS weights"):
-        wrong = dataclasses.replace(settings, lpips_weights=tmp_path / "none.safetensors")
         evaluate(avatar=avatar, footage=footage, settings=wrong)
 
 
@@ -186,6 +186,6 @@ def test_nothing_is_written_when_it_cannot_be(tmp_path: Path, footage: Path, ava
     seen = write_avatar(tmp_path / "seen.avatar", held_out={})
     with pytest.raises(FootageError, match="has seen every frame"):
         evaluate(avatar=seen, footage=footage, settings=SETTINGS)
+    other = write_avatar(tmp_path / "other.avatar", held_out={"a": [0, 40]})
     with pytest.raises(AvatarError, match="has seen frames"):
-        other = write_avatar(tmp_path / "other.avatar", held_out={"a": [0, 40]})
         evaluate(avatar=avatar, footage=footage, paper=other, settings=SETTINGS)

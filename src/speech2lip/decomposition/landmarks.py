@@ -175,9 +175,7 @@ def lip_opening(points: Points) -> NDArray[np.float32]:
 
 
 def eye_opening(points: Points) -> NDArray[np.float32]:
-    """Return the mean distance between the lids over that between the outer eye corners; [...] in eye
-    units.
-    """
+    """Return the mean gap between the lids over that between the outer eye corners; [...] in eye units."""
     return _mean_gap(points, EYE_LIDS)
 
 

@@ -1,5 +1,7 @@
-"""The inner loops of photometric head poses, compiled; their plain twins are `normal_equations` and
-`plain_settle` in `photometric`, and `plain_gather` in `photometric_bundle`.
+"""The inner loops of photometric head poses, compiled.
+
+Their plain twins are `normal_equations` and `plain_settle` in `photometric`, and `plain_gather` in
+`photometric_bundle`.
 """
 
 from __future__ import annotations

@@ -51,8 +51,9 @@ def settle_canonical(
     sharpness: Mapping[str, NDArray[np.float32]],
     settings: PrepareSettings,
 ) -> Settled:
-    """Choose the canonical frame, learn the head's depth there, refine all head poses against its picture and
-    find what moves with the mouth.
+    """Choose the canonical frame, learn the head's depth there, refine all head poses against its picture.
+
+    What moves with the mouth is found on the way.
     """
     take, index, score, best_score = choose_frame(takes, sharpness, wanted=settings.canonical_frame)
     k, size = canonical_camera(
@@ -119,8 +120,7 @@ def as_picture(mean: torch.Tensor) -> NDArray[np.uint8]:
 def choose_frame(
     takes: Sequence[Take], sharpness: Mapping[str, NDArray[np.float32]], *, wanted: str = ""
 ) -> tuple[Take, int, float, float]:
-    """Choose the canonical frame: the best `rest_scores` among frames that are not left out, or the wanted
-    one.
+    """Choose the canonical frame: the best `rest_scores` among frames not left out, or the wanted one.
 
     Returns:
         The take, the frame's index, its score and the best score.
@@ -170,9 +170,7 @@ def motion_map(
 
 
 def mouth_motion(motion: torch.Tensor, points: Array, where: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return how much each place of the patch moves with the lips: 0.5 where it moves twice as much as the
-    still face.
-    """
+    """Return how much each place of the patch moves with the lips; 0.5 is twice as much as the still face."""
     still = float(np.median(_at(motion, points[[6, 197, 151, 9, 117, 346]])))
     unit = eye_distance(points)
     moving = np.clip(_at(motion, where.reshape(-1, 2)) / max(still, 1.0) / 4, 0, 1).reshape(where.shape[:2])

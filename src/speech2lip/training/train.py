@@ -143,9 +143,7 @@ def footage_beside(avatar: Path) -> Path:
 
 
 def new_model(data: TrainingSet, footage: Footage, settings: TrainSettings, *, say: Say = print) -> LipModel:
-    """Make the networks and give them what needs no training: the built-in ear, the lip shape's components
-    and the mean patch.
-    """
+    """Make the networks and give them what needs no training: ear, the shape's components, the mean patch."""
     torch.manual_seed(settings.seed)
     model = LipModel(settings.model, footage.canonical.patch.size)
     if settings.ear != NO_EAR and not give_ear(model.encoder):
@@ -254,8 +252,9 @@ def _write_avatar(
 
 
 def _write_bases(folder: Path, footage: Footage, seconds: float) -> list[str]:
-    """Write the longest unbroken runs of good frames, one a take, until they last long enough; the longest
-    first.
+    """Write the longest unbroken runs of good frames, one a take, until they last long enough.
+
+    The longest comes first.
     """
     runs = []
     for take in footage.takes:
