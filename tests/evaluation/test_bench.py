@@ -186,7 +186,7 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, object]]:
 
 def _own(tmp_path: Path, **more: Any) -> str:
     _touch(tmp_path / "me" / "1.mp4", tmp_path / "me" / "2.mov")
-    places = {"work": tmp_path / "w", "results": tmp_path / "r", "page": tmp_path / "q.md"}
+    places: dict[str, Any] = {"work": tmp_path / "w", "results": tmp_path / "r", "page": tmp_path / "q.md"}
     page = bench(data=tmp_path / "me", minutes=4, say=lambda _: None, **places, **more)
     return page.read_text()
 

@@ -108,7 +108,7 @@ def test_rows_of_a_table() -> None:
     watcher = Likeness(made_metric(), rows)
     assert watcher.figures()["ours"] == {"lpips": None}
     for _ in range(2):
-        watcher.frame(None, 0, moment, rows, {})  # type: ignore[arg-type]
+        watcher.frame(None, 0, moment, rows, {})
     figures = {name: row["lpips"] for name, row in watcher.figures().items()}
     assert figures["real_video"] == 0
     assert figures["ours"] == pytest.approx(distance(real, rows["ours"]), rel=1e-3)
