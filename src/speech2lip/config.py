@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from speech2lip.errors import SettingsError
 
@@ -17,6 +17,26 @@ SHORT_MINUTES = 10.0
 """Training that has less time than this leaves out what pays only later."""
 VOICE_CHANGES = 0.7
 BUILT_IN_EAR, NO_EAR = "built-in", "nothing"
+
+
+@dataclass(frozen=True)
+class PresentSettings:
+    """What the made presenter says, and how it is filmed."""
+
+    takes: int | None = None
+    """How many; None: all there are."""
+    size: int = 384
+    """Side of the square picture, in pixels; even and at least 64."""
+    fps: float = 25.0
+    """Frames per second."""
+    voice: Literal["a", "b"] = "a"
+    """Which of the two voices; b has only unseen sentences."""
+    split: Literal["train", "unseen"] = "train"
+    """Sentences to train on, or ones to keep for testing."""
+    seed: int = 0
+    """Seed of the head's movement."""
+    still: bool = False
+    """Hold the head still."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import soundfile
 from safetensors.torch import save_file
 
+from speech2lip import __version__
 from speech2lip.config import EvaluateSettings
 from speech2lip.decomposition import footage as footage_module
 from speech2lip.errors import AvatarError, FootageError, OutputError, SettingsError, SoundError
@@ -196,3 +198,22 @@ def test_nothing_is_written_when_it_cannot_be(tmp_path: Path, footage: Path, ava
     other = write_avatar(tmp_path / "other.avatar", held_out={"a": [0, 40]})
     with pytest.raises(AvatarError, match="has seen frames"):
         evaluate(avatar=avatar, footage=footage, paper=other, settings=SETTINGS)
+
+
+def test_code_is_named_by_its_own_repository_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment inside somebody's repository is no reason to name their commit."""
+    installed = tmp_path / "theirs" / ".venv" / "speech2lip" / "evaluation" / "evaluate.py"
+    own = tmp_path / "ours" / "src" / "speech2lip" / "evaluation" / "evaluate.py"
+    found = {}
+    for path in (installed, own):
+        path.parent.mkdir(parents=True)
+        path.touch()
+        top = tmp_path / path.relative_to(tmp_path).parts[0]
+        identity = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", "init", "--quiet", top], check=True)
+        subprocess.run(["git", "-C", top, "add", "--all", "--force"], check=True)
+        subprocess.run(["git", "-C", top, *identity, "commit", "--quiet", "-m", "a"], check=True)
+        monkeypatch.setattr(evaluation, "__file__", str(path))
+        found[path] = evaluation.commit()
+    assert found[installed] == f"version {__version__}"
+    assert re.fullmatch("[0-9a-f]{7,}", found[own])

@@ -41,7 +41,7 @@ class VideoMaker:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def __call__(
+    def __call__(  # noqa: PLR0913 - each oddity of a video has its name
         self,
         name: str = "made.mp4",
         *,

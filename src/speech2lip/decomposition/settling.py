@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from speech2lip.composition.pose_mapping import look_up, observed_from_canonical_points, pixel_centres
 from speech2lip.config import PrepareSettings
 from speech2lip.decomposition.canonical import Canonical, canonical_camera, named_frame, rest_scores
-from speech2lip.decomposition.depth import head_depth, learn_depth
+from speech2lip.decomposition.depth import Views, head_depth, learn_depth
 from speech2lip.decomposition.footage import Take
 from speech2lip.decomposition.landmarks import FACE_OVAL, eye_opening
 from speech2lip.decomposition.masks import eye_distance, fill_polygon, jaw_mask, jaw_outline, lip_patch
@@ -99,16 +99,14 @@ def _learned(
     """Learn the depth in so many steps; it and the mean of the frames in canonical space."""
     trusted = ~fill_polygon(jaw_outline(space.points_3d[:, :2]), pixel_centres(*space.size).numpy())
     with Progress("Learning depth", total=max(steps, 1)) as progress:
-        return learn_depth(
-            torch.from_numpy(initial),
+        views = Views(
             sample.frames,
             sample.transforms(takes, space.pose),
             torch.from_numpy(space.k).float(),
             sample.cameras(takes),
-            weight=torch.from_numpy(trusted).float(),
-            steps=steps,
-            report=progress.set,
+            torch.from_numpy(trusted).float(),
         )
+        return learn_depth(torch.from_numpy(initial), views, steps=steps, report=progress.set)
 
 
 def as_picture(mean: torch.Tensor) -> NDArray[np.uint8]:
