@@ -136,8 +136,9 @@ def _prepared(
 
 
 def footage_beside(avatar: Path) -> Path:
-    """Return where the footage of an avatar is kept unless said otherwise: `ana.footage` for `ana.avatar`,
-    `ana.v2.footage` for `ana.v2`.
+    """Return where an avatar's footage is kept unless said otherwise.
+
+    `ana.footage` for `ana.avatar`, `ana.v2.footage` for `ana.v2`.
     """
     return avatar.with_name(avatar.name.removesuffix(".avatar") + ".footage")
 
