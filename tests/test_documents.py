@@ -21,6 +21,8 @@ from tests.documents import PAGES, ROOT, Block, blocks, commands, spans
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 PYTHON = [block for block in BLOCKS if block.language == "python"]
+SLOW = ("evaluate_revoiced",)
+"""What a block that takes seconds has in it."""
 SHELL = [
     (block.name, words)
     for block in BLOCKS
@@ -54,7 +56,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("block", PYTHON, ids=lambda block: block.name)
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(block, marks=[pytest.mark.slow] if any(word in block.text for word in SLOW) else [])
+        for block in PYTHON
+    ],
+    ids=lambda block: block.name,
+)
 def test_python_runs(block: Block, folder: Path) -> None:
     shown: list[Any] = []
     given = {"samples": np.zeros(16_000, np.float32), "show": lambda *what: shown.append(what)}
