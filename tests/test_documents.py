@@ -110,3 +110,27 @@ def test_the_command_reference_is_current(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("NO_COLOR", "1")
     now = reference.reference()
     assert (ROOT / "docs" / "commands.md").read_text(encoding="utf-8") == now, "renew it with `make docs`"
+
+
+LOG = [ROOT / "docs" / "log.md", *sorted((ROOT / "docs" / "log").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", LOG, ids=lambda page: page.name)
+def test_the_log_fits_a_terminal(page: Path) -> None:
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert [number for number, line in enumerate(lines, 1) if len(line) > 110] == []
+
+
+@pytest.mark.parametrize("page", LOG[1:], ids=lambda page: page.name)
+def test_the_log_lists_every_entry_newest_first(page: Path) -> None:
+    entries = re.findall(r"^## (.*)", page.read_text(encoding="utf-8"), re.MULTILINE)
+    listed = LOG[0].read_text(encoding="utf-8").split(f"(log/{page.name})")[1].split("\n## ")[0]
+    assert re.findall(r"^- (.*)", listed, re.MULTILINE) == entries
+    dates = [re.match(r"\d{4}-\d\d-\d\d(?=: )", entry)[0] for entry in entries]
+    assert dates == sorted(dates, reverse=True)
+
+
+@pytest.mark.parametrize("page", [*PAGES, *LOG[1:]], ids=lambda page: page.name)
+def test_links_between_documents_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
