@@ -3,17 +3,20 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# `make install CONSTRAINTS=constraints.txt` installs the exact versions that the tests pass with.
+CONSTRAINTS ?=
+
 # A waiting OpenMP thread must not hold a core that another process wants.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: help install demo test test-slow lint types bench docs wheel-check clean
+.PHONY: help install constraints demo test test-slow coverage lint types bench docs wheel-check clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 install: $(STAMP)  ## make .venv and install the package with what development needs
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml $(CONSTRAINTS)
 	@found=; \
 	for candidate in $(PYTHON) python3 python3.12 python3.11 python3.10; do \
 		if $$candidate -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 13))' 2>/dev/null; then \
@@ -29,8 +32,13 @@ $(STAMP): pyproject.toml
 		exit 1; \
 	fi; \
 	$$found -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e '.[dev]'
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet $(if $(CONSTRAINTS),-c $(CONSTRAINTS)) -e '.[dev]'
 	@touch $@
+
+constraints: $(STAMP)  ## write the versions that are installed to constraints.txt
+	{ sed -n '/^#/p' constraints.txt; \
+		$(BIN)/python -m pip freeze --disable-pip-version-check --exclude-editable | sed 's/+cpu$$//'; } > constraints.part
+	mv constraints.part constraints.txt
 
 demo: $(STAMP)  ## the whole journey on the made presenter, results in demo/
 	$(BIN)/speech2lip demo
@@ -41,9 +49,15 @@ test: $(STAMP)  ## the tests that are quick
 test-slow: $(STAMP)  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
-lint: $(STAMP)  ## style
+coverage: $(STAMP)  ## the quick tests, and the share of lines that they run
+	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term
+
+lint: $(STAMP)  ## style; what the workflow and CITATION.cff may say
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/yamllint --strict .github .pre-commit-config.yaml CITATION.cff
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.citation-file-format CITATION.cff
 
 types: $(STAMP)  ## static types
 	$(BIN)/mypy
@@ -63,5 +77,5 @@ wheel-check: $(STAMP)  ## build the wheel, install it outside the checkout and r
 		&& venv/bin/speech2lip --version && venv/bin/speech2lip doctor
 
 clean:  ## remove what was made here (not demo/)
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist build .pytest_cache .coverage .mypy_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
@@ -60,60 +61,63 @@ def changed(settings: TrainSettings, changes: Mapping[str, object]) -> TrainSett
     return settings
 
 
-def main(
-    footage: Path,
-    work: Path = Path("runs/ablation"),
-    results: Path = Path("benchmarks/ablation"),
-    page: Path = Path("docs/ablation.md"),
-    minutes: float = 4.0,
-    steps: int | None = None,
-    precision: str = "auto",
-    only: tuple[str, ...] = (),
-    encoder: str = "",
-    pairings: int = 28,
-) -> None:
-    """Train and judge all arms and write the table.
+@dataclass(frozen=True)
+class Arguments:
+    """Train and judge all arms and write the table."""
 
-    Args:
-        footage: a prepared footage folder.
-        work: avatars are kept here.
-        results: one JSON file an arm.
-        page: the Markdown table.
-        minutes: training of each arm.
-        steps: of each arm, instead of a time: arms compare even where the machine is shared.
-        precision: `auto`, `fp32` or `bf16`.
-        only: names of arms; all without.
-        encoder: folder or hub name of a pretrained speech encoder for the arm that hears with one.
-        pairings: pairs of takes in which leaks are looked for.
-    """
-    for folder in (work, results):
-        folder.mkdir(parents=True, exist_ok=True)
-    for name in only or ARMS:
-        path = results / f"{footage.stem}_{name.replace(' ', '_')}.json"
-        if path.exists():
-            continue
-        avatar = work / f"{footage.stem}_{name.replace(' ', '_')}.avatar"
+    footage: Path
+    """A prepared footage folder."""
+    work: Path = Path("runs/ablation")
+    """Avatars are kept here."""
+    results: Path = Path("benchmarks/ablation")
+    """One JSON file an arm."""
+    page: Path = Path("docs/ablation.md")
+    """The Markdown table."""
+    minutes: float = 4.0
+    """Training of each arm."""
+    steps: int | None = None
+    """Of each arm, instead of a time: arms compare even where the machine is shared."""
+    precision: str = "auto"
+    """`auto`, `fp32` or `bf16`."""
+    only: tuple[str, ...] = ()
+    """Names of arms; all without."""
+    encoder: str = ""
+    """Folder or hub name of a pretrained speech encoder for the arm that hears with one."""
+    pairings: int = 28
+    """Pairs of takes in which leaks are looked for."""
+
+    def settings(self, name: str) -> TrainSettings | None:
+        """Return the settings of an arm; None, told, where it cannot be trained."""
         changes = dict(ARMS[name])
         if changes.get("model.speech") == "mel+hf:":
-            if not encoder:
+            if not self.encoder:
                 print(f"{name}: left out, as no --encoder is named")
-                continue
-            changes["model.speech"] = f"mel+hf:{encoder}"
+                return None
+            changes["model.speech"] = f"mel+hf:{self.encoder}"
+        plain = TrainSettings(minutes=self.minutes, steps=self.steps, precision=self.precision)
         try:
-            settings = TrainSettings(minutes=minutes, steps=steps, precision=precision)
-            settings = changed(settings, changes)
+            return changed(plain, changes)
         except TypeError as error:
             print(f"{name}: left out ({error})")
+            return None
+
+
+def main(arguments: Arguments) -> None:
+    """Train and judge what has not been, and write the table anew after each arm."""
+    footage, results = arguments.footage, arguments.results
+    for folder in (arguments.work, results):
+        folder.mkdir(parents=True, exist_ok=True)
+    for name in arguments.only or ARMS:
+        stem = f"{footage.stem}_{name.replace(' ', '_')}"
+        path, avatar = results / f"{stem}.json", arguments.work / f"{stem}.avatar"
+        settings = None if path.exists() else arguments.settings(name)
+        if settings is None:
             continue
         if not avatar.exists():
             train(avatar=avatar, footage=footage, settings=settings)
-        evaluate(
-            avatar=avatar,
-            footage=footage,
-            json=path,
-            settings=EvaluateSettings(measure_cost=False, pairings=pairings),
-        )
-        with write_atomically(page) as partial:
+        judging = EvaluateSettings(measure_cost=False, pairings=arguments.pairings)
+        evaluate(avatar=avatar, footage=footage, json=path, settings=judging)
+        with write_atomically(arguments.page) as partial:
             partial.write_text(table(results, footage.stem), encoding="utf-8")
 
 
@@ -139,4 +143,4 @@ def table(results: Path, footage: str) -> str:
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    main(tyro.cli(Arguments))

@@ -19,7 +19,7 @@ from benchmarks.geometry_film import film_turning
 from benchmarks.geometry_page import WAYS, write_page
 from benchmarks.geometry_real import deviations, reprojection
 from benchmarks.geometry_truth import initial_depth, mapping_errors, pose_errors
-from speech2lip.config import PrepareSettings
+from speech2lip.config import PrepareSettings, PresentSettings
 from speech2lip.decomposition.footage import Footage
 from speech2lip.decomposition.prepare import prepare
 from speech2lip.evaluation.cost import machine
@@ -77,7 +77,7 @@ def _subjects(arguments: Arguments) -> Iterator[tuple[str, list[Path]]]:
     if "presenter" in wanted:
         folder = arguments.presenter or arguments.work / "takes"
         videos = sorted(folder.glob("*.mp4")) or sorted(
-            present(folder, takes=arguments.presenter_takes, size=384)
+            present(folder, settings=PresentSettings(takes=arguments.presenter_takes, size=384))
         )
         step = max(1, len(videos) // arguments.presenter_takes)
         yield "presenter", videos[::step][: arguments.presenter_takes]

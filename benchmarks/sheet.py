@@ -37,7 +37,7 @@ def sheet(avatar: Path, footage: Path, *, frames: int, rows: int, side: int, mar
             continue
         place = place_of(take, frame.index, usual)
         made = engine.speak_frames([frame.rgb], [place], engine.listen(mel, [take.times[frame.index]]))[0]
-        x0, y0, x1, y1 = engine.paster.region(place, frame.rgb.shape[:2], margin=margin)
+        x0, y0, x1, y1 = engine.paster.region(place, (frame.rgb.shape[0], frame.rgb.shape[1]), margin=margin)
         truth, ours = frame.rgb[y0:y1, x0:x1], made[y0:y1, x0:x1]
         difference = np.clip(128 + 2 * (ours.astype(int) - truth), 0, 255).astype(np.uint8)
         size = (side, round(side * truth.shape[0] / truth.shape[1]))

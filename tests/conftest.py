@@ -8,8 +8,12 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
+from tests.shapes import modules_with_shapes
+
 # Shapes in signatures are checked at every call while tests run; users do not pay for it.
-install_import_hook(["speech2lip.composition", "speech2lip.synthesis"], "beartype.beartype")
+install_import_hook(
+    ["speech2lip.composition", "speech2lip.synthesis", *modules_with_shapes()], "beartype.beartype"
+)
 
 # Before anything imports torch, as the command line does.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -19,6 +19,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -190,8 +191,13 @@ def _nothing_left(folder: Path) -> None:
 def forked(
     do: Callable[[], Any], *, folder: Path | None = None, kill_at: int | None = None, kill_after: float = 0
 ) -> tuple[int, Any]:
-    """Do something in a process of its own, killed just before its change `kill_at` of files in `folder`, or
-    after some seconds.
+    """Do something in a process of its own, killed at a change of files in `folder` or after some seconds.
+
+    Args:
+        do: what to do.
+        folder: whose changes are counted.
+        kill_at: number of the change just before which it is killed.
+        kill_after: seconds after which it is killed, if more than 0.
 
     Returns:
         The exit status as `os.waitpid` gives it, and what `do` returned or the number of changes.
@@ -274,12 +280,12 @@ def kill_often(folder: Path, work: Work, moments: int) -> list[str]:
     for number, plan in enumerate(plans):
         moment = str(plan)
         tried = _copy(start, folder / f"killed-{number}")
-        status, _ = forked(lambda tried=tried: work.do(tried), folder=tried, **plan)
+        status, _ = forked(partial(work.do, tried), folder=tried, **plan)
         killed += os.WIFSIGNALED(status)
         if "kill_at" in plan and not os.WIFSIGNALED(status):
             wrong.append(f"at change {moment} of {changes} it was not killed: status {status}")
         for what, call in (("holds", work.holds), ("the same again", work.do), ("done", work.done)):
-            status, told = forked(lambda call=call, tried=tried: call(tried))
+            status, told = forked(partial(call, tried))
             if status:
                 wrong.append(f"killed at change {moment} of {changes}, {what}: {told or status}")
         shutil.rmtree(tried)
@@ -300,17 +306,17 @@ def fill_often(folder: Path, work: Work, sizes: int) -> list[str]:
     for number in range(sizes):
         room = max(4096, used + (peak - used) * number // sizes)  # 0 would mean no bound
         tight = _mounted(folder / f"tight-{number}", start, room)
-        status, told = forked(lambda tight=tight: work.do(tight))
+        status, told = forked(partial(work.do, tight))
         code = os.waitstatus_to_exitcode(status)
         if code not in (0, 3) or (code == 3 and ("\n" in told or "No room left" not in told)):
             wrong.append(f"with {room} bytes: {told or code}")
         told_lines += [told] if code == 3 else []
-        status, told = forked(lambda tight=tight: work.holds(tight))
+        status, told = forked(partial(work.holds, tight))
         if status:
             wrong.append(f"with {room} bytes, what was there does not hold: {told or status}")
         subprocess.run(["mount", "-o", "remount,size=256m", str(tight)], check=True)
         for what, call in (("the same again", work.do), ("done", work.done)):
-            status, told = forked(lambda call=call, tight=tight: call(tight))
+            status, told = forked(partial(call, tight))
             if status:
                 wrong.append(f"after {room} bytes, {what}: {told or status}")
         subprocess.run(["umount", str(tight)], check=True)

@@ -37,10 +37,9 @@ def test_none_and_fewer_than_are_looked_ahead() -> None:
 
 def test_an_error_comes_out_after_the_items_before_it() -> None:
     log: list[str] = []
-    got = []
+    got: list[int] = []
     with pytest.raises(ValueError, match="no such item"):
-        for item in ahead(_counting(log, upto=9, fails_at=3)):
-            got.append(item)
+        got.extend(ahead(_counting(log, upto=9, fails_at=3)))
     assert got == [0, 1, 2]
     assert log[-1] == "closed"
 

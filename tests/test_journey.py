@@ -45,8 +45,8 @@ class Steps:
         return run
 
     def film(self, folder: Path, **options: Any) -> None:
-        for number in range(options["takes"]):
-            (folder / f"{options['split']}_{number}.mp4").touch()
+        for number in range(options["settings"].takes):
+            (folder / f"{options['settings'].split}_{number}.mp4").touch()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def test_an_old_avatar_loads(version: str) -> None:
     avatar = read_avatar(DATA / version / "presenter.avatar")
     assert [base.name for base in avatar.bases] == ["a", "b"]
     assert [len(base.times) for base in avatar.bases] == [28, 22]
-    assert (avatar.bases[0].width, avatar.bases[0].height, avatar.bases[0].fps) == (160, 160, 25)
+    assert (avatar.bases[0].width, avatar.bases[0].height, avatar.bases[0].fps) == (160, 160, Fraction(25))
     assert avatar.base(None).focal == pytest.approx(2.1135)
     assert avatar.canonical.patch.size == (16, 16)
     assert avatar.model.settings == SMALL

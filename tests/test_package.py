@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 
 import speech2lip
 from speech2lip.cli import COMMANDS
+from tests.shapes import modules_with_shapes
 
 
 def test_every_command_is_a_public_function() -> None:
@@ -26,6 +28,17 @@ def test_functions_take_one_positional_argument_at_most() -> None:
         parameters = inspect.signature(getattr(speech2lip, name)).parameters.values()
         free = [one for one in parameters if one.kind is not inspect.Parameter.KEYWORD_ONLY]
         assert len(free) <= 1, name
+
+
+@pytest.mark.parametrize("name", modules_with_shapes())
+def test_shapes_are_checked_while_tests_run(name: str) -> None:
+    module = import_module(name)
+    functions = [one for one in vars(module).values() if inspect.isfunction(one)]
+    kinds = [one for one in vars(module).values() if inspect.isclass(one) and one.__module__ == name]
+    functions += [method for kind in kinds for method in vars(kind).values() if inspect.isfunction(method)]
+    assert any(
+        hasattr(one, "__wrapped__") and "jaxtyping" in str(one.__code__.co_filename) for one in functions
+    )
 
 
 def test_importing_loads_nothing_heavy() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from speech2lip.config import PresentSettings
 from speech2lip.presenter import present
 
 pytest.importorskip("mediapipe", reason="preparing footage needs mediapipe")
@@ -18,7 +19,7 @@ pytest.importorskip("mediapipe", reason="preparing footage needs mediapipe")
 
 @pytest.mark.slow
 def test_training_that_is_killed_goes_on_and_ends(tmp_path: Path) -> None:
-    present(tmp_path / "takes", takes=1, size=192)
+    present(tmp_path / "takes", settings=PresentSettings(takes=1, size=192))
     take = next((tmp_path / "takes").glob("*.mp4"))
     command = [sys.executable, "-m", "speech2lip", "train", str(take), "--avatar", str(tmp_path / "p.avatar")]
     command += [

@@ -53,9 +53,14 @@ def test_a_file_takes_its_name_at_the_end(tmp_path: Path) -> None:
 def test_a_fault_leaves_the_old_file(tmp_path: Path, fault: type[BaseException]) -> None:
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(fault), write_atomically(target) as temporary:
-        temporary.write_text("half")
-        raise fault
+
+    def write() -> None:
+        with write_atomically(target) as temporary:
+            temporary.write_text("half")
+            raise fault
+
+    with pytest.raises(fault):
+        write()
     assert target.read_text() == "old"
     assert names(tmp_path) == ["a.txt"]
 
@@ -108,12 +113,17 @@ def test_a_folder_takes_its_name_at_the_end(tmp_path: Path) -> None:
 def test_an_old_folder_is_replaced_whole_or_kept(tmp_path: Path) -> None:
     target = tmp_path / "ana.avatar"
     make(target, "old")
-    with pytest.raises(RuntimeError), new_folder_atomically(target, replaces=KIND) as temporary:
-        make(temporary, "new")
-        raise RuntimeError
+
+    def replace(*, fault: bool) -> None:
+        with new_folder_atomically(target, replaces=KIND) as temporary:
+            make(temporary, "new")
+            if fault:
+                raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        replace(fault=True)
     assert read_json(target / "a.json")["format"] == "old"
-    with new_folder_atomically(target, replaces=KIND) as temporary:
-        make(temporary, "new")
+    replace(fault=False)
     assert read_json(target / "a.json")["format"] == "new"
     assert names(tmp_path) == ["ana.avatar"]
     with pytest.raises(OutputError, match="exists already"), new_folder_atomically(target):
@@ -168,12 +178,14 @@ def test_strange_files_in_a_folder_of_ours_are_not_lost(tmp_path: Path, strange:
 def test_strange_files_that_come_while_it_is_made_are_not_lost(tmp_path: Path) -> None:
     target = tmp_path / "ana.avatar"
     make(target, "old")
-    with (
-        pytest.raises(OutputError, match="also holds mine"),
-        new_folder_atomically(target, replaces=KIND) as temporary,
-    ):
-        make(temporary, "new")
-        (target / "mine").touch()
+
+    def replace() -> None:
+        with new_folder_atomically(target, replaces=KIND) as temporary:
+            make(temporary, "new")
+            (target / "mine").touch()
+
+    with pytest.raises(OutputError, match="also holds mine"):
+        replace()
     assert names(target) == ["a.json", "mine"]
 
 
@@ -206,21 +218,28 @@ def test_replacing_works_on_every_system(tmp_path: Path, renaming: str) -> None:
 
 def test_a_file_that_came_in_the_meantime_is_kept(tmp_path: Path, renaming: str) -> None:
     target = tmp_path / "a.mp4"
-    with (
-        pytest.raises(OutputError, match="exists already"),
-        write_atomically(target, overwrite=False) as part,
-    ):
-        part.write_text("ours")
-        target.write_text("somebody else's")
+
+    def write() -> None:
+        with write_atomically(target, overwrite=False) as part:
+            part.write_text("ours")
+            target.write_text("somebody else's")
+
+    with pytest.raises(OutputError, match="exists already"):
+        write()
     assert target.read_text() == "somebody else's"
     assert names(tmp_path) == ["a.mp4"]
 
 
 def test_a_folder_that_came_in_the_meantime_is_kept(tmp_path: Path, renaming: str) -> None:
     target = tmp_path / "a"
-    with pytest.raises(OutputError, match="exists already"), new_folder_atomically(target) as temporary:
-        make(temporary, "ours")
-        make(target, "somebody else's")
+
+    def write() -> None:
+        with new_folder_atomically(target) as temporary:
+            make(temporary, "ours")
+            make(target, "somebody else's")
+
+    with pytest.raises(OutputError, match="exists already"):
+        write()
     assert read_json(target / "a.json")["format"] == "somebody else's"
     assert names(tmp_path) == ["a"]
 

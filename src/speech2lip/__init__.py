@@ -6,17 +6,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .checkup import doctor
-    from .decomposition.prepare import prepare
-    from .evaluation.bench import bench
-    from .evaluation.evaluate import evaluate
-    from .inference.export import export
-    from .inference.live.show import live
-    from .inference.speak import speak
-    from .inference.stream import stream
-    from .journey import demo
-    from .presenter import present
-    from .training.train import train
+    from speech2lip.checkup import doctor
+    from speech2lip.decomposition.prepare import prepare
+    from speech2lip.evaluation.bench import bench
+    from speech2lip.evaluation.evaluate import evaluate
+    from speech2lip.inference.export import export
+    from speech2lip.inference.live.show import live
+    from speech2lip.inference.speak import speak
+    from speech2lip.inference.stream import stream
+    from speech2lip.journey import demo
+    from speech2lip.presenter import present
+    from speech2lip.training.train import train
 
 __version__ = "0.1.0"
 

@@ -6,11 +6,12 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from speech2lip.parallel import usable_cores
 
 _REQUIRED = {
     "numpy": "numpy",
@@ -69,12 +70,13 @@ def report(checks: list[Check]) -> str:
 
 def _python() -> Check:
     good = (3, 10) <= sys.version_info[:2] < (3, 13)
-    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}, {len(_cores())} cores"
+    cores = len(usable_cores())
+    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}, {cores} cores"
     return Check("python", good, found, remedy="use Python 3.10, 3.11 or 3.12")
 
 
 def _package() -> Check:
-    from . import __version__
+    from speech2lip import __version__
 
     return Check("speech2lip", True, f"{__version__} in {Path(__file__).parent}")
 
@@ -142,11 +144,6 @@ def _room() -> Check:
     return Check(
         "room on disk", free >= _ROOM_WANTED, found, required=False, remedy="a few gigabytes are wanted"
     )
-
-
-def _cores() -> list[int]:
-    affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
-    return sorted(affinity(0)) if affinity else list(range(os.cpu_count() or 1))
 
 
 def _processor_flags() -> set[str]:

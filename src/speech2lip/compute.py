@@ -56,9 +56,7 @@ def choose_device(name: str) -> Compute:
 
 
 def faster_precision(work: Callable[[], None], compute: Compute) -> str:
-    """Time a piece of work in both precisions and return the faster one; `bf16` must win by a tenth to be
-    worth its rounding.
-    """
+    """Time a piece of work in both precisions; return the faster: `bf16` must win by a tenth."""
     return probe_precision(work, compute)[0]
 
 

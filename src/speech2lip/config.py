@@ -1,6 +1,4 @@
-"""Every setting of the package, written once: default, help text, flag, keyword, bounds and saved JSON are
-the same field.
-"""
+"""Every setting of the package, written once: default, help, flag, bounds, keyword and JSON are one."""
 
 from __future__ import annotations
 
@@ -8,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from speech2lip.checks import Choice, Pattern, Range, Unfit, fit, hints, parse
 from speech2lip.errors import SettingsError
@@ -60,6 +58,26 @@ class _Checked:
 
     def _check_together(self) -> None:
         """Raise SettingsError where values do not go together."""
+
+
+@dataclass(frozen=True)
+class PresentSettings(_Checked):
+    """What the made presenter says, and how it is filmed."""
+
+    takes: Annotated[int, Range(1, 1000)] | None = None
+    """How many; None: all there are."""
+    size: Annotated[int, Range(64, 4096)] = 384
+    """Side of the square picture, in pixels; even and at least 64."""
+    fps: Annotated[float, Range(1, 240)] = 25.0
+    """Frames per second."""
+    voice: Literal["a", "b"] = "a"
+    """Which of the two voices; b has only unseen sentences."""
+    split: Literal["train", "unseen"] = "train"
+    """Sentences to train on, or ones to keep for testing."""
+    seed: int = 0
+    """Seed of the head's movement."""
+    still: bool = False
+    """Hold the head still."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,4 @@
-"""The JSON files of avatars and footage: what is in them, their format numbers, and how older formats are
-brought up to date.
-"""
+"""The JSON files of avatars and footage: their contents, format numbers, and migrations of older ones."""
 
 from __future__ import annotations
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
-from .config import EvaluateSettings, TrainSettings
-from .errors import OutputError
-from .progress import Progress
-from .storage import new_folder_atomically, output_errors, read_json
+from speech2lip.config import EvaluateSettings, PresentSettings, TrainSettings
+from speech2lip.errors import OutputError
+from speech2lip.parallel import usable_cores
+from speech2lip.progress import Progress
+from speech2lip.storage import new_folder_atomically, output_errors, read_json
 
 Say = Callable[[str], None]
 
@@ -87,13 +88,14 @@ def _is_mine(name: str) -> bool:
     return name in _MINE or name.startswith(".")
 
 
-def _film(folder: Path, *, takes: int, size: int, split: str, say: Say) -> list[Path]:
+def _film(folder: Path, *, takes: int, size: int, split: Literal["train", "unseen"], say: Say) -> list[Path]:
     """Videos of the presenter in a folder that is there whole or not at all."""
-    from .presenter import present
+    from speech2lip.presenter import present
 
     if not folder.exists():
         say(f"Filming the presenter: {takes} {split} takes of {size} x {size} pixels")
-        workers = min(takes, os.cpu_count() or 1)
+        workers = min(takes, len(usable_cores()))
         with new_folder_atomically(folder) as made, Progress("Filming", total=1, unit="frames") as bar:
-            present(made, takes=takes, size=size, split=split, workers=workers, progress=bar.show)
+            settings = PresentSettings(takes=takes, size=size, split=split)
+            present(made, settings=settings, workers=workers, progress=bar.show)
     return sorted(folder.glob("*.mp4"))

@@ -1,5 +1,6 @@
-"""The three parts in forward order: speech becomes a code and a lip shape, the lip field draws them, the
-Blend-Net mends the seam.
+"""The three parts in forward order.
+
+Speech becomes a code and a lip shape, the lip field draws them, the Blend-Net mends the seam.
 """
 
 from __future__ import annotations

@@ -15,9 +15,7 @@ _SUFFIX = 16
 
 
 def part_name(path: Path) -> str:
-    """Return a hidden, unused name for what will become `path`, with its suffix; short however long its own
-    name is.
-    """
+    """Return a hidden, unused name for what will become `path`, with its suffix, and short."""
     suffix = path.suffix if len(os.fsencode(path.suffix)) <= _SUFFIX else ""
     return f"{_prefix(path)}-{os.getpid()}-{secrets.token_hex(4)}.part{suffix}"
 

@@ -150,7 +150,7 @@ def test_being_ended_by_the_system_removes_what_is_half_written(
         with write_atomically(tmp_path / "out.mp4") as part:
             part.write_text("half")
             os.kill(os.getpid(), signal.SIGTERM)
-            for _ in range(100):  # the signal is noticed between two steps
+            for _step in range(100):  # the signal is noticed between two steps
                 pass
             part.write_text("whole")
         return 0

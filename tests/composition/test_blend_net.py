@@ -21,14 +21,14 @@ def test_residual_stays_inside_the_mask_and_can_be_learned() -> None:
     residual = net(*inputs)
     assert residual[inputs[1].expand_as(residual) == 0].abs().max() == 0
     assert residual.abs().max() > 0
-    residual.sum().backward()  # type: ignore[no-untyped-call]
+    residual.sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
 
 
 def test_without_residual_colours_are_predicted_whatever_was_pasted() -> None:
     net, (pasted, mask, reference) = ColourBlendNet(8), _inputs()
     torch.nn.init.zeros_(net.out.weight)
-    torch.nn.init.constant_(net.out.bias, -0.2)  # type: ignore[arg-type]
+    torch.nn.init.constant_(net.out.bias, -0.2)
     mended = pasted + net(pasted, mask, reference)
     inside = mask.expand_as(pasted) == 1
     assert torch.allclose(mended[inside], torch.tensor(0.3), atol=1e-6)

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from speech2lip.composition.pose_mapping import canonical_from_observed_points, look_up, pixel_centres
-from speech2lip.decomposition.depth import head_depth, learn_depth, mesh_depth
+from speech2lip.decomposition.depth import Views, head_depth, learn_depth, mesh_depth
 from speech2lip.decomposition.masks import eye_distance
 from tests.made_face import head_pose, made_canonical
 
@@ -52,9 +52,8 @@ def test_depth_is_learned_from_frames_of_a_textured_bump() -> None:
     frames = look_up(texture.expand(len(turns), -1, -1, -1), places).reshape(-1, 3, size, size)
     flat = torch.full((size, size), float(truth.mean()))
     cameras = k.expand(len(turns), 3, 3)
-    learned, mean = learn_depth(
-        flat, frames, transforms, k, cameras, weight=torch.ones(size, size), steps=120, cells=12, batch=8
-    )
+    views = Views(frames, transforms, k, cameras, torch.ones(size, size))
+    learned, mean = learn_depth(flat, views, steps=120, cells=12, batch=8)
     inner = slice(14, -14)
     # Depth has a free overall level when the head turns about its own centre: compare the relief.
     relief = [d[inner, inner] - d[inner, inner].mean() for d in (flat, learned, truth)]

@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from speech2lip.decomposition.photometric_bundle import (
     Knots,
     Scene,
+    Sightings,
     bent_to,
     fit_scene,
     place_alone,
@@ -85,7 +86,7 @@ def test_poses_and_depth_are_found_from_a_flat_start(seen: tuple[Array, Array, A
     # One place in ten belongs to something else that moves.
     astray = places.copy()
     astray[:, ::10] += np.random.default_rng(2).normal(0, 5, astray[:, ::10].shape)
-    found, _, errors = fit_scene(start, tracks, astray, flat, in_face=every, knots=knots, rounds=12)
+    found, _, errors = fit_scene(start, Sightings(tracks, astray, flat, every), knots, rounds=12)
     learned = flat + knots.weights(points) @ found.knots
     assert np.abs(learned - depth).mean() < 0.35 * np.abs(flat - depth).mean()
     assert _turned(found.transforms, true) < 0.3 < _turned(start.transforms, true)
@@ -101,7 +102,7 @@ def test_the_right_focal_length_costs_least(seen: tuple[Array, Array, Array, Arr
     for factor in (0.6, 1.0, 1.7):
         scene = refocused(_start(true, knots), factor)
         away = depth + (factor - 1) * CENTRE[2]
-        costs[factor] = fit_scene(scene, _tracks(points, 20), places, away, in_face=every, knots=knots)[1]
+        costs[factor] = fit_scene(scene, Sightings(_tracks(points, 20), places, away, every), knots)[1]
     assert costs[1.0] < 0.7 * min(costs[0.6], costs[1.7])
 
 
@@ -140,7 +141,7 @@ def test_places_find_their_own_depth_and_background_is_known_by_its_rest(
     wrong = depth + 0.3 * np.sin(points[:, 0] / 30)
     tracks = _tracks(points, 20)
     tracks.information[:, 5] = 0  # never found
-    own, error, at_rest = place_alone(scene, tracks, places, wrong)
+    own, error, at_rest = place_alone(scene, Sightings(tracks, places, wrong, np.ones(len(points), bool)))
     turning = ~resting & (np.arange(len(points)) != 5)
     assert np.abs(wrong + own - depth)[turning].max() < 0.011  # half a step of what is tried
     assert error[turning].max() < 0.2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +16,8 @@ UNIT = 100.0
 def _texture(shift: tuple[float, float] = (0, 0)) -> NDArray[np.float32]:
     random = np.random.default_rng(0).normal(0, 60, (160, 160)).astype(np.float32)
     smooth = cv2.GaussianBlur(random, (0, 0), 2.5) * 4
-    moved: NDArray[np.float32] = cv2.warpAffine(
-        smooth, np.float64([[1, 0, shift[0]], [0, 1, shift[1]]]), (160, 160)
+    moved: Any = cv2.warpAffine(
+        smooth, np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float64), (160, 160)
     )
     return moved
 
@@ -44,9 +46,9 @@ def test_moved_places_are_found_again() -> None:
 
 
 def test_an_edge_tells_nothing_along_itself() -> None:
-    picture = np.zeros((160, 160), np.float32)
-    picture[:, 80:] = 60
-    picture = cv2.GaussianBlur(picture, (0, 0), 1.5)
+    step = np.zeros((160, 160), np.float32)
+    step[:, 80:] = 60
+    picture = cv2.GaussianBlur(step, (0, 0), 1.5).astype(np.float32)
     tracks = track_places(picture, picture[None], np.array([[80.0, 80.0]]), unit=UNIT)
     across, along = tracks.information[0, 0, 0, 0], tracks.information[0, 0, 1, 1]
     assert across > 100 * along

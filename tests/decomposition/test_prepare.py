@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from speech2lip.config import PrepareSettings
+from speech2lip.config import PrepareSettings, PresentSettings
 from speech2lip.decomposition.prepare import _name_takes, prepare
 from speech2lip.decomposition.report import check_report
 from speech2lip.decomposition.report_page import GENERATOR
@@ -195,7 +195,7 @@ def test_names_of_takes_differ_in_more_than_case(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def presenter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("presenter")
-    present(folder / "takes", takes=1, size=256)
+    present(folder / "takes", settings=PresentSettings(takes=1, size=256))
     return folder
 
 
@@ -232,7 +232,7 @@ def test_the_presenter_is_held_still(presenter: Path) -> None:
 
 @pytest.mark.slow
 def test_too_small_a_face_says_how_large_it_should_be(tmp_path: Path) -> None:
-    present(tmp_path / "takes", takes=1, size=96)
+    present(tmp_path / "takes", settings=PresentSettings(takes=1, size=96))
     with pytest.raises(FootageError, match=r"px wide; at least 64 px"):
         prepare(
             sorted((tmp_path / "takes").glob("*.mp4")), footage=tmp_path / "s.footage", say=lambda _: None

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from speech2lip import presenter
+from speech2lip.config import PresentSettings
 from speech2lip.decomposition import prepare as preparation
 from speech2lip.decomposition.footage import read_footage
 from speech2lip.errors import SettingsError
@@ -135,11 +136,10 @@ def test_the_page_is_made_of_the_files_alone(tmp_path: Path) -> None:
 def test_the_presenters_splits_have_names_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def present(folder: Path, *, split: str, voice: str, takes: int | None, **_: object) -> None:
-        for number in range(takes or 6):
-            _touch(
-                folder / f"{split}_{voice}_{number:02}.mp4", folder / f"{split}_{voice}_{number:02}.truth.npz"
-            )
+    def present(folder: Path, *, settings: PresentSettings, **_: object) -> None:
+        for number in range(settings.takes or 6):
+            stem = f"{settings.split}_{settings.voice}_{number:02}"
+            _touch(folder / f"{stem}.mp4", folder / f"{stem}.truth.npz")
 
     monkeypatch.setattr(presenter, "present", present)
     takes = film(tmp_path)
@@ -154,11 +154,11 @@ def test_the_presenters_splits_have_names_of_their_own(
 
 def test_splits_differ_in_what_they_say() -> None:
     sentences, voice, poses = SPLITS
-    assert sentences.sentences == voice.sentences == "unseen"
-    assert poses.sentences == "train"
-    assert voice.voice == "b"
-    assert sentences.voice == poses.voice == "a"
-    assert poses.seed != 0  # the seed of what is learned from
+    assert sentences.settings.split == voice.settings.split == "unseen"
+    assert poses.settings.split == "train"
+    assert voice.settings.voice == "b"
+    assert sentences.settings.voice == poses.settings.voice == "a"
+    assert poses.settings.seed != 0  # the seed of what is learned from
 
 
 @pytest.fixture
@@ -186,7 +186,7 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, object]]:
 
 def _own(tmp_path: Path, **more: Any) -> str:
     _touch(tmp_path / "me" / "1.mp4", tmp_path / "me" / "2.mov")
-    places = {"work": tmp_path / "w", "results": tmp_path / "r", "page": tmp_path / "q.md"}
+    places: dict[str, Any] = {"work": tmp_path / "w", "results": tmp_path / "r", "page": tmp_path / "q.md"}
     page = bench(data=tmp_path / "me", minutes=4, say=lambda _: None, **places, **more)
     return page.read_text()
 

@@ -5,26 +5,30 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 from safetensors.torch import save_file
 
+from speech2lip import __version__
 from speech2lip.config import EvaluateSettings
 from speech2lip.decomposition import footage as footage_module
 from speech2lip.errors import AvatarError, FootageError, OutputError, SettingsError, SoundError
 from speech2lip.evaluation import evaluate as evaluation
-from speech2lip.evaluation import held_out, judging, listening, revoiced
+from speech2lip.evaluation import held_out, judging, revoiced
 from speech2lip.evaluation.evaluate import evaluate
 from speech2lip.evaluation.lpips import Lpips
 from speech2lip.evaluation.revoice import REVOICINGS
 from speech2lip.evaluation.revoiced import OWN
 from speech2lip.evaluation.syncnet import SyncNet
 from speech2lip.evaluation.table import METRICS
+from speech2lip.synthesis.speech import log_mel
 from tests.evaluation.made_footage import FakeDetector, write_avatar, write_footage
 
 SETTINGS = EvaluateSettings(
@@ -61,12 +65,12 @@ def test_all_rows_and_the_page(tmp_path: Path, footage: Path, avatar: Path) -> N
     assert rows["real_video"]["seam_ratio"] == 1
     assert rows["ours"] == rows["paper"]  # one and the same avatar
     assert rows["nearest"]["mouth_psnr"] > rows["ours"]["mouth_psnr"]  # an untrained one
+    judged: Any = result.details["rows"]
     assert rows["real_video"]["leak_r"] is None  # nothing is driven there
     for name in ("static_lips", "nearest", "ours", "paper"):
         driven = ("leak_r", "cross_r", "silent_open_percent", "sync_confidence")
         assert all(rows[name][metric] is not None for metric in driven)
-        assert result.details["rows"][name]["pairings"] == 2
-    assert result.details["rows"]["ours"]["pairings"] == 2
+        assert judged[name]["pairings"] == 2
     assert result.cost["prepare_fps"] == 50.0
     assert result.cost["gflop_per_frame"] > 0
     assert "59 held-out frames of 2 takes" in told[-1]
@@ -109,8 +113,13 @@ def test_long_takes_are_judged_part_by_part_with_the_same_figures(
     avatar = write_avatar(tmp_path / "long.avatar", held_out={"c": [90, 130]})
     settings = dataclasses.replace(SETTINGS, silent_frames=0, pairings=2, judge_steps=0)
     rows, lengths = [], []
-    hear = listening.log_mel
-    monkeypatch.setattr(listening, "log_mel", lambda wave: lengths.append(len(wave)) or hear(wave))
+    hear = log_mel
+
+    def heard(wave: Any) -> Any:
+        lengths.append(len(wave))
+        return hear(wave)
+
+    monkeypatch.setattr("speech2lip.evaluation.listening.log_mel", heard)
     for seconds in (300.0, 0.5):
         for module in (footage_module, held_out):
             monkeypatch.setattr(module, "WHOLE_SECONDS", seconds)
@@ -138,8 +147,8 @@ def test_given_weights_fill_their_own_columns(tmp_path: Path, footage: Path) -> 
         assert row["syncnet_distance"] > 0
         assert abs(row["syncnet_offset_ms"]) <= 600
         assert row["syncnet_confidence"] >= 0
+    wrong = dataclasses.replace(settings, lpips_weights=tmp_path / "none.safetensors")
     with pytest.raises(SettingsError, match="no LPIPS weights"):
-        wrong = dataclasses.replace(settings, lpips_weights=tmp_path / "none.safetensors")
         evaluate(avatar=avatar, footage=footage, settings=wrong)
 
 
@@ -186,6 +195,25 @@ def test_nothing_is_written_when_it_cannot_be(tmp_path: Path, footage: Path, ava
     seen = write_avatar(tmp_path / "seen.avatar", held_out={})
     with pytest.raises(FootageError, match="has seen every frame"):
         evaluate(avatar=seen, footage=footage, settings=SETTINGS)
+    other = write_avatar(tmp_path / "other.avatar", held_out={"a": [0, 40]})
     with pytest.raises(AvatarError, match="has seen frames"):
-        other = write_avatar(tmp_path / "other.avatar", held_out={"a": [0, 40]})
         evaluate(avatar=avatar, footage=footage, paper=other, settings=SETTINGS)
+
+
+def test_code_is_named_by_its_own_repository_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment inside somebody's repository is no reason to name their commit."""
+    installed = tmp_path / "theirs" / ".venv" / "speech2lip" / "evaluation" / "evaluate.py"
+    own = tmp_path / "ours" / "src" / "speech2lip" / "evaluation" / "evaluate.py"
+    found = {}
+    for path in (installed, own):
+        path.parent.mkdir(parents=True)
+        path.touch()
+        top = tmp_path / path.relative_to(tmp_path).parts[0]
+        identity = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", "init", "--quiet", top], check=True)
+        subprocess.run(["git", "-C", top, "add", "--all", "--force"], check=True)
+        subprocess.run(["git", "-C", top, *identity, "commit", "--quiet", "-m", "a"], check=True)
+        monkeypatch.setattr(evaluation, "__file__", str(path))
+        found[path] = evaluation.commit()
+    assert found[installed] == f"version {__version__}"
+    assert re.fullmatch("[0-9a-f]{7,}", found[own])

@@ -12,6 +12,7 @@ from scipy.ndimage import gaussian_filter
 
 from speech2lip.errors import SettingsError
 from speech2lip.evaluation.lpips import Lpips, as_tensor, load_lpips
+from tests.evaluation.made_footage import made_take
 
 
 def made_metric() -> Lpips:
@@ -99,16 +100,18 @@ def test_weights_come_from_safetensors_alone(tmp_path: Path) -> None:
 
 
 def test_rows_of_a_table() -> None:
+    from speech2lip.evaluation.held_out import Span
     from speech2lip.evaluation.lpips import Likeness
     from speech2lip.evaluation.tally import Moment
 
     real, box = picture(), (0, 0, 8, 8)
     moment = Moment(0.0, real, box, np.zeros((478, 3), np.float32), box, np.ones((8, 8), np.float32))
+    span = Span(made_take("a"), 0, 1)
     rows = {"real_video": real, "ours": gaussian_filter(real, (1, 1, 0)), "static_lips": real[::-1].copy()}
     watcher = Likeness(made_metric(), rows)
     assert watcher.figures()["ours"] == {"lpips": None}
     for _ in range(2):
-        watcher.frame(None, 0, moment, rows, {})  # type: ignore[arg-type]
+        watcher.frame(span, 0, moment, rows, {})
     figures = {name: row["lpips"] for name, row in watcher.figures().items()}
     assert figures["real_video"] == 0
     assert figures["ours"] == pytest.approx(distance(real, rows["ours"]), rel=1e-3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from speech2lip.presenter.speech import speech_clips
 from tests.evaluation.made_footage import made_take
 
 
-def _take(tmp_path: Path, name: str) -> object:
+def _take(tmp_path: Path, name: str) -> Any:
     take = made_take(name, folder=tmp_path)
     take.folder.mkdir()
     (take.folder / "take.json").write_text(json.dumps({"source": {"path": str(tmp_path / f"{name}.mp4")}}))

@@ -43,9 +43,9 @@ def test_equal_pictures(stripes: Picture) -> None:
 
 
 def test_psnr_known_value() -> None:
-    a = np.full((20, 20, 3), 100, np.uint8)
-    assert psnr(a, a + 10) == pytest.approx(10 * math.log10(255**2 / 100))
-    assert psnr(a + 10, a) == psnr(a, a + 10)  # no wrap-around of unsigned differences
+    a, b = np.full((20, 20, 3), 100, np.uint8), np.full((20, 20, 3), 110, np.uint8)
+    assert psnr(a, b) == pytest.approx(10 * math.log10(255**2 / 100))
+    assert psnr(b, a) == psnr(a, b)  # no wrap-around of unsigned differences
 
 
 def test_mean_psnr_survives_equal_frames() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from speech2lip.evaluation.report_pictures import (
     GAIN,
@@ -27,11 +28,15 @@ GREY = np.full((120, 160, 3), 100, np.uint8)
 BOX = (60, 60, 100, 100)
 
 
+def _brighter(by: int) -> NDArray[np.uint8]:
+    return np.full_like(GREY, 100 + by)
+
+
 def test_the_difference_is_enlarged_around_grey() -> None:
-    shown = side_by_side(GREY, GREY + 10)
+    shown = side_by_side(GREY, _brighter(10))
     assert shown.shape == (120, 480, 3)
     assert (shown[0, :, 0] == np.repeat([100, 110, 128 + 10 * GAIN], 160)).all()
-    assert (side_by_side(GREY, GREY * 0)[:, 320:] == 0).all()  # no wrapping around
+    assert (side_by_side(GREY, np.zeros_like(GREY))[:, 320:] == 0).all()  # no wrapping around
 
 
 def test_the_head_box_stays_inside_and_has_the_mouth_low_in_it() -> None:
@@ -46,7 +51,7 @@ def test_a_player_has_picture_sound_and_poster(tmp_path: Path) -> None:
     wave = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
     player = Player(tmp_path / "p.mp4", (0, 0, 120, 120), fps=Fraction(25), wave=wave, start=2.0)
     for i in range(20):
-        player.write(GREY, GREY + i, time=2.0 + i / 25)
+        player.write(GREY, _brighter(i), time=2.0 + i / 25)
     assert player.poster is not None
     assert player.poster[:2] == b"\xff\xd8"
     with av.open(io.BytesIO(player.close())) as video:
@@ -61,7 +66,7 @@ def test_a_player_has_picture_sound_and_poster(tmp_path: Path) -> None:
 def test_a_contact_sheet_has_the_frames_asked_for() -> None:
     sheet = ContactSheet([3, 5])
     for index in range(8):
-        sheet.add(index, index / 25, GREY, GREY + index, BOX)
+        sheet.add(index, index / 25, GREY, _brighter(index), BOX)
     picture = sheet.picture()
     assert picture is not None
     assert picture.shape == (2 * MOUTH, 2 * MOUTH, 3)

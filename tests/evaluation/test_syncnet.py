@@ -36,7 +36,7 @@ def test_weights_come_from_safetensors_alone(tmp_path: Path) -> None:
     save_file(written.state_dict(), tmp_path / "expert.safetensors")
     read = load_syncnet(tmp_path / "expert.safetensors")
     assert not read.training
-    assert torch.equal(read.netfclip[3].weight, written.netfclip[3].weight)
+    assert torch.equal(read.state_dict()["netfclip.3.weight"], written.state_dict()["netfclip.3.weight"])
     with pytest.raises(SettingsError, match="no SyncNet weights"):
         load_syncnet(tmp_path / "missing.safetensors")
     (tmp_path / "pickle.model").write_bytes(b"\x80\x02}q\x00.")

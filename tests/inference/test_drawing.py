@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from speech2lip.avatar import Avatar, read_avatar
 from speech2lip.composition.paste import Place
 from speech2lip.composition.pose_mapping import look_up
 from speech2lip.config import ModelSettings, PrepareSettings
+from speech2lip.decomposition.masks import lip_patch
 from speech2lip.inference.drawing import Drawing
 from speech2lip.inference.engine import Engine
 from speech2lip.inference.planes import read_box, split, write_box
@@ -32,7 +35,8 @@ Bytes = NDArray[np.uint8]
 @pytest.fixture(scope="module")
 def person(tmp_path_factory: pytest.TempPathFactory) -> Avatar:
     avatar = read_avatar(made_avatar(tmp_path_factory.mktemp("avatar") / "a.avatar"))
-    field, blend_net = avatar.model.lip_field, avatar.model.blend_net
+    model: Any = avatar.model
+    field, blend_net = model.lip_field, model.blend_net
     for weight, spread in (
         (field.colour[-1].weight, 0.5),
         (field.flow.weight, 0.05),
@@ -178,9 +182,7 @@ def test_networks_cost_less_than_a_gigaflop_a_frame(tmp_path: Path, monkeypatch:
     from torch.utils.flop_counter import FlopCounterMode
 
     monkeypatch.setattr(made_face, "SIZE", (512, 512))
-    monkeypatch.setattr(
-        made_face, "lip_patch", functools.partial(_patch_of_default_width, made_face.lip_patch)
-    )
+    monkeypatch.setattr(made_face, "lip_patch", functools.partial(_patch_of_default_width, lip_patch))
     person = read_avatar(made_avatar(tmp_path / "a.avatar", frames=2, settings=ModelSettings()))
     assert person.canonical.patch.size[1] == PrepareSettings().patch_width
     engine = Engine(person, device="cpu", precision="fp32")

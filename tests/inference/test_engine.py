@@ -50,7 +50,7 @@ def test_its_lips_follow_speech_and_nothing_else_changes(paper: Path) -> None:
     assert not torch.allclose(patches[0], patches[1])
     silent, loud = engine.speak_frames([frame, frame], places, spoken)
     assert not np.array_equal(silent, loud)
-    x0, y0, x1, y1 = engine.paster.region(places[0], frame.shape[:2])
+    x0, y0, x1, y1 = engine.paster.region(places[0], (frame.shape[0], frame.shape[1]))
     outside = np.ones(frame.shape[:2], bool)
     outside[y0:y1, x0:x1] = False
     assert np.array_equal(silent[outside], frame[outside])

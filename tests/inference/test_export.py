@@ -27,11 +27,12 @@ Array = np.ndarray[Any, Any]
 def _avatar(folder: Path) -> Path:
     made_avatar(folder, frames=6)
     person = read_avatar(folder)
-    field = person.model.lip_field
+    model: Any = person.model
+    field = model.lip_field
     for weight, spread in (
         (field.colour[-1].weight, 0.5),
         (field.flow.weight, 0.05),
-        (person.model.blend_net.out.weight, 0.1),
+        (model.blend_net.out.weight, 0.1),
     ):
         torch.nn.init.normal_(weight, std=spread)
     save_file(person.model.state_dict(), folder / "weights.safetensors")
@@ -147,9 +148,10 @@ def test_every_graph_gives_the_numbers_of_the_reference(exported: tuple[Path, Pa
     assert np.abs(shape - spoken.shape.numpy()).max() < 1e-3
     pose = random.normal(0, 0.5, (3, 6)).astype(np.float32)
     with torch.inference_mode():
-        grid = person.model.lip_field.grid(spoken.code, spoken.shape, torch.from_numpy(pose))
+        field: Any = person.model.lip_field
+        grid = field.grid(spoken.code, spoken.shape, torch.from_numpy(pose))
         uv = random.uniform(-0.1, 1.1, (1, 77, 2)).astype(np.float32)
-        lips = person.model.lip_field.read(grid[1:2], torch.from_numpy(uv))
+        lips = field.read(grid[1:2], torch.from_numpy(uv))
     (found,) = player.run("grid", code=code[1:2], shape=shape[1:2], pose=pose[1:2])
     assert np.abs(found - grid[1:2].numpy()).max() < 1e-3
     assert np.abs(player.run("read", grid=found, uv=uv)[0] - lips.numpy()).max() < 1e-3

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any
 
 import pytest
 import torch
@@ -67,7 +68,12 @@ def test_a_fault_of_work_is_told_and_ends_it() -> None:
 
 def test_who_does_not_want_the_rest_need_not_take_it() -> None:
     begun: list[int] = []
-    results = in_order(lambda n: begun.append(n) or n, range(1000), workers=1)
+
+    def work(number: int) -> int:
+        begun.append(number)
+        return number
+
+    results = in_order(work, range(1000), workers=1)
     assert next(results) == 0
     results.close()  # type: ignore[attr-defined]
     assert len(begun) < 10
@@ -102,7 +108,7 @@ def test_base_frames_come_in_any_order_and_few_are_kept(
 def test_a_short_take_is_decoded_once(take: BaseTake, monkeypatch: pytest.MonkeyPatch) -> None:
     read, passes = CodedReader.read, []
 
-    def counted(self: CodedReader, start: int, stop: int) -> list[base_planes.Picture]:
+    def counted(self: CodedReader, start: int, stop: int) -> list[Any]:
         passes.append(start)
         return read(self, start, stop)
 
@@ -120,7 +126,12 @@ def test_stretches_that_follow_each_other_open_the_file_once(
     whole = read_coded(path, start_frame=0, stop_frame=110)
     opened = []
     reopen = CodedReader._reopen
-    monkeypatch.setattr(CodedReader, "_reopen", lambda self: opened.append(1) or reopen(self))
+
+    def counted(self: CodedReader) -> Any:
+        opened.append(1)
+        return reopen(self)
+
+    monkeypatch.setattr(CodedReader, "_reopen", counted)
     with CodedReader(path) as reader:
         found = [picture for start in (0, 25, 50, 75, 100) for picture in reader.read(start, start + 25)]
         assert len(opened) == 1

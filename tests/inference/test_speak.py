@@ -123,7 +123,7 @@ def test_a_damaged_avatar_is_one_line(tmp_path: Path, victim: str) -> None:
 
 def test_bf16_draws_what_fp32_draws(avatar: Path) -> None:
     person = read_avatar(avatar)
-    torch.nn.init.normal_(person.model.lip_field.colour[-1].weight, std=0.5)
+    torch.nn.init.normal_(person.model.get_parameter("lip_field.colour.4.weight"), std=0.5)
     drawn = []
     for precision in ("fp32", "bf16"):
         engine = Engine(person, device="cpu", precision=precision)
@@ -190,7 +190,7 @@ def test_the_papers_network_speaks_too(tmp_path: Path) -> None:
     (composed,) = engine.speak_frames([frame], [place], spoken)
     assert composed.shape == frame.shape
     assert (composed != frame).any()
-    x0, y0, x1, y1 = engine.paster.region(place, frame.shape[:2])
+    x0, y0, x1, y1 = engine.paster.region(place, (frame.shape[0], frame.shape[1]))
     outside = np.ones(frame.shape[:2], bool)
     outside[y0:y1, x0:x1] = False
     assert (composed[outside] == frame[outside]).all()

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,10 +31,11 @@ RATE = 16_000
 def speaker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Speaker]:
     folder = made_avatar(tmp_path_factory.mktemp("avatar") / "a.avatar")
     with Speaker(folder, settings=PLAIN) as speaker:
+        model: Any = speaker.engine.model
         for weight, spread in (
-            (speaker.engine.model.lip_field.colour[-1].weight, 0.5),
-            (speaker.engine.model.lip_field.flow.weight, 0.05),
-            (speaker.engine.model.lip_shape.head[-1].weight, 0.5),
+            (model.lip_field.colour[-1].weight, 0.5),
+            (model.lip_field.flow.weight, 0.05),
+            (model.lip_shape.head[-1].weight, 0.5),
         ):
             torch.nn.init.normal_(weight, std=spread)
         del speaker.engine.drawing  # its tables were made of the weights before
@@ -161,7 +163,7 @@ def test_left_out_frames_keep_their_sound_and_are_counted(speaker: Speaker) -> N
     with stream(speaker) as speech:
         speech.push(wave)
         speech.finish()
-        found = []
+        found: list[Streamed] = []
         while (one := speech.pull(draw=len(found) % 3 > 0)) is not None:
             found.append(one)
         assert speech.left_out == 9

@@ -41,7 +41,7 @@ class VideoMaker:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def __call__(
+    def __call__(  # noqa: PLR0913 - each oddity of a video has its name
         self,
         name: str = "made.mp4",
         *,
@@ -78,11 +78,11 @@ class VideoMaker:
                 container.mux(video.encode(frame))
             container.mux(video.encode(None))
             if audio is not None and wave is not None:
-                frame = av.AudioFrame.from_ndarray(
+                sound = av.AudioFrame.from_ndarray(
                     (wave[None] * 32767).astype(np.int16), format="s16", layout="mono"
                 )
-                frame.sample_rate, frame.time_base = RATE, Fraction(1, RATE)
-                frame.pts = round(sound_starts * RATE)
-                container.mux(audio.encode(frame))
+                sound.sample_rate, sound.time_base = RATE, Fraction(1, RATE)
+                sound.pts = round(sound_starts * RATE)
+                container.mux(audio.encode(sound))
                 container.mux(audio.encode(None))
         return path

@@ -14,7 +14,7 @@ import pytest
 from speech2lip.decomposition.tracking import check_take
 from speech2lip.errors import FootageError, Speech2LipError
 from speech2lip.media.sound import read_wave
-from speech2lip.media.video import VideoReader, probe_video
+from speech2lip.media.video import Frame, VideoReader, probe_video
 from tests.media.made import RATE, VideoMaker, clicks, number_of
 
 QUIET = clicks(1, [0.5])
@@ -59,17 +59,23 @@ def test_no_frames(make_video: VideoMaker, tmp_path: Path) -> None:
     assert "empty.mp4" in _is_one_line(lambda: check_take(tmp_path / "empty.mp4"))
 
 
+def _fault_or_frames(path: Path) -> tuple[str | None, list[Frame]]:
+    try:
+        check_take(path)
+        return None, list(VideoReader(path).frames())
+    except Speech2LipError as error:
+        return str(error), []
+
+
 def test_cut_short_anywhere(make_video: VideoMaker) -> None:
     whole = make_video("whole.mkv", frames=50, wave=clicks(2, [0.5]))
     content = whole.read_bytes()
     for share in (0.02, 0.3, 0.6, 0.95):
         cut = whole.with_name(f"cut{share}.mkv")
         cut.write_bytes(content[: int(len(content) * share)])
-        try:
-            check_take(cut)
-            frames = list(VideoReader(cut).frames())
-        except Speech2LipError as error:
-            assert "\n" not in str(error)
+        fault, frames = _fault_or_frames(cut)
+        if fault is not None:
+            assert "\n" not in fault
         else:
             assert 0 < len(frames) <= 50  # at the cut some are missing; the others keep their true times
             assert [round(frame.time * 25) for frame in frames] == [number_of(frame.rgb) for frame in frames]

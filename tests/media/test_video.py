@@ -95,7 +95,8 @@ def test_any_container_and_any_start(make_video: VideoMaker, name: str) -> None:
 
 def test_probe_tells_size_rate_and_length(make_video: VideoMaker) -> None:
     info = probe_video(make_video(frames=50, wave=np.zeros(32000, np.float32)))
-    assert (info.width, info.height, info.fps, info.frame_count, info.has_sound) == (64, 48, 25, 50, True)
+    assert (info.width, info.height, info.fps) == (64, 48, Fraction(25))
+    assert (info.frame_count, info.has_sound) == (50, True)
     assert info.seconds == pytest.approx(2.0, abs=0.05)
     assert not probe_video(make_video("silent.mkv", frames=5)).has_sound
 
@@ -185,6 +186,7 @@ def test_old_colours_and_full_range_are_understood(tmp_path: Path, full: bool) -
 def test_real_takes_are_read_to_the_end(real_footage: Path) -> None:
     reader = VideoReader(sorted((real_footage / "grid_s1").glob("*.mpg"))[0])
     frames = list(reader)
-    assert (reader.info.width, reader.info.height, reader.info.fps, len(frames)) == (360, 288, 25, 75)
+    assert (reader.info.width, reader.info.height, reader.info.fps) == (360, 288, Fraction(25))
+    assert len(frames) == 75
     assert np.diff([frame.time for frame in frames]) == pytest.approx(0.04)
     assert np.array_equal(next(reader.frames(start_frame=50)).rgb, frames[50].rgb)

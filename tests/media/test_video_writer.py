@@ -132,6 +132,16 @@ def test_metadata_is_readable(tmp_path: Path, suffix: str) -> None:
     assert told["title"] == "Ana"
 
 
+def _write_twice_at(writer: VideoWriter, time: float) -> None:
+    writer.write(picture(0), time=time)
+    writer.write(picture(0), time=time)
+
+
+def _write_and_fail(writer: VideoWriter, fault: type[BaseException]) -> None:
+    writer.write(picture(0))
+    raise fault
+
+
 @pytest.mark.parametrize("fault", [RuntimeError, KeyboardInterrupt])
 def test_a_fault_leaves_the_old_file_alone(tmp_path: Path, fault: type[BaseException]) -> None:
     path = tmp_path / "a.mp4"
@@ -140,8 +150,7 @@ def test_a_fault_leaves_the_old_file_alone(tmp_path: Path, fault: type[BaseExcep
         pytest.raises(fault),
         VideoWriter(path, width=64, height=48, fps=Fraction(25), sample_rate=16000, overwrite=True) as writer,
     ):
-        writer.write(picture(0))
-        raise fault
+        _write_and_fail(writer, fault)
     assert path.read_text() == "good"
     assert [file.name for file in tmp_path.iterdir()] == ["a.mp4"]
 
@@ -193,13 +202,12 @@ def test_wrong_pictures_are_refused(tmp_path: Path) -> None:
         pytest.raises(ValueError, match="expected uint8"),
         VideoWriter(tmp_path / "a.mp4", width=64, height=48, fps=Fraction(25)) as writer,
     ):
-        writer.write(np.zeros((48, 64, 3), np.float32))  # type: ignore[arg-type]
+        writer.write(np.zeros((48, 64, 3), np.float32))
     with (
         pytest.raises(ValueError, match="not later"),
         VideoWriter(tmp_path / "a.mp4", width=64, height=48, fps=Fraction(25)) as writer,
     ):
-        writer.write(picture(0), time=0.5)
-        writer.write(picture(0), time=0.5)
+        _write_twice_at(writer, 0.5)
     with (
         pytest.raises(ValueError, match="no picture"),
         VideoWriter(tmp_path / "a.mp4", width=64, height=48, fps=Fraction(25)),

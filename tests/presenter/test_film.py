@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 
+from speech2lip.config import PresentSettings
 from speech2lip.errors import FootageError, OutputError, SettingsError
 from speech2lip.presenter import film, present, read_truth, render_frame, speech_clips
 from speech2lip.presenter.speech import SpeechClip
@@ -24,7 +25,7 @@ def short_clip() -> SpeechClip:
 @pytest.fixture(scope="module")
 def video(short_clip: SpeechClip, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("film") / "short.mp4"
-    shot = film.Shot(path, short_clip, size=128, fps=25.0, seed=1, still=False, overwrite=False)
+    shot = film.Shot(path, short_clip, PresentSettings(size=128, seed=1), overwrite=False)
     return film.film_clip(shot)
 
 
@@ -63,13 +64,13 @@ def test_a_frame_can_be_rendered_again_from_its_truth(video: Path) -> None:
 
 def test_what_cannot_be_presented_is_told(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="even size"):
-        present(tmp_path, size=33)
+        present(tmp_path, settings=PresentSettings(size=33))
     with pytest.raises(SettingsError, match="5 to 120"):
-        present(tmp_path, fps=1)
+        present(tmp_path, settings=PresentSettings(fps=1))
     with pytest.raises(SettingsError, match="Voice 'b' has no 'train'"):
-        present(tmp_path, voice="b", split="train")
+        present(tmp_path, settings=PresentSettings(voice="b", split="train"))
     with pytest.raises(SettingsError, match="20 'train' clips, not 99"):
-        present(tmp_path, takes=99)
+        present(tmp_path, settings=PresentSettings(takes=99))
     assert not any(tmp_path.iterdir())
 
 
@@ -77,7 +78,7 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
     kept = tmp_path / "train_a_00.mp4"
     kept.write_bytes(b"mine")
     with pytest.raises(OutputError, match="exists"):
-        present(tmp_path, takes=1)
+        present(tmp_path, settings=PresentSettings(takes=1))
     assert kept.read_bytes() == b"mine"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ SIZE = 160
 REST = State()
 
 
-def speaking(opening: float, **pose: float) -> State:
+def speaking(opening: float, **pose: Any) -> State:
     mouth = {"jaw": 0.8 * opening, "opening": opening, "lift": 0.2 * opening, "wide": 0.0, "protrude": 0.0,
              "tuck": 0.0, "tongue": 0.0}  # fmt: skip
     return State(moves=mouth_moves(mouth), **pose)

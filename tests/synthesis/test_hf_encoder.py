@@ -83,14 +83,16 @@ def test_whispers_spectrum_is_the_published_one(tmp_path: Path) -> None:
 
 def test_whisper_is_run_on_a_window_instead_of_30_seconds(tmp_path: Path) -> None:
     encoder = load_pretrained(str(tiny_encoder(tmp_path / "w", "whisper")))
-    assert encoder.network.embed_positions.num_embeddings == WINDOW // TOKEN == 48
+    network: Any = encoder.network
+    assert network.embed_positions.num_embeddings == WINDOW // TOKEN == 48
     with pytest.raises(SettingsError, match=r"hears 0\.40 s at once"):
         load_pretrained(str(tiny_encoder(tmp_path / "short", "whisper", max_source_positions=20)))
 
 
 def test_the_last_layers_of_wave_models_are_not_run(tmp_path: Path) -> None:
     encoder = load_pretrained(str(tiny_encoder(tmp_path / "h", "hubert")))
-    assert len(encoder.network.encoder.layers) == 3
+    network: Any = encoder.network
+    assert len(network.encoder.layers) == 3
 
 
 def test_the_fingerprint_tells_weights_apart(tmp_path: Path) -> None:

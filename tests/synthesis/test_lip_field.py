@@ -29,7 +29,7 @@ def _speech(batch: int = 1) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 def field() -> LipField:
     torch.manual_seed(0)
     field = LipField(SETTINGS, SIZE)
-    torch.nn.init.normal_(field.colour[-1].weight, std=0.3)
+    torch.nn.init.normal_(field.get_parameter("colour.4.weight"), std=0.3)
     torch.nn.init.normal_(field.flow.weight, std=0.02)
     return field
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from speech2lip.composition.pose_mapping import canonical_from_observed_points, look_up, pixel_centres
 from speech2lip.config import PrepareSettings
 from speech2lip.decomposition.canonical import Canonical
-from speech2lip.decomposition.footage import Footage, Take
+from speech2lip.decomposition.footage import Footage, Take, canonical_plain
+from speech2lip.formats import CanonicalInfo, FootageInfo
 from speech2lip.media.video import VideoWriter
 from speech2lip.training import refined_depth
 from speech2lip.training.refined_depth import with_refined_depth
@@ -72,7 +73,8 @@ def _footage(folder: Path, canonical: Canonical) -> Footage:
         for index, picture in enumerate(pictures):
             blind = HELD[0] <= index < HELD[1]
             writer.write(random.integers(0, 255, picture.shape, np.uint8) if blind else picture)
-    return Footage(folder, PrepareSettings(), (take,), canonical)
+    info = FootageInfo(takes=(take.name,), canonical=CanonicalInfo(**canonical_plain(canonical)))
+    return Footage(folder, PrepareSettings(), (take,), canonical, info)
 
 
 def test_depth_that_is_wrong_is_put_right_without_the_frames_held_out(tmp_path: Path) -> None:

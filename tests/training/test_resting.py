@@ -24,8 +24,9 @@ CANONICAL = made_canonical()
 
 
 def _footage(speech: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Ten seconds of faint hiss with speech; the shape is 1 where nobody speaks, 5 elsewhere. Lips open more
-    and more.
+    """Ten seconds of faint hiss with speech; lips open more and more.
+
+    The shape is 1 where nobody speaks, 5 elsewhere.
     """
     mel = SILENT_MEL + 0.2 + 0.05 * torch.rand(80, 1000, generator=torch.Generator().manual_seed(0))
     mel[:, speech] = 0.8

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
+
+from speech2lip.config import PresentSettings
 
 
 @dataclass(frozen=True)
@@ -15,24 +17,12 @@ class Arguments:
 
     folder: Annotated[Path, tyro.conf.Positional]
     """Folder to write to."""
-    takes: int | None = None
-    """How many; None: all there are."""
-    size: int = 384
-    """Side of the square picture, in pixels."""
-    fps: float = 25.0
-    """Frames per second."""
-    voice: Literal["a", "b"] = "a"
-    """Which of the two voices; b has only unseen sentences."""
-    split: Literal["train", "unseen"] = "train"
-    """Sentences to train on, or ones to keep for testing."""
-    seed: int = 0
-    """Seed of the head's movement."""
-    still: bool = False
-    """Hold the head still."""
     overwrite: bool = False
     """Replace videos that are there."""
     workers: int = 1
     """Videos made at the same time."""
+    settings: Annotated[PresentSettings, tyro.conf.arg(name="")] = field(default_factory=PresentSettings)
+    """What and how."""
 
 
 def run(arguments: Arguments) -> None:
@@ -43,13 +33,7 @@ def run(arguments: Arguments) -> None:
     with Progress("Filming the presenter", total=1, unit="frames") as bar:
         paths = present(
             arguments.folder,
-            takes=arguments.takes,
-            size=arguments.size,
-            fps=arguments.fps,
-            voice=arguments.voice,
-            split=arguments.split,
-            seed=arguments.seed,
-            still=arguments.still,
+            settings=arguments.settings,
             overwrite=arguments.overwrite,
             workers=arguments.workers,
             progress=bar.show,

@@ -7,7 +7,7 @@ import io
 import os
 import sys
 
-from . import COMMANDS, run, usage
+from speech2lip.cli import COMMANDS, run, usage
 
 
 def reference() -> str:

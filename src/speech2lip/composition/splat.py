@@ -6,12 +6,12 @@ out is where to look up in the lattice, so that any picture can be carried along
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
+
+from speech2lip.compiled import compiled
 
 Floats = NDArray[np.float32]
 
@@ -90,16 +90,9 @@ _compiled: list[Callable[[Floats, Floats, Floats], None]] = []
 
 
 def _kernel() -> Callable[[Floats, Floats, Floats], None]:
-    """Compile `_draw_all`; numba is loaded only where something is splatted."""
+    """Compile `_draw_all`; the compiler is loaded only where something is splatted."""
     if not _compiled:
-        import numba
-
-        plain = inspect.unwrap(_draw_all)  # without what checks types while tests run
-        try:
-            made: Any = numba.njit(cache=True, error_model="numpy", nogil=True)(plain)
-        except RuntimeError:  # nowhere to keep what was compiled
-            made = numba.njit(error_model="numpy", nogil=True)(plain)
-        _compiled.append(cast(Callable[[Floats, Floats, Floats], None], made))
+        _compiled.append(compiled()(_draw_all))
     return _compiled[0]
 
 

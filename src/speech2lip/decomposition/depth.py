@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,6 +22,8 @@ _BACK = 0.5
 """How far behind the edge of the face the head's sides and hair lie, in eye units."""
 _STEEP = 0.8
 """How fast the head recedes at that edge."""
+_STIFFNESS = 0.05
+"""Weight of the correction's squared differences between neighbouring cells."""
 
 
 def mesh_depth(points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.float32]:
@@ -65,40 +69,70 @@ def head_depth(points: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np
     return mesh_depth(points, size) + smooth
 
 
+@dataclass(frozen=True)
+class Views:
+    """Frames at many head poses, to be brought into canonical space."""
+
+    frames: Tensor
+    """[F, 3, H_o, W_o] in [0, 1]."""
+    observed_from_canonical: Tensor
+    """[F, 4, 4]."""
+    k_canonical: Tensor
+    k_observed: Tensor
+    """[3, 3] and [F, 3, 3]."""
+    weight: Tensor
+    """[H, W], 0 where colours are not to be trusted (the mouth)."""
+
+    def chosen(self, which: Tensor) -> Views:
+        """Return some of the frames; `which`: [F] of bool."""
+        return dataclasses.replace(
+            self,
+            frames=self.frames[which],
+            observed_from_canonical=self.observed_from_canonical[which],
+            k_observed=self.k_observed[which],
+        )
+
+    def brought(self, depth: Tensor, chosen: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """Bring frames into canonical space; [F, 3, H, W], and the weight where they show it [F, 1, H, W]."""
+        height, width = depth.shape
+        frames, transforms = self.frames[chosen], self.observed_from_canonical[chosen]
+        points = pixel_centres(height, width).reshape(1, -1, 2)
+        where = observed_from_canonical_points(
+            points, depth, transforms, self.k_canonical, self.k_observed[chosen]
+        )
+        size = where.new_tensor([frames.shape[-1], frames.shape[-2]])
+        inside = ((where > 0) & (where < size)).all(-1).float().reshape(len(frames), 1, height, width)
+        return look_up(frames, where).reshape(len(frames), 3, height, width), inside * self.weight
+
+
 def learn_depth(
     initial: Tensor,
-    frames: Tensor,
-    observed_from_canonical: Tensor,
-    k_canonical: Tensor,
-    k_observed: Tensor,
+    views: Views,
     *,
-    weight: Tensor,
     steps: int = 150,
     cells: int = 24,
     batch: int = 12,
-    stiffness: float = 0.05,
-    seed: int = 0,
     report: Callable[[int], None] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Refine the depth so that frames at many head poses agree when they are brought into canonical space.
 
     The depth is the initial one times (1 + a smooth correction); the loss is the absolute colour difference
-    between each
-    warped frame and the mean of all, after the mean light of both has been made equal, plus the correction's
-    roughness.
+    between each warped frame and the mean of all, after the mean light of both has been made equal, plus the
+    correction's roughness.
 
     Args:
         initial: [H, W] in eye units.
-        frames: [F, 3, H_o, W_o] in [0, 1]; observed_from_canonical: [F, 4, 4]; k_observed: [F, 3, 3].
-        weight: [H, W], 0 where colours are not to be trusted (the mouth).
-        stiffness: weight of the correction's squared differences between neighbouring cells.
+        views: what is brought into agreement.
+        steps: of the optimiser; 0 learns nothing.
+        cells: of the correction, across the picture.
+        batch: frames looked at in one step.
         report: called with the number of steps done.
 
     Returns:
         The refined depth, [H, W], and the mean of the frames in canonical space, [3, H, W].
     """
     height, width = initial.shape
-    random = torch.Generator().manual_seed(seed)
+    random = torch.Generator().manual_seed(0)
     correction = torch.zeros(1, 1, cells, cells, requires_grad=True)
 
     def depth_now() -> Tensor:
@@ -106,21 +140,20 @@ def learn_depth(
         return initial * (1 + up[0, 0])
 
     def warped(chosen: Tensor) -> tuple[Tensor, Tensor]:
-        seen = frames[chosen], observed_from_canonical[chosen], k_canonical, k_observed[chosen]
-        return _brought(depth_now(), *seen, weight=weight)
+        return views.brought(depth_now(), chosen)
 
     if steps == 0:  # the optimiser alone takes a second to import
         with torch.no_grad():
-            return depth_now(), _mean_picture(warped, len(frames), batch)
+            return depth_now(), _mean_picture(warped, len(views.frames), batch)
     optimiser = torch.optim.Adam([correction], lr=4e-3)
     mean = torch.zeros(3, height, width)
     for step in range(steps + 1):
         if step % 25 == 0 or step == steps:
             with torch.no_grad():
-                mean = _mean_picture(warped, len(frames), batch)
+                mean = _mean_picture(warped, len(views.frames), batch)
             if step == steps:
                 break
-        chosen = torch.randperm(len(frames), generator=random)[:batch]
+        chosen = torch.randperm(len(views.frames), generator=random)[:batch]
         picture, inside = warped(chosen)
         gain = (picture * inside).sum((2, 3)) / (mean * inside).sum((2, 3)).clamp_min(1e-3)
         difference = (picture - mean * gain[..., None, None].detach()).abs() * inside
@@ -129,7 +162,7 @@ def learn_depth(
             + (correction.diff(dim=3) ** 2).mean()
             + 0.02 * (correction**2).mean()
         )
-        loss = difference.sum() / inside.sum().clamp_min(1.0) / 3 + stiffness * cells * rough
+        loss = difference.sum() / inside.sum().clamp_min(1.0) / 3 + _STIFFNESS * cells * rough
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
@@ -138,50 +171,25 @@ def learn_depth(
     return depth_now().detach(), mean
 
 
-def disagreement(
-    depth: Tensor,
-    mean: Tensor,
-    frames: Tensor,
-    observed_from_canonical: Tensor,
-    k_canonical: Tensor,
-    k_observed: Tensor,
-    *,
-    weight: Tensor,
-) -> float:
+def disagreement(depth: Tensor, mean: Tensor, views: Views) -> float:
     """Return how far frames brought into canonical space are from their mean picture, in grey levels.
 
-    The mean absolute colour difference, after the mean light of both has been made equal; shapes as in
-    `learn_depth`, mean: [3, H, W].
+    Args:
+        depth: [H, W] in eye units.
+        mean: [3, H, W].
+        views: frames to compare.
+
+    Returns:
+        The mean absolute colour difference, after the mean light of both has been made equal.
     """
     total, count = 0.0, 0.0
-    for n in range(len(frames)):
-        one = slice(n, n + 1)
-        picture, inside = _brought(
-            depth, frames[one], observed_from_canonical[one], k_canonical, k_observed[one], weight=weight
-        )
+    for n in range(len(views.frames)):
+        picture, inside = views.brought(depth, slice(n, n + 1))
         gain = (picture * inside).sum((2, 3)) / (mean * inside).sum((2, 3)).clamp_min(1e-3)
         away = (picture - mean * gain[..., None, None]).abs().mean(1, keepdim=True)
         total += float((away * inside).sum())
         count += float(inside.sum())
     return 255 * total / max(count, 1.0)
-
-
-def _brought(
-    depth: Tensor,
-    frames: Tensor,
-    observed_from_canonical: Tensor,
-    k_canonical: Tensor,
-    k_observed: Tensor,
-    *,
-    weight: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Bring frames into canonical space; [F, 3, H, W], and the weight where they show it, [F, 1, H, W]."""
-    height, width = depth.shape
-    points = pixel_centres(height, width).reshape(1, -1, 2)
-    where = observed_from_canonical_points(points, depth, observed_from_canonical, k_canonical, k_observed)
-    size = where.new_tensor([frames.shape[-1], frames.shape[-2]])
-    inside = ((where > 0) & (where < size)).all(-1).float().reshape(len(frames), 1, height, width)
-    return look_up(frames, where).reshape(len(frames), 3, height, width), inside * weight
 
 
 def _mean_picture(warped: Callable[[Tensor], tuple[Tensor, Tensor]], count: int, batch: int) -> Tensor:

@@ -163,8 +163,9 @@ def group_faces(
     apart: NDArray[np.bool_] | None = None,
     gaps: NDArray[np.float32] | None = None,
 ) -> NDArray[np.intp]:
-    """Put shapes of faces into groups, one a person: the longest first, each joins the nearest that is near
-    enough; [N] number of the group.
+    """Put shapes of faces into groups, one a person; [N] number of the group.
+
+    The longest comes first, each joins the nearest that is near enough.
 
     Args:
         apart: [N, N] whether two faces cannot be one person's, as they were seen at the same time.

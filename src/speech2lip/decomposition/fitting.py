@@ -57,9 +57,7 @@ def _sample(tracks: Iterable[dict[str, Any]]) -> Array:
 
 
 def _refine_face(shape: Array, tracks: Mapping[str, dict[str, Any]], settings: PrepareSettings) -> Array:
-    """Alternate between head poses and face, on a sample of the frames of takes with the most common
-    picture size.
-    """
+    """Alternate between head poses and face, on a sample of the frames of the most common picture size."""
     sizes = [(t["width"], t["height"]) for t in tracks.values()]
     common = max(set(sizes), key=sizes.count)
     points = _sample(t for t in tracks.values() if (t["width"], t["height"]) == common)

@@ -270,8 +270,7 @@ def read_take(
 
 
 def source_path(take: Take) -> Path:
-    """Return the video that a take was read from, as it was named then; the take's name where that is not
-    known.
+    """Return the video that a take was read from, as it was named then; the take's name where none is.
 
     Raises:
         FootageError: its take.json is missing or damaged.

@@ -1,6 +1,4 @@
-"""The rigid shape of a person's face and the head pose of every frame, from landmarks that speech does not
-move.
-"""
+"""A face's rigid shape and the head pose of every frame, from landmarks that speech does not move."""
 
 from __future__ import annotations
 
@@ -15,9 +13,7 @@ Array = NDArray[np.float64]
 
 
 def camera_matrix(width: int, height: int, focal: float) -> Array:
-    """Return K for a picture, its focal length given in units of the longer side, its centre in the
-    middle.
-    """
+    """Return K for a picture; the focal length is in units of the longer side, the centre in the middle."""
     pixels = focal * max(width, height)
     return np.array([[pixels, 0.0, width / 2], [0.0, pixels, height / 2], [0.0, 0.0, 1.0]])
 

@@ -162,7 +162,7 @@ class LandmarkDetector:
         return 2.0 if 0 < width < self._enlarge_below else 1.0
 
 
-def lip_opening(points: Points) -> NDArray[np.float32]:
+def lip_opening(points: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     """Return the distance between the inner lips over that between the outer eye corners.
 
     Args:
@@ -174,14 +174,12 @@ def lip_opening(points: Points) -> NDArray[np.float32]:
     return _mean_gap(points, INNER_LIPS)
 
 
-def eye_opening(points: Points) -> NDArray[np.float32]:
-    """Return the mean distance between the lids over that between the outer eye corners; [...] in eye
-    units.
-    """
+def eye_opening(points: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Return the mean gap between the lids over that between the outer eye corners; [...] in eye units."""
     return _mean_gap(points, EYE_LIDS)
 
 
-def _mean_gap(points: Points, pairs: tuple[tuple[int, int], ...]) -> NDArray[np.float32]:
+def _mean_gap(points: NDArray[np.floating[Any]], pairs: tuple[tuple[int, int], ...]) -> NDArray[np.float32]:
     """Return the mean distance of pairs of points in eye units; [...]."""
     gaps = [np.linalg.norm(points[..., a, :2] - points[..., b, :2], axis=-1) for a, b in pairs]
     left, right = OUTER_EYE_CORNERS

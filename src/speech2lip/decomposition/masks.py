@@ -1,6 +1,4 @@
-"""Regions of canonical space: the lip patch's box, the jaw region that is replaced, and where light is
-measured.
-"""
+"""Regions of canonical space: the lip patch's box, the jaw that is replaced, where light is measured."""
 
 from __future__ import annotations
 
@@ -25,9 +23,7 @@ class LipPatch:
     """Rows and columns."""
 
     def points(self, scale: int = 1) -> NDArray[np.float32]:
-        """Return the canonical pixels of the patch's own pixel centres, drawn `scale` times as fine; [h,
-        w, 2].
-        """
+        """Return the canonical pixels of the patch's own pixel centres, `scale` times as fine; [h, w, 2]."""
         rows, columns = self.size[0] * scale, self.size[1] * scale
         x0, y0, x1, y1 = self.box
         x = x0 + (np.arange(columns) + 0.5) / columns * (x1 - x0)
@@ -63,8 +59,9 @@ def lip_patch(points: Points, *, pixels_per_canonical: float, width: int) -> Lip
 
 
 def jaw_outline(points: Points) -> Points:
-    """Return the polygon of what moves with the jaw: below the nose, between the cheeks, to under the open
-    chin; [P, 2].
+    """Return the polygon [P, 2] of what moves with the jaw.
+
+    It lies below the nose, between the cheeks, and reaches to under the open chin.
     """
     unit = eye_distance(points)
     nose = points[SUBNASALE]
@@ -128,8 +125,6 @@ def jaw_mask(
 
 
 def light_points(shape: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Choose landmarks above the mouth, on skin, where a frame's light is measured; indices into the 478
-    points.
-    """
+    """Choose landmarks above the mouth, on skin, where light is measured; indices into the 478 points."""
     wanted = (117, 118, 119, 346, 347, 348, 50, 280, 6, 197, 195, 151, 9, 108, 337, 101, 330)
     return np.array(wanted, np.intp)[: len(shape)]

@@ -164,7 +164,7 @@ def refine_head_pose(picture: Floats, template: Template, pose: Array, k: Array)
     return found if sane and 0.3 < gain < 3 and last <= first else None
 
 
-def plain_settle(
+def plain_settle(  # noqa: PLR0913 - called as its compiled twin
     picture: Floats,
     points: Array,
     values: Array,

@@ -107,63 +107,75 @@ def start_scene(transforms: Array, centre: Array, k_canonical: Array, k_observed
     return Scene(transforms, centre, np.zeros(0), k_canonical, k_observed)
 
 
+@dataclass(frozen=True)
+class Sightings:
+    """Where N canonical places were seen in F frames."""
+
+    tracks: Tracks
+    places: Array
+    """[F, N, 2] in frame pixels."""
+    depth: Array
+    """[N] at the places, before any correction."""
+    in_face: NDArray[np.bool_]
+    """[N]."""
+
+    def of(self, kept: NDArray[np.bool_]) -> Sightings:
+        """Return the same with no information about places that are not kept, [N]."""
+        information = self.tracks.information * kept[None, :, None, None]
+        return dataclasses.replace(self, tracks=dataclasses.replace(self.tracks, information=information))
+
+    def further(self, by: float) -> Sightings:
+        """Return the same with the head further away, in eye units."""
+        return dataclasses.replace(self, depth=self.depth + by)
+
+    @property
+    def found(self) -> NDArray[np.bool_]:
+        """[F, N] whether a place was found in a frame at all."""
+        return self.tracks.information[..., 0, 0] > 0
+
+
 def fit_scene(
-    scene: Scene,
-    tracks: Tracks,
-    places: Array,
-    depth: Array,
-    *,
-    in_face: NDArray[np.bool_],
-    knots: Knots,
-    all_information: Array | None = None,
-    rounds: int = 8,
+    scene: Scene, seen: Sightings, knots: Knots, *, kept: NDArray[np.bool_] | None = None, rounds: int = 8
 ) -> tuple[Scene, float, Array]:
     """Fit poses and depth to where places were seen (Gauss-Newton, errors weighted down softly).
 
     Args:
         scene: to start from.
-        tracks: N canonical places in F frames.
-        places: [F, N, 2] where they were seen, in frame pixels.
-        depth: [N] at the places, before any correction.
-        in_face: [N].
-        all_information: [F, N, 2, 2]: 0 where a place was not found at all; errors are told of the others.
+        seen: what it is fitted to.
+        knots: where the depth is corrected.
+        kept: [N] places that are believed; errors are told of the others too.
+        rounds: Gauss-Newton steps.
 
     Returns:
         The scene fitted, the cost, and each place's median error in frame pixels, [N].
     """
-    around = knots.around(tracks.points)
-    prior = knots.prior(knots.weights(tracks.points)[in_face].mean(0))
+    believed = seen if kept is None else seen.of(kept)
+    around = knots.around(seen.tracks.points)
+    prior = knots.prior(knots.weights(seen.tracks.points)[seen.in_face].mean(0))
     start = scene
-    cost, away = 0.0, np.zeros(places.shape[:2])
+    cost, away = 0.0, np.zeros(seen.places.shape[:2])
     for step in range(rounds + 1):
-        normal, right, cost, away = _equations(scene, start, tracks, places, depth, around, prior)
+        normal, right, cost, away = _equations(scene, start, believed, around, prior)
         if step == rounds:
             break
         change = np.linalg.solve(normal + 1e-6 * np.diag(np.diag(normal)), right)
         scene = _moved(scene, change)
-    found = (tracks.information if all_information is None else all_information)[..., 0, 0] > 0
-    return scene, cost, _usual(away, found)
+    return scene, cost, _usual(away, seen.found)
 
 
 def _equations(
-    scene: Scene,
-    start: Scene,
-    tracks: Tracks,
-    places: Array,
-    depth: Array,
-    around: tuple[NDArray[np.intp], Array],
-    prior: Array,
+    scene: Scene, start: Scene, seen: Sightings, around: tuple[NDArray[np.intp], Array], prior: Array
 ) -> tuple[Array, Array, float, Array]:
     """Set up the normal equations of all knots and then six numbers a frame."""
     count, frames = len(scene.knots), len(scene.transforms)
     normal = np.zeros((count + 6 * frames, count + 6 * frames))
     right = np.zeros(len(normal))
-    away = np.zeros((frames, len(depth)))
-    rays = rays_of(scene, tracks.points)
-    total = depth + (around[1] * scene.knots[around[0]]).sum(1)
+    away = np.zeros((frames, len(seen.depth)))
+    rays = rays_of(scene, seen.tracks.points)
+    total = seen.depth + (around[1] * scene.knots[around[0]]).sum(1)
     cost = gather_frames(
-        rays, total, *around, scene.transforms, scene.k_observed, scene.centre, places,
-        tracks.information, _SOFT, normal, right, away,
+        rays, total, *around, scene.transforms, scene.k_observed, scene.centre, seen.places,
+        seen.tracks.information, _SOFT, normal, right, away,
     )  # fmt: skip
     normal[:count, :count] += prior
     right[:count] -= prior @ scene.knots
@@ -175,18 +187,14 @@ def _equations(
     return normal, right, cost, away
 
 
-def place_alone(scene: Scene, tracks: Tracks, places: Array, depth: Array) -> tuple[Array, Array, Array]:
+def place_alone(scene: Scene, seen: Sightings) -> tuple[Array, Array, Array]:
     """Find each place's depth by itself, head poses given.
-
-    Args:
-        places: [F, N, 2] where they were seen; depth: [N] to begin from.
 
     Returns:
         [N] correction of the depth; the median error with it, in frame pixels; and the median error of a
         place that does not move at all, as the background behind the head.
     """
-    rays = rays_of(scene, tracks.points)
-    found = tracks.information[..., 0, 0] > 0
+    rays, places, depth, found = rays_of(scene, seen.tracks.points), seen.places, seen.depth, seen.found
     turned = np.einsum("fij,nj->fni", scene.transforms[:, :3, :3], rays)
     shift = scene.transforms[:, None, :3, 3]
     scale, middle = scene.k_observed[:, None, [0, 1], [0, 1]], scene.k_observed[:, None, :2, 2]

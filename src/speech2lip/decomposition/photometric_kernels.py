@@ -1,27 +1,21 @@
-"""The inner loops of photometric head poses, compiled; their plain twins are `normal_equations` and
-`plain_settle` in `photometric`, and `plain_gather` in `photometric_bundle`.
+"""The inner loops of photometric head poses, compiled.
+
+Their plain twins are `normal_equations` and `plain_settle` in `photometric`, and `plain_gather` in
+`photometric_bundle`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
-
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-Function = TypeVar("Function", bound=Callable[..., object])
+from speech2lip.compiled import compiled
+
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 
 
-def _compiled(function: Function) -> Function:
-    keep: Any = numba.njit(cache=True, error_model="numpy", nogil=True)
-    return cast(Function, keep(function))
-
-
-@_compiled
+@compiled()
 def _sample(picture: Floats, x: float, y: float) -> float:
     """Look a picture up at pixel (x, y), which lies at least one pixel inside."""
     column, row = int(np.floor(x - 0.5)), int(np.floor(y - 0.5))
@@ -31,8 +25,8 @@ def _sample(picture: Floats, x: float, y: float) -> float:
     return float((1 - v) * above + v * below)
 
 
-@_compiled
-def accumulate(
+@compiled()
+def accumulate(  # noqa: PLR0913 - compiled: arrays and numbers only
     picture: Floats,
     points: Array,
     values: Array,
@@ -86,7 +80,7 @@ def accumulate(
     return error_sum, count
 
 
-@_compiled
+@compiled()
 def _turned(vector: Array) -> Array:
     """Return the rotation by a vector, [3, 3] (Rodrigues)."""
     angle = np.sqrt(vector[0] ** 2 + vector[1] ** 2 + vector[2] ** 2)
@@ -97,7 +91,7 @@ def _turned(vector: Array) -> Array:
     return np.eye(3) + sine * cross + rest * np.dot(cross, cross)
 
 
-@_compiled
+@compiled()
 def _turn_between(now: Array, then: Array) -> Array:
     """Return the vector of a small rotation from one to another, [3]."""
     between = np.dot(np.ascontiguousarray(now), np.ascontiguousarray(then).T)
@@ -110,8 +104,8 @@ def _turn_between(now: Array, then: Array) -> Array:
     return double * stretch
 
 
-@_compiled
-def settle(
+@compiled()
+def settle(  # noqa: PLR0913 - compiled: arrays and numbers only
     picture: Floats,
     points: Array,
     values: Array,
@@ -159,8 +153,8 @@ def settle(
     return first, last, light[0], normal[7, 7], count
 
 
-@_compiled
-def gather_frames(
+@compiled()
+def gather_frames(  # noqa: C901, PLR0913 - compiled: arrays and numbers only
     rays: Array,
     depth: Array,
     knots: NDArray[np.intp],

@@ -19,12 +19,13 @@ from speech2lip.decomposition.masks import eye_distance, fill_polygon, jaw_outli
 from speech2lip.decomposition.photometric_bundle import (
     Knots,
     Scene,
+    Sightings,
     bent_to,
     fit_scene,
     place_alone,
     refocused,
 )
-from speech2lip.decomposition.photometric_tracks import Tracks, choose_places, track_places
+from speech2lip.decomposition.photometric_tracks import choose_places, track_places
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
@@ -101,31 +102,36 @@ def still_face(points: Array, size: tuple[int, int]) -> NDArray[np.bool_]:
     return still
 
 
+@dataclass(frozen=True)
+class Start:
+    """The canonical frame, and where fitting begins."""
+
+    scene: Scene
+    """Poses and cameras."""
+    picture: NDArray[np.uint8]
+    """[H, W, 3] the canonical frame itself, as its camera crops it."""
+    depth: Floats
+    """[H, W]."""
+    points: Array
+    """[478, 2] landmarks in canonical pixels."""
+
+
 def align_frames(
-    frames: torch.Tensor,
-    scene: Scene,
-    picture: NDArray[np.uint8],
-    depth: Floats,
-    points: Array,
-    *,
-    focal_spread: float,
-    report: Callable[[int], None] | None = None,
+    frames: torch.Tensor, start: Start, *, focal_spread: float, report: Callable[[int], None] | None = None
 ) -> Aligned | None:
     """Fit frames, depth and focal length to places that are found by looking; None where too few are.
 
     Args:
         frames: [F, 3, H_o, W_o] in [0, 1].
-        scene: poses and cameras to start from.
-        picture: [H, W, 3] the canonical frame itself, as its camera crops it.
-        depth: [H, W] to start from.
-        points: [478, 2] landmarks in canonical pixels.
+        start: the canonical frame and what is improved.
         focal_spread: usual error of the assumed focal length, natural logarithm; 0 keeps it.
         report: called with the number of steps done, of `STEPS`.
     """
+    scene, depth, points = start.scene, start.depth, start.points
     unit = eye_distance(points)
     weights = np.array([0.299, 0.587, 0.114], np.float32)
     grey: Floats = frames.mul(255).permute(0, 2, 3, 1).numpy() @ weights
-    template = detail(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), unit)
+    template = detail(cv2.cvtColor(start.picture, cv2.COLOR_RGB2GRAY), unit)
     size = (depth.shape[0], depth.shape[1])
     face = still_face(points, size)
     where = pixel_centres(*size).numpy()
@@ -140,10 +146,10 @@ def align_frames(
     before = error = float("nan")
     errors, factor = np.full(len(places), np.inf), 1.0
     for number in range(_ROUNDS):
-        scene, errors, chosen, start = fit.round(scene, factor, focal_spread)
+        scene, errors, chosen, first = fit.round(scene, factor, focal_spread)
         error = float(np.median(errors[in_face]))
         factor *= chosen
-        before = start if number == 0 else before
+        before = first if number == 0 else before
         if report is not None:
             report(number + 1)
     steady = _around(places[errors < error], size, unit) & (face | beyond)
@@ -184,56 +190,42 @@ class _Fit:
 
     def round(self, scene: Scene, factor: float, spread: float) -> tuple[Scene, Array, float, float]:
         """Look for the places and fit; the scene, errors [N] after, focal factor found, errors before."""
-        depth = self.depth_of(scene, factor)
-        tracks = track_places(self.template, self._brought(scene, depth), self.places, unit=self.unit)
-        seen = np.stack([self._put(scene, depth, f, tracks.moved[f]) for f in range(len(self.grey))])
-        plain = _at(self.depth + _further(scene, factor), self.places)
-        found = tracks.information[:, self.in_face, 0, 0] > 0
-        before = float(np.median(np.linalg.norm(tracks.moved[:, self.in_face], axis=-1)[found]))
-        scene, _, errors = self._fitted(scene, tracks, self.in_face, seen, plain, 4)
-        scene, kept = self._with_head(scene, tracks, seen, plain)
+        seen = self._seen(scene, factor)
+        found = seen.found[:, self.in_face]
+        before = float(np.median(np.linalg.norm(seen.tracks.moved[:, self.in_face], axis=-1)[found]))
+        scene, _, errors = fit_scene(scene, seen, self.knots, kept=self.in_face, rounds=4)
+        scene, kept = self._with_head(scene, seen)
         telling = self.in_face | (kept & (errors < _STEADY))  # of the focal length: nothing that was bent far
-        scene, _, errors = self._fitted(scene, tracks, kept, seen, plain, 4)
+        scene, _, errors = fit_scene(scene, seen, self.knots, kept=kept, rounds=4)
         kept = self.in_face | (kept & (errors < _STEADY))
-        chosen = self._focal(scene, tracks, telling, seen, plain, spread / factor) if spread > 0 else 1.0
-        plain = plain + (chosen - 1) * scene.centre[2]
-        scene, _, errors = self._fitted(refocused(scene, chosen), tracks, kept, seen, plain, 4)
+        chosen = self._focal(scene, seen, telling, spread / factor) if spread > 0 else 1.0
+        seen = seen.further((chosen - 1) * scene.centre[2])
+        scene, _, errors = fit_scene(refocused(scene, chosen), seen, self.knots, kept=kept, rounds=4)
         return scene, errors, chosen, before
 
-    def _with_head(
-        self, scene: Scene, tracks: Tracks, seen: Array, depth: Array
-    ) -> tuple[Scene, NDArray[np.bool_]]:
+    def _seen(self, scene: Scene, factor: float) -> Sightings:
+        """Look for the places in all frames, as the scene brings them into canonical space."""
+        depth = self.depth_of(scene, factor)
+        tracks = track_places(self.template, self._brought(scene, depth), self.places, unit=self.unit)
+        places = np.stack([self._put(scene, depth, f, tracks.moved[f]) for f in range(len(self.grey))])
+        plain = _at(self.depth + _further(scene, factor), self.places)
+        return Sightings(tracks, places, plain, self.in_face)
+
+    def _with_head(self, scene: Scene, seen: Sightings) -> tuple[Scene, NDArray[np.bool_]]:
         """Bend the depth to places beyond the face that turn with the head; the scene and which do, [N]."""
         now = self.knots.weights(self.places) @ scene.knots
-        own, error, resting = place_alone(scene, tracks, seen, depth + now)
+        own, error, resting = place_alone(scene, dataclasses.replace(seen, depth=seen.depth + now))
         kept = self.in_face | ((error < _STEADY) & (error < _MOVES * resting))
         goal = np.where(self.in_face, now, now + own)
         return bent_to(scene, self.knots, self.places[kept], goal[kept], self.in_face[kept]), kept
 
-    def _fitted(
-        self, scene: Scene, tracks: Tracks, kept: NDArray[np.bool_], seen: Array, depth: Array, rounds: int
-    ) -> tuple[Scene, float, Array]:
-        believed = dataclasses.replace(tracks, information=tracks.information * kept[None, :, None, None])
-        return fit_scene(
-            scene,
-            believed,
-            seen,
-            depth,
-            in_face=self.in_face,
-            all_information=tracks.information,
-            knots=self.knots,
-            rounds=rounds,
-        )
-
-    def _focal(
-        self, scene: Scene, tracks: Tracks, kept: NDArray[np.bool_], seen: Array, depth: Array, spread: float
-    ) -> float:
+    def _focal(self, scene: Scene, seen: Sightings, kept: NDArray[np.bool_], spread: float) -> float:
         """Find the focal length, times the present one, that agrees best with what is seen."""
         factors = believable_factors(float(scene.centre[2]))
         costs = []
         for factor in factors:
-            further = depth + (factor - 1) * scene.centre[2]
-            _, cost, _ = self._fitted(refocused(scene, factor), tracks, kept, seen, further, 3)
+            further = seen.further((factor - 1) * scene.centre[2])
+            _, cost, _ = fit_scene(refocused(scene, factor), further, self.knots, kept=kept, rounds=3)
             costs.append(cost / _ALIKE + (np.log(factor) / spread) ** 2)
         best = int(np.clip(np.argmin(costs), 1, len(costs) - 2))
         at = np.log(factors[best - 1 : best + 2])

@@ -16,7 +16,7 @@ from speech2lip.decomposition.head_pose import refine_shape
 from speech2lip.decomposition.masks import eye_distance
 from speech2lip.decomposition.photometric import changed, difference, make_template, refine_take
 from speech2lip.decomposition.photometric_bundle import refocused, start_scene
-from speech2lip.decomposition.photometric_scene import STEPS, align_frames
+from speech2lip.decomposition.photometric_scene import STEPS, Start, align_frames
 from speech2lip.decomposition.sampled_frames import Sample, Space
 from speech2lip.progress import Progress
 
@@ -55,10 +55,7 @@ def agree(
     with Progress("Bringing frames into agreement", total=STEPS) as progress:
         found = align_frames(
             sample.frames,
-            scene,
-            sample.home_picture(takes, space),
-            initial,
-            space.points_3d[:, :2],
+            Start(scene, sample.home_picture(takes, space), initial, space.points_3d[:, :2]),
             focal_spread=settings.focal_spread,
             report=progress.set,
         )

@@ -157,9 +157,7 @@ def _videos_of(takes: Sequence[Path], say: Say) -> list[Path]:
 
 
 def _name_takes(takes: Sequence[Path]) -> dict[str, Path]:
-    """Name takes after their files; names differ in more than case, as some file systems see no other
-    difference.
-    """
+    """Name takes after their files; names differ in more than case, which some file systems do not see."""
     named: dict[str, Path] = {}
     taken = {"failed.json"}
     for path in sorted(Path(take) for take in takes):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from speech2lip.composition.pose_mapping import look_up, observed_from_canonical_points, pixel_centres
 from speech2lip.config import PrepareSettings
 from speech2lip.decomposition.canonical import Canonical, canonical_camera, named_frame, rest_scores
-from speech2lip.decomposition.depth import head_depth, learn_depth
+from speech2lip.decomposition.depth import Views, head_depth, learn_depth
 from speech2lip.decomposition.footage import Take
 from speech2lip.decomposition.landmarks import FACE_OVAL, eye_opening
 from speech2lip.decomposition.masks import eye_distance, fill_polygon, jaw_mask, jaw_outline, lip_patch
@@ -51,8 +51,9 @@ def settle_canonical(
     sharpness: Mapping[str, NDArray[np.float32]],
     settings: PrepareSettings,
 ) -> Settled:
-    """Choose the canonical frame, learn the head's depth there, refine all head poses against its picture and
-    find what moves with the mouth.
+    """Choose the canonical frame, learn the head's depth there, refine all head poses against its picture.
+
+    What moves with the mouth is found on the way.
     """
     take, index, score, best_score = choose_frame(takes, sharpness, wanted=settings.canonical_frame)
     k, size = canonical_camera(
@@ -98,16 +99,14 @@ def _learned(
     """Learn the depth in so many steps; it and the mean of the frames in canonical space."""
     trusted = ~fill_polygon(jaw_outline(space.points_3d[:, :2]), pixel_centres(*space.size).numpy())
     with Progress("Learning depth", total=max(steps, 1)) as progress:
-        return learn_depth(
-            torch.from_numpy(initial),
+        views = Views(
             sample.frames,
             sample.transforms(takes, space.pose),
             torch.from_numpy(space.k).float(),
             sample.cameras(takes),
-            weight=torch.from_numpy(trusted).float(),
-            steps=steps,
-            report=progress.set,
+            torch.from_numpy(trusted).float(),
         )
+        return learn_depth(torch.from_numpy(initial), views, steps=steps, report=progress.set)
 
 
 def as_picture(mean: torch.Tensor) -> NDArray[np.uint8]:
@@ -119,8 +118,7 @@ def as_picture(mean: torch.Tensor) -> NDArray[np.uint8]:
 def choose_frame(
     takes: Sequence[Take], sharpness: Mapping[str, NDArray[np.float32]], *, wanted: str = ""
 ) -> tuple[Take, int, float, float]:
-    """Choose the canonical frame: the best `rest_scores` among frames that are not left out, or the wanted
-    one.
+    """Choose the canonical frame: the best `rest_scores` among frames not left out, or the wanted one.
 
     Returns:
         The take, the frame's index, its score and the best score.
@@ -170,9 +168,7 @@ def motion_map(
 
 
 def mouth_motion(motion: torch.Tensor, points: Array, where: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return how much each place of the patch moves with the lips: 0.5 where it moves twice as much as the
-    still face.
-    """
+    """Return how much each place of the patch moves with the lips; 0.5 is twice as much as the still face."""
     still = float(np.median(_at(motion, points[[6, 197, 151, 9, 117, 346]])))
     unit = eye_distance(points)
     moving = np.clip(_at(motion, where.reshape(-1, 2)) / max(still, 1.0) / 4, 0, 1).reshape(where.shape[:2])

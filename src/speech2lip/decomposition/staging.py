@@ -80,9 +80,7 @@ class Staging:
 
 
 def finish_move(footage: Path) -> None:
-    """Move what is complete into place; does nothing where nothing is. Killed at any moment, the same call
-    goes on.
-    """
+    """Move what is complete into place, if anything is; killed at any moment, the same call goes on."""
     done = footage / DONE
     if not done.is_dir():
         return

@@ -50,9 +50,7 @@ def check_take(path: Path) -> None:
 
 
 def source_of(path: Path, settings: PrepareSettings) -> dict[str, Any]:
-    """Describe a source file and the settings that its first pass depends on, to tell whether that is up
-    to date.
-    """
+    """Describe a source file and the settings of its first pass, to tell whether that is up to date."""
     stat = path.stat()
     return {
         "path": str(path.resolve()),

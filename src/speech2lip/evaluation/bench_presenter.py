@@ -7,7 +7,10 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
+from speech2lip.config import PresentSettings
+from speech2lip.parallel import usable_cores
 from speech2lip.storage import read_json, write_json
 
 SIZE = 320
@@ -20,47 +23,50 @@ class Split:
 
     name: str
     note: str
-    sentences: str
-    """`train` or `unseen`."""
-    voice: str
-    seed: int
-    """Of the head's movement."""
-    takes: int | None = None
-    """How many; all by default."""
+    settings: PresentSettings
+
+
+def _settings(
+    sentences: Literal["train", "unseen"], voice: Literal["a", "b"], seed: int, takes: int | None = None
+) -> PresentSettings:
+    return PresentSettings(size=SIZE, split=sentences, voice=voice, seed=seed, takes=takes)
 
 
 SPLITS = (
-    Split("sentences", "unseen sentences, the same voice; the head moves as in training", "unseen", "a", 7),
-    Split("voice", "another voice, unseen sentences; the head moves as in training", "unseen", "b", 8),
-    Split("poses", "unseen head movement; sentences and voice are those learned from", "train", "a", 9, 4),
+    Split(
+        "sentences",
+        "unseen sentences, the same voice; the head moves as in training",
+        _settings("unseen", "a", 7),
+    ),
+    Split(
+        "voice", "another voice, unseen sentences; the head moves as in training", _settings("unseen", "b", 8)
+    ),
+    Split(
+        "poses",
+        "unseen head movement; sentences and voice are those learned from",
+        _settings("train", "a", 9, 4),
+    ),
 )
 
 
 def film(work: Path) -> dict[str, list[Path]]:
     """Film what is missing in a work folder; return the takes to learn from, and those of each split."""
-    takes = {LEARNED: _film(work / "train_a", sentences="train", voice="a", seed=0, takes=None)}
+    takes = {LEARNED: _film(work / "train_a", _settings("train", "a", 0))}
     for split in SPLITS:
-        takes[split.name] = _film(
-            work / split.name,
-            sentences=split.sentences,
-            voice=split.voice,
-            seed=split.seed,
-            takes=split.takes,
-        )
+        takes[split.name] = _film(work / split.name, split.settings)
     return takes
 
 
-def _film(folder: Path, *, sentences: str, voice: str, seed: int, takes: int | None) -> list[Path]:
+def _film(folder: Path, settings: PresentSettings) -> list[Path]:
     """Film takes named after the folder: the same sentence may be filmed twice, with other movement."""
     from speech2lip.presenter import present
 
     if not folder.exists():
         partial = folder.with_name(f".{folder.name}.part")
         shutil.rmtree(partial, ignore_errors=True)
-        workers = min(4, os.cpu_count() or 1)
-        present(partial, size=SIZE, voice=voice, split=sentences, seed=seed, takes=takes, workers=workers)
+        present(partial, settings=settings, workers=min(4, len(usable_cores())))
         for path in sorted(partial.iterdir()):
-            path.rename(partial / path.name.replace(f"{sentences}_{voice}", folder.name, 1))
+            path.rename(partial / path.name.replace(f"{settings.split}_{settings.voice}", folder.name, 1))
         partial.rename(folder)
     return sorted(folder.glob("*.mp4"))
 

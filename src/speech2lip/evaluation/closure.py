@@ -130,9 +130,7 @@ def silent_motion(openings: Series, times: Series, intervals: Intervals, *, sett
 
 
 def frames_inside(times: Series, intervals: Intervals, *, margin: float = 0.0) -> NDArray[np.bool_]:
-    """Mark the frames [T] that lie in one of the intervals [N, 2], each shortened by a margin at both
-    ends.
-    """
+    """Mark the frames [T] inside one of the intervals [N, 2], each shortened by a margin at both ends."""
     inside = np.zeros(times.shape, np.bool_)
     for start, end in intervals:
         inside |= (times >= start + margin) & (times < end - margin)

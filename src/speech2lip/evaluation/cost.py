@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from speech2lip.config import SpeakSettings
 from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.decomposition.footage import Footage
 from speech2lip.inference.engine import Engine
+from speech2lip.parallel import usable_cores
 
 Costs = dict[str, float | None]
 
@@ -117,7 +117,7 @@ def machine() -> str:
             if line.startswith("model name"):
                 name = line.split(":", 1)[1].strip()
                 break
-    return f"{name}, {os.cpu_count()} cores"
+    return f"{name}, {len(usable_cores())} cores"
 
 
 def _main() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from speech2lip import __version__
 from speech2lip.avatar import Avatar, read_avatar
 from speech2lip.compute import device_name
 from speech2lip.config import EvaluateSettings, SpeakSettings
@@ -240,12 +241,23 @@ def heading(avatar: Avatar, footage: Footage, spans: Sequence[Span], engine: Eng
     )
 
 
-def commit() -> str | None:
-    """Return the commit of the code where it runs from a checkout, marked when files were changed since."""
-    words = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-    here = Path(__file__).parent
+def commit() -> str:
+    """Name the code: the commit where it runs from its own checkout, marked when files were changed since.
+
+    Elsewhere it is the version: a repository that only encloses the environment says nothing about it.
+    """
+    here = Path(__file__).resolve()
     try:
-        found = subprocess.run(words, cwd=here, capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return found.stdout.strip() or None
+        top = _git("rev-parse", "--show-toplevel", folder=here.parent)
+        if (Path(top) / "src" / "speech2lip" / "evaluation" / here.name).resolve() == here:
+            return _git("describe", "--always", "--dirty", "--exclude=*", folder=here.parent)
+    except (OSError, subprocess.SubprocessError):  # no git, or no repository
+        pass
+    return f"version {__version__}"
+
+
+def _git(*words: str, folder: Path) -> str:
+    found = subprocess.run(
+        ["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=10
+    )
+    return found.stdout.strip()

@@ -21,8 +21,7 @@ BOX_MOUTH_WIDTHS = 2.0
 def mouth_box(
     centre: NDArray[np.floating[Any]], mouth_width: float, *, frame_height: int, frame_width: int
 ) -> Box:
-    """Return the square box around the mouth, clipped to the frame; empty if wholly outside (x0 = x1 or y0 =
-    y1).
+    """Return the square box around the mouth, clipped to the frame; x0 = x1 or y0 = y1 if wholly outside.
 
     Args:
         centre: [2], the canonical mouth's centre projected by the frame's head pose, pixels.

@@ -26,11 +26,11 @@ from speech2lip.evaluation.speed_page import speed_page
 from speech2lip.evaluation.speed_plots import speed_plots
 from speech2lip.evaluation.speed_stages import stages_ms
 from speech2lip.inference.base_planes import BasePlanes
-from speech2lip.inference.pipeline import cores
 from speech2lip.inference.speak import speak
 from speech2lip.inference.speaker import Speaker
 from speech2lip.inference.stream import stream
 from speech2lip.media.video import VideoWriter
+from speech2lip.parallel import usable_cores
 from speech2lip.storage import output_errors, write_atomically, write_json
 
 Figures = dict[str, Any]
@@ -98,7 +98,7 @@ def measure_speed(
         figures: Figures = {
             "avatar": own[0].name,
             "machine": machine(),
-            "cores": cores(),
+            "cores": len(usable_cores()),
             "sizes": rows,
             "streams": _streams(room / f"{middle}.avatar", settings, stream_seconds),
             "memory": _watched(
@@ -198,7 +198,7 @@ def _codec_fps(base: BaseTake, frames: int, output: Path) -> float:
 def _streams(avatar: Path, settings: SpeakSettings, seconds: float) -> Figures:
     """Return the frames a second of several numbers of streams together; they share an avatar."""
     with Speaker(avatar, settings=settings) as speaker:
-        counts = sorted({1, 2, cores(), 2 * cores()})
+        counts = sorted({1, 2, len(usable_cores()), 2 * len(usable_cores())})
         return {
             "fps": float(speaker.base.fps),
             "width": speaker.base.width,

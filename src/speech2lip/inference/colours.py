@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from speech2lip.inference.kernels import Bytes, Floats, compiled
+from speech2lip.compiled import compiled
+from speech2lip.inference.kernels import Bytes, Floats
 
 
-@compiled
+@compiled(fastmath=True)
 def read_colours(y: Bytes, u: Bytes, v: Bytes, x0: int, y0: int, rgb_from_yuv: Floats, seen: Floats) -> None:
     """Read the colours of a box that begins at even x0, y0 into channels 0 to 2 of `seen` [h, w, 8].
 
@@ -34,7 +35,7 @@ def read_colours(y: Bytes, u: Bytes, v: Bytes, x0: int, y0: int, rgb_from_yuv: F
                 seen[i, j, c] = min(max(value, np.float32(0)), np.float32(1))
 
 
-@compiled
+@compiled(fastmath=True)
 def add_residual(seen: Floats, residual: Floats, left: int, top: int, right: int, bottom: int) -> None:
     """Enlarge `residual` [p, q, 3] over part of a box and add it to the colours where the mask is above 0.
 
@@ -67,7 +68,7 @@ def add_residual(seen: Floats, residual: Floats, left: int, top: int, right: int
                 )
 
 
-@compiled
+@compiled(fastmath=True)
 def write_colours(
     seen: Floats, yuv_from_rgb: Floats, chroma: Floats, y: Bytes, u: Bytes, v: Bytes, x0: int, y0: int
 ) -> None:

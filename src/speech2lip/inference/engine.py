@@ -1,6 +1,4 @@
-"""The one engine under offline speaking, live speech and evaluation: speech codes and base frames in,
-composed frames out.
-"""
+"""The one engine under offline and live speech and evaluation: codes and base frames in, frames out."""
 
 from __future__ import annotations
 
@@ -95,8 +93,9 @@ class Engine:
 
     @torch.inference_mode()
     def draw(self, spoken: Spoken, places: Sequence[Place]) -> Tensor:
-        """Draw the lip patches of moments for the head poses of frames; [B, 3, h, w] about [0, 1], in
-        canonical light.
+        """Draw the lip patches of moments, in canonical light; [B, 3, h, w] about [0, 1].
+
+        Each is drawn for the head pose of its frame.
         """
         with self.compute.autocast(self.precision):
             uv = self.uv.expand(len(places), -1, -1, -1)
@@ -114,9 +113,7 @@ class Engine:
         return torch.from_numpy(pose_numbers(transforms.double().cpu().numpy())).to(self.compute.device)
 
     def compose(self, frame: Picture, patch: Tensor, place: Place, *, blend: bool = True) -> Picture:
-        """Put a lip patch [3, h, w] into a frame [H, W, 3]; what lies outside the jaw region stays bit for
-        bit.
-        """
+        """Put a lip patch [3, h, w] into a frame [H, W, 3]; outside the jaw region it stays bit for bit."""
         return self._compose(
             frame, place, lambda uv: self.paster.carry(patch[None], uv, place.light[None]), blend=blend
         )

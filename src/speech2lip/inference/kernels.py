@@ -6,29 +6,17 @@ are worked on side by side. Compiled once and kept on disk.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
-
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-Function = TypeVar("Function", bound=Callable[..., object])
+from speech2lip.compiled import compiled
+
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 Indices = NDArray[np.int32]
 
 
-def compiled(function: Function) -> Function:
-    """Compile with numba, kept on disk between runs; typed as the plain function."""
-    how: Any = {"fastmath": True, "error_model": "numpy", "nogil": True}
-    try:
-        return cast(Function, numba.njit(cache=True, **how)(function))
-    except RuntimeError:  # nowhere to keep it: neither beside the package nor in the user's cache
-        return cast(Function, numba.njit(**how)(function))
-
-
-@compiled
+@compiled(fastmath=True)
 def solve_lattice(
     start: Floats,
     step: Floats,
@@ -87,7 +75,7 @@ def solve_lattice(
             uv[row, column, 1] = (y - box[1]) / box[3]
 
 
-@compiled
+@compiled(fastmath=True)
 def spread_lattice(
     lattice: Floats, covers: Floats, light: Floats, seen: Floats, points: Floats, where: Indices
 ) -> int:
@@ -143,7 +131,7 @@ def spread_lattice(
     return count
 
 
-@compiled
+@compiled(fastmath=True)
 def read_features(
     points: Floats, grid: Floats, texture: Floats, reach: float, colours: Floats, hidden: Floats
 ) -> None:
@@ -184,7 +172,7 @@ def read_features(
             hidden[n, f] += a[3 + f] * w00 + b[3 + f] * w01 + c[3 + f] * w10 + d[3 + f] * w11
 
 
-@compiled
+@compiled(fastmath=True)
 def carry_patch(points: Floats, patch: Floats, colours: Floats) -> None:
     """Read a patch [p, q, 3] at places [N, 2] into colours [N, 3]; twin: `Paster.carry`."""
     rows, columns = np.float32(patch.shape[0]), np.float32(patch.shape[1])
@@ -206,7 +194,7 @@ def carry_patch(points: Floats, patch: Floats, colours: Floats) -> None:
             )
 
 
-@compiled
+@compiled(fastmath=True)
 def paste(colours: Floats, light: Floats, where: Indices, seen: Floats) -> None:
     """Mix colours [N, 3] into the pixels `where` [N] of `seen` [h x w, 8], as the mask says."""
     for n in range(where.shape[0]):
@@ -215,7 +203,7 @@ def paste(colours: Floats, light: Floats, where: Indices, seen: Floats) -> None:
             pixel[c] += (colours[n, c] * light[c] - pixel[c]) * pixel[3]
 
 
-@compiled
+@compiled(fastmath=True)
 def shrink_to(seen: Floats, between: Floats, small: Floats) -> None:
     """Resample `seen` [h, w, 8] to `small` [p, q, 8] without aliasing; `between` [h, q, 8] is room for it.
 
@@ -245,7 +233,7 @@ def shrink_to(seen: Floats, between: Floats, small: Floats) -> None:
                     small[k, i, c] += weight * between[first[k] + m, i, c]
 
 
-@compiled
+@compiled(fastmath=True)
 def _triangles(length: int, count: int) -> tuple[Floats, Indices, Indices]:
     """Return the weights of a bilinear reduction: for each of `count` samples what it takes of `length`."""
     scale = length / count

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,22 +9,17 @@ from typing import TypeVar
 
 import torch
 
+from speech2lip.parallel import usable_cores
+
 Job = TypeVar("Job")
 Done = TypeVar("Done")
 
 _MOST_WORKERS = 4
 
 
-def cores() -> int:
-    """Processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def worker_count(device: torch.device) -> int:
     """Frames' batches to work on side by side: one a core on a processor, one on a graphics card."""
-    return min(_MOST_WORKERS, cores()) if device.type == "cpu" else 1
+    return min(_MOST_WORKERS, len(usable_cores())) if device.type == "cpu" else 1
 
 
 def in_order(work: Callable[[Job], Done], jobs: Iterable[Job], *, workers: int) -> Iterator[Done]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
-from .picture import BT709, Picture, frame_from_coded, frame_from_rgb, rgb_from_frame
-from .video import VideoReader, _open, video_stream
+from speech2lip.media.picture import BT709, Picture, frame_from_coded, frame_from_rgb, rgb_from_frame
+from speech2lip.media.video import VideoReader, _open, video_stream
 
 if TYPE_CHECKING:
     from av import VideoFrame

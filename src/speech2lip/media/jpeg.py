@@ -9,7 +9,7 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from numpy.typing import NDArray
 
-from .picture import EXACTLY, frame_from_coded
+from speech2lip.media.picture import EXACTLY, frame_from_coded
 
 
 class JpegWriter:

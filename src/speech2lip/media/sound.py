@@ -13,9 +13,8 @@ import soxr
 
 from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.errors import SoundError, Speech2LipError
-
-from .packets import decode_packets
-from .video import VideoReader
+from speech2lip.media.packets import decode_packets
+from speech2lip.media.video import VideoReader
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame

@@ -16,10 +16,9 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from speech2lip.errors import FootageError
-
-from .packets import decode_packets
-from .picture import rgb_from_frame
-from .video_writer import VideoWriter
+from speech2lip.media.packets import decode_packets
+from speech2lip.media.picture import rgb_from_frame
+from speech2lip.media.video_writer import VideoWriter
 
 if TYPE_CHECKING:
     from av.container import InputContainer

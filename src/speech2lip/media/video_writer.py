@@ -16,9 +16,8 @@ import soxr
 from av.video.reformatter import ColorRange, VideoReformatter
 
 from speech2lip.errors import OutputError
+from speech2lip.media.picture import BT709, Picture, frame_from_coded, frame_from_rgb
 from speech2lip.storage import output_error, write_atomically
-
-from .picture import BT709, Picture, frame_from_coded, frame_from_rgb
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
+from speech2lip.config import PresentSettings
 from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.errors import OutputError, SettingsError
 from speech2lip.media.video_writer import VideoWriter
@@ -28,27 +29,25 @@ class Shot:
 
     path: Path
     clip: SpeechClip
-    size: int
-    fps: float
-    seed: int
-    still: bool
+    settings: PresentSettings
     overwrite: bool
 
 
 def film_clip(shot: Shot, *, progress: Callable[[int], None] | None = None) -> Path:
     """Render one clip; the truth is written first, so that no video ever stands without it."""
-    rate = Fraction(shot.fps).limit_denominator(1001)
-    states = clip_states(shot.clip, float(rate), shot.seed, still=shot.still)
+    size = shot.settings.size
+    rate = Fraction(shot.settings.fps).limit_denominator(1001)
+    states = clip_states(shot.clip, float(rate), shot.settings.seed, still=shot.settings.still)
     wave = shot.clip.wave
-    write_truth(measure(states, fps=float(rate), size=shot.size), shot.path)
+    write_truth(measure(states, fps=float(rate), size=size), shot.path)
     with VideoWriter(
-        shot.path, width=shot.size, height=shot.size, fps=rate, sample_rate=SAMPLE_RATE, quality_crf=14,
+        shot.path, width=size, height=size, fps=rate, sample_rate=SAMPLE_RATE, quality_crf=14,
         metadata={"title": shot.clip.name, "comment": "A made head, nobody's face, with synthetic speech."},
         overwrite=shot.overwrite,
     ) as writer:  # fmt: skip
         written = 0
         for i, state in enumerate(states):
-            writer.write(render.render_frame(state, size=shot.size)[0])
+            writer.write(render.render_frame(state, size=size)[0])
             end = round((i + 1) * SAMPLE_RATE / rate)
             writer.write_sound(wave[written:end])
             written = end
@@ -58,21 +57,18 @@ def film_clip(shot: Shot, *, progress: Callable[[int], None] | None = None) -> P
 
 
 def present(
-    folder: Path | str, *, takes: int | None = None, size: int = 384, fps: float = 25.0, voice: str = "a",
-    split: str = "train", seed: int = 0, still: bool = False, overwrite: bool = False, workers: int = 1,
+    folder: Path | str,
+    *,
+    settings: PresentSettings | None = None,
+    overwrite: bool = False,
+    workers: int = 1,
     progress: Progress | None = None,
-) -> list[Path]:  # fmt: skip
+) -> list[Path]:
     """Make videos of the presenter: `<folder>/<clip>.mp4`, and beside each its `<clip>.truth.npz`.
 
     Args:
         folder: where to; made if missing.
-        takes: how many clips; all of that voice and split by default.
-        size: width and height of the picture in pixels, even and at least 64.
-        fps: frames a second.
-        voice: `a`, or `b` (unseen only).
-        split: `train` or `unseen` sentences.
-        seed: chooses the head's movement.
-        still: hold the head still.
+        settings: what it says and how it is filmed.
         overwrite: replace videos that exist.
         workers: clips rendered at the same time, each in its own process.
         progress: called now and then with frames done and frames to do.
@@ -81,10 +77,31 @@ def present(
         SettingsError: no such voice, split, size, rate or number of takes.
         OutputError: the folder cannot be written to, or a video exists.
     """
-    if size < 64 or size % 2:
-        raise SettingsError(f"The presenter cannot be {size} pixels wide: give an even size of at least 64.")
-    if not 5 <= fps <= 120:
-        raise SettingsError(f"The presenter cannot be filmed at {fps} frames a second: give 5 to 120.")
+    settings = settings or PresentSettings()
+    clips = _clips(settings)
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"Cannot make the folder {folder}: {error.strerror}.") from error
+    shots = [Shot(folder / f"{clip.name}.mp4", clip, settings, overwrite) for clip in clips]
+    for shot in shots:
+        if shot.path.exists() and not overwrite:
+            raise OutputError(f"{shot.path} exists: choose another folder, or overwrite it.")
+    return film_all(shots, workers=workers, progress=progress)
+
+
+def _clips(settings: PresentSettings) -> Sequence[SpeechClip]:
+    """Check the settings and return what is said."""
+    if settings.size < 64 or settings.size % 2:
+        raise SettingsError(
+            f"The presenter cannot be {settings.size} pixels wide: give an even size of at least 64."
+        )
+    if not 5 <= settings.fps <= 120:
+        raise SettingsError(
+            f"The presenter cannot be filmed at {settings.fps} frames a second: give 5 to 120."
+        )
+    voice, split, takes = settings.voice, settings.split, settings.takes
     clips = speech_clips(voice, split=split)
     if not clips:
         raise SettingsError(
@@ -94,18 +111,7 @@ def present(
         raise SettingsError(
             f"Voice {voice!r} has {len(clips)} {split!r} clips, not {takes}: ask for 1 to {len(clips)}."
         )
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"Cannot make the folder {folder}: {error.strerror}.") from error
-    shots = [
-        Shot(folder / f"{clip.name}.mp4", clip, size, fps, seed, still, overwrite) for clip in clips[:takes]
-    ]
-    for shot in shots:
-        if shot.path.exists() and not overwrite:
-            raise OutputError(f"{shot.path} exists: choose another folder, or overwrite it.")
-    return film_all(shots, workers=workers, progress=progress)
+    return clips[:takes]
 
 
 def _say_nothing(done: int, total: int) -> None:
@@ -118,7 +124,7 @@ def _report_from(report: Progress, before: int, total: int, frames: int) -> None
 
 def film_all(shots: list[Shot], *, workers: int, progress: Progress | None) -> list[Path]:
     """Render shots one after the other, or several at a time."""
-    lengths = {shot.path: int(shot.clip.seconds * shot.fps) for shot in shots}
+    lengths = {shot.path: int(shot.clip.seconds * shot.settings.fps) for shot in shots}
     total, done = sum(lengths.values()), 0
     report = progress or _say_nothing
     if workers <= 1:

@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TypeVar, cast
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-Function = TypeVar("Function", bound=Callable[..., object])
+from speech2lip.compiled import compiled
 
 
-def compiled(function: Function) -> Function:
-    """Compile with numba, kept on disk between runs; typed as the plain function."""
-    return cast(Function, numba.njit(cache=True, fastmath=True, error_model="numpy")(function))
-
-
-@compiled
+@compiled(fastmath=True)
 def rasterise(
     points: NDArray[np.float32],
     faces: NDArray[np.int32],
@@ -64,7 +56,7 @@ def rasterise(
                 weight_c += step_c
 
 
-@compiled
+@compiled(fastmath=True)
 def vertex_normals(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> NDArray[np.float32]:
     """Average the normals of the triangles around each vertex, weighted by area; unit length, [N, 3]."""
     normals = np.zeros_like(vertices)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2lip.presenter.rasterise import compiled
+from speech2lip.compiled import compiled
 
 Floats = NDArray[np.float32]
 
@@ -26,8 +26,8 @@ KEY = np.array([-0.52, -0.50, -0.69], np.float32)
 """Direction from the head towards the key light, camera axes."""
 
 
-@compiled
-def light(
+@compiled(fastmath=True)
+def light(  # noqa: PLR0913 - compiled: arrays and numbers only
     nx: float, ny: float, nz: float, vx: float, vy: float, vz: float,
     ambient: float, keyed: float, texel: Floats, material: Floats, out: Floats,
 ) -> None:  # fmt: skip
@@ -70,8 +70,8 @@ def light(
         out[k] += gleam * (1.0 + material[6] * (4.0 * texel[k] - 1.0))
 
 
-@compiled
-def shade_picture(
+@compiled(fastmath=True)
+def shade_picture(  # noqa: C901, PLR0913 - compiled: arrays and numbers only
     ids: NDArray[np.int32], points: Floats, faces: NDArray[np.int32], face_material: NDArray[np.int32],
     normals: Floats, uv: Floats, lit: Floats, atlas: Floats, materials: Floats, back: Floats,
     focal: float, colour: Floats, depth: Floats,
@@ -163,7 +163,7 @@ def shade_picture(
             depth[row, column] = nearest
 
 
-@compiled
+@compiled(fastmath=True)
 def develop(colour: Floats, picture: NDArray[np.uint8], curve: NDArray[np.uint8]) -> None:
     """Turn linear light into an 8-bit picture by a table over [0, 2)."""
     top = curve.shape[0] - 1

@@ -1,6 +1,4 @@
-"""The presenter's surface as the camera sees it: depth at pixel centres, and where it moves as one with the
-head.
-"""
+"""The presenter's surface as the camera sees it: depth, and where it moves as one with the head."""
 
 from __future__ import annotations
 

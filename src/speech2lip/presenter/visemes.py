@@ -21,57 +21,62 @@ CHANNELS = ("jaw", "opening", "lift", "wide", "protrude", "tuck", "tongue")
 
 @dataclass(frozen=True)
 class Viseme:
-    """What the mouth aims at for a phone, in the order of `CHANNELS`, and how strongly it insists."""
+    """What the mouth aims at for a phone, named as in `CHANNELS`, and how strongly it insists."""
 
-    target: tuple[float, ...]
+    jaw: float
+    opening: float
+    wide: float = 0.0
+    protrude: float = 0.0
+    lift: float | None = None
+    """None: a share of the opening."""
+    tuck: float = 0.0
+    tongue: float = 0.0
     strength: float = 1.0
     closes: bool = False
     """The lips must touch while the phone lasts."""
 
-
-def _viseme(
-    jaw: float, opening: float, wide: float = 0.0, protrude: float = 0.0, *, lift: float | None = None,
-    tuck: float = 0.0, tongue: float = 0.0, strength: float = 1.0, closes: bool = False,
-) -> Viseme:  # fmt: skip
-    raised = 0.22 * opening if lift is None else lift
-    return Viseme((jaw, opening, raised, wide, protrude, tuck, tongue), strength, closes)
+    @property
+    def target(self) -> tuple[float, ...]:
+        """In the order of `CHANNELS`."""
+        lift = 0.22 * self.opening if self.lift is None else self.lift
+        return (self.jaw, self.opening, lift, self.wide, self.protrude, self.tuck, self.tongue)
 
 
-_CLOSED = _viseme(0.015, 0.0, -0.02, 0.15, strength=4.0, closes=True)
-_F = _viseme(0.025, 0.045, 0.02, 0.0, lift=0.030, tuck=1.0, strength=3.0)
-_S = _viseme(0.020, 0.075, 0.10, 0.0, lift=0.024, tongue=0.5, strength=1.6)
-_SH = _viseme(0.030, 0.095, -0.16, 0.75, lift=0.032, tongue=0.4, strength=2.0)
-_TH = _viseme(0.045, 0.085, 0.03, 0.0, tongue=1.0, strength=1.5)
-_T = _viseme(0.040, 0.070, 0.03, 0.0, tongue=0.9, strength=0.8)
-_K = _viseme(0.060, 0.090, 0.02, 0.0, tongue=0.2, strength=0.6)
-_R = _viseme(0.050, 0.080, -0.16, 0.55, tongue=0.5, strength=1.1)
-_W = _viseme(0.035, 0.035, -0.34, 1.0, strength=2.2)
+_CLOSED = Viseme(0.015, 0.0, -0.02, 0.15, strength=4.0, closes=True)
+_F = Viseme(0.025, 0.045, 0.02, 0.0, lift=0.030, tuck=1.0, strength=3.0)
+_S = Viseme(0.020, 0.075, 0.10, 0.0, lift=0.024, tongue=0.5, strength=1.6)
+_SH = Viseme(0.030, 0.095, -0.16, 0.75, lift=0.032, tongue=0.4, strength=2.0)
+_TH = Viseme(0.045, 0.085, 0.03, 0.0, tongue=1.0, strength=1.5)
+_T = Viseme(0.040, 0.070, 0.03, 0.0, tongue=0.9, strength=0.8)
+_K = Viseme(0.060, 0.090, 0.02, 0.0, tongue=0.2, strength=0.6)
+_R = Viseme(0.050, 0.080, -0.16, 0.55, tongue=0.5, strength=1.1)
+_W = Viseme(0.035, 0.035, -0.34, 1.0, strength=2.2)
 
 VISEMES: dict[str, Viseme] = {
-    "pau": _viseme(0.0, 0.0, 0.0, 0.0, strength=1.6),
+    "pau": Viseme(0.0, 0.0, 0.0, 0.0, strength=1.6),
     "p": _CLOSED, "b": _CLOSED, "m": _CLOSED,
     "f": _F, "v": _F, "s": _S, "z": _S, "sh": _SH, "zh": _SH, "ch": _SH, "jh": _SH,
     "th": _TH, "dh": _TH, "t": _T, "d": _T, "n": _T,
-    "l": _viseme(0.060, 0.105, 0.03, 0.0, tongue=1.0, strength=0.9),
+    "l": Viseme(0.060, 0.105, 0.03, 0.0, tongue=1.0, strength=0.9),
     "k": _K, "g": _K, "ng": _K,
-    "hh": _viseme(0.070, 0.110, 0.0, 0.0, strength=0.4),
-    "y": _viseme(0.035, 0.080, 0.12, 0.0, tongue=0.5, strength=0.9),
-    "r": _R, "er": _viseme(0.060, 0.095, -0.14, 0.5, tongue=0.5), "w": _W,
-    "iy": _viseme(0.040, 0.095, 0.17, 0.0, lift=0.028, tongue=0.4),
-    "ih": _viseme(0.065, 0.115, 0.10, 0.0, tongue=0.3, strength=0.8),
-    "eh": _viseme(0.100, 0.155, 0.08, 0.0, tongue=0.2),
-    "ey": _viseme(0.080, 0.140, 0.14, 0.0, tongue=0.3),
-    "ae": _viseme(0.150, 0.215, 0.10, 0.0, tongue=0.1),
-    "aa": _viseme(0.190, 0.245, -0.02, 0.0),
-    "ay": _viseme(0.170, 0.235, 0.04, 0.0),
-    "aw": _viseme(0.160, 0.220, -0.06, 0.25),
-    "ah": _viseme(0.120, 0.165, 0.0, 0.0),
-    "ax": _viseme(0.075, 0.110, 0.0, 0.0, strength=0.6),
-    "ao": _viseme(0.150, 0.190, -0.18, 0.55),
-    "ow": _viseme(0.095, 0.120, -0.26, 0.85, strength=1.3),
-    "oy": _viseme(0.120, 0.150, -0.22, 0.75, strength=1.2),
-    "uh": _viseme(0.065, 0.085, -0.22, 0.70, strength=1.1),
-    "uw": _viseme(0.040, 0.050, -0.32, 1.0, strength=1.6),
+    "hh": Viseme(0.070, 0.110, 0.0, 0.0, strength=0.4),
+    "y": Viseme(0.035, 0.080, 0.12, 0.0, tongue=0.5, strength=0.9),
+    "r": _R, "er": Viseme(0.060, 0.095, -0.14, 0.5, tongue=0.5), "w": _W,
+    "iy": Viseme(0.040, 0.095, 0.17, 0.0, lift=0.028, tongue=0.4),
+    "ih": Viseme(0.065, 0.115, 0.10, 0.0, tongue=0.3, strength=0.8),
+    "eh": Viseme(0.100, 0.155, 0.08, 0.0, tongue=0.2),
+    "ey": Viseme(0.080, 0.140, 0.14, 0.0, tongue=0.3),
+    "ae": Viseme(0.150, 0.215, 0.10, 0.0, tongue=0.1),
+    "aa": Viseme(0.190, 0.245, -0.02, 0.0),
+    "ay": Viseme(0.170, 0.235, 0.04, 0.0),
+    "aw": Viseme(0.160, 0.220, -0.06, 0.25),
+    "ah": Viseme(0.120, 0.165, 0.0, 0.0),
+    "ax": Viseme(0.075, 0.110, 0.0, 0.0, strength=0.6),
+    "ao": Viseme(0.150, 0.190, -0.18, 0.55),
+    "ow": Viseme(0.095, 0.120, -0.26, 0.85, strength=1.3),
+    "oy": Viseme(0.120, 0.150, -0.22, 0.75, strength=1.2),
+    "uh": Viseme(0.065, 0.085, -0.22, 0.70, strength=1.1),
+    "uw": Viseme(0.040, 0.050, -0.32, 1.0, strength=1.6),
 }  # fmt: skip
 """Targets for the phones of flite (ARPAbet)."""
 

@@ -28,9 +28,7 @@ def uv_lattice(rows: int, columns: int) -> Tensor:
 
 
 class ModulatedConv(nn.Module):
-    """A 3 x 3 convolution whose output is scaled and shifted by a condition (feature-wise linear
-    modulation).
-    """
+    """A 3 x 3 convolution, scaled and shifted by a condition (feature-wise linear modulation)."""
 
     def __init__(self, channels_in: int, channels_out: int, condition: int) -> None:
         super().__init__()

@@ -102,8 +102,10 @@ class PaperField(nn.Module):
         return torch.where(torch.rand(len(code), 1, device=code.device) < _UNKNOWN_SHARE, nothing, told)
 
     def _ensemble(self, code: Tensor, uv: Tensor, told: Tensor) -> Tensor:
-        """Average the colours of the corners of a random rectangle around each point, each with the area of
-        the part of the rectangle that lies opposite (LIIF's local ensemble, the paper's continuous sampling).
+        """Average the colours of the corners of a random rectangle around each point.
+
+        Each counts by the area of the part of the rectangle that lies opposite (LIIF's local ensemble, the
+        paper's continuous sampling).
         """
         pixel = uv.new_tensor([1 / self.patch_size[1], 1 / self.patch_size[0]])
         low, high = (torch.rand_like(uv) * pixel + 1e-6 for _ in range(2))

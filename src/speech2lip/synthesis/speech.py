@@ -27,9 +27,7 @@ SILENT_MEL = (math.log10(_FLOOR) + 3.0) / 1.5
 
 @functools.lru_cache(maxsize=4)
 def mel_filters(bands: int = MEL_BANDS, fft: int = _FFT, rate: int = SAMPLE_RATE) -> Tensor:
-    """Return triangular filters, evenly spaced on the mel scale 2595 log10(1 + f / 700); [bands, fft / 2 +
-    1].
-    """
+    """Return triangular filters, even on the mel scale 2595 log10(1 + f / 700); [bands, fft / 2 + 1]."""
     top = 2595 * math.log10(1 + rate / 2 / 700)
     edges = 700 * (10 ** (torch.linspace(0, top, bands + 2, dtype=torch.float64) / 2595) - 1)
     frequency = torch.arange(fft // 2 + 1, dtype=torch.float64) * rate / fft

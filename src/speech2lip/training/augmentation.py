@@ -72,9 +72,7 @@ def _voice(windows: Tensor, dice: _Dice) -> Tensor:
 
 
 def _room(windows: Tensor, dice: _Dice, parts: int) -> Tensor:
-    """Let sound die away slowly, as echoes do: in 0.15 to 0.9 s by 60 dB, as strong as the direct sound or
-    weaker.
-    """
+    """Let sound die away as echoes do: by 60 dB in 0.15 to 0.9 s, as strong as the direct sound or weaker."""
     batch, bands, frames = windows.shape
     length = frames // parts
     since = torch.arange(length, device=windows.device)

@@ -1,6 +1,4 @@
-"""The state of training in one file that appears whole or not at all, so that training can be put down and
-taken up.
-"""
+"""The state of training in one file that appears whole or not at all, to put down and take up."""
 
 from __future__ import annotations
 

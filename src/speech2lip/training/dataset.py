@@ -186,8 +186,9 @@ def shrink(crop: Tensor) -> Tensor:
 
 
 def motion_weight(patches: Tensor, mask: Tensor) -> Tensor:
-    """Return each place's mean absolute deviation over time, floored and scaled to a mean of 1 in the jaw
-    region; [h, w].
+    """Return each place's mean absolute deviation over time; [h, w].
+
+    It has a floor and is scaled to a mean of 1 in the jaw region.
     """
     some = patches[:: max(1, len(patches) // 500)].float()
     deviation = (some - some.mean(0)).abs().mean((0, 1))

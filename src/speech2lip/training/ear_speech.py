@@ -49,6 +49,7 @@ class Texts:
         self.frequent = [word for word, _ in counted.most_common(2000)] or self.words
 
     def phrase(self) -> str:
+        """Return a few words, letters and digits, the frequent words most often."""
         kinds = (self.frequent, self.words, _LETTERS, _DIGITS)
         chosen = self.random.choices(kinds, (45, 40, 7, 8), k=self.random.randint(4, 9))
         words = [self.random.choice(kind) for kind in chosen]

@@ -1,6 +1,4 @@
-"""The training loop: batch, named losses, weighted sum, step; every so often it saves what it needs to go
-on.
-"""
+"""The training loop: batch, named losses, weighted sum, step; now and then it saves what going on needs."""
 
 from __future__ import annotations
 
@@ -144,8 +142,9 @@ def _run_phase(
 
 
 def learning_rate_share(done: float) -> float:
-    """Return the learning rate over its peak when a share of the phase is done: a short rise, then half a
-    cosine to zero.
+    """Return the learning rate over its peak when a share of the phase is done.
+
+    A short rise, then half a cosine to zero.
     """
     if done < _WARM_UP:
         return max(done / _WARM_UP, 0.02)

@@ -76,6 +76,7 @@ class Corpus:
 
     @staticmethod
     def of(clips: list[Clip], room: int) -> Corpus:
+        """Put clips one after the other, the phones named at each mel frame; `room` is a stretch's length."""
         mels, phones, spans, clock = [], [], [], 0
         for wave, spoken in clips:
             mel = log_mel(torch.from_numpy(wave))

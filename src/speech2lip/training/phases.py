@@ -1,5 +1,6 @@
-"""What is trained in which order: the sync expert and speech, then the lips in canonical space, then the
-Blend-Net in the observed frames.
+"""What is trained in which order.
+
+The sync expert and speech, then the lips in canonical space, then the Blend-Net in the observed frames.
 """
 
 from __future__ import annotations
@@ -122,9 +123,7 @@ class _Batches:
         return mel_windows(data.heard, times, offsets, pace=pace)
 
     def lip_losses(self, random: torch.Generator) -> dict[str, Tensor]:
-        """Lip shape for pairs of consecutive frames, and for some of them the colour of random squares of
-        the patch.
-        """
+        """Lip shape for pairs of consecutive frames; for some the colour of random squares of the patch."""
         data, settings = self.data, self.settings
         index, spoken = self._heard_stretches(settings.shape_batch, random)
         losses = self._shape_losses(spoken.shape, index)
@@ -180,8 +179,7 @@ class _Batches:
         return (other * changed).to(self.device)
 
     def _heard_stretches(self, count: int, random: torch.Generator) -> tuple[Tensor, Spoken]:
-        """Listen at stretches of neighbouring frames, `count` frames in all; their indices and what was
-        heard.
+        """Listen at stretches of neighbouring frames, `count` in all; their indices and what was heard.
 
         A stretch is varied as one, and its phones are scored once for all of its frames. The tempo changes
         too: the lips of the moment hardly depend on it, and without it the encoder learns the footage's
@@ -253,9 +251,7 @@ class _Batches:
         return torch.where(use_truth, truth + noise, heard.float())
 
     def _squares(self, index: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Choose a square of positions on each frame's patch, more often where it moves, off the pixel
-        grid by a fraction.
-        """
+        """Choose a square of positions on each patch, more often where it moves, and off the grid."""
         corner = torch.multinomial(self.chances, len(index), replacement=True, generator=random)
         offset = torch.stack([corner % self.corners[1], corner // self.corners[1]], dim=-1).float()
         offset = offset + (torch.rand(len(index), 2, generator=random) - 0.5) * self.settings.off_grid

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from speech2lip.composition.pose_mapping import pixel_centres
-from speech2lip.decomposition.depth import disagreement, learn_depth
+from speech2lip.decomposition.depth import Views, disagreement, learn_depth
 from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.decomposition.masks import fill_polygon, jaw_outline
 from speech2lip.decomposition.sampled_frames import sample_frames
@@ -21,16 +19,6 @@ _FRAMES = 80
 """Frames looked at."""
 _JUDGED_EVERY = 4
 """Every so manyth of them judges, and is not learned from."""
-
-
-@dataclass(frozen=True)
-class _Seen:
-    frames: Tensor
-    transforms: Tensor
-    cameras: Tensor
-
-    def chosen(self, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self.frames[kept], self.transforms[kept], self.cameras[kept]
 
 
 def with_refined_depth(
@@ -53,22 +41,26 @@ def with_refined_depth(
     takes = [_only_trained_on(take, ranges) for take in footage.takes]
     scale = canonical.k[0, 0] / next(t for t in takes if t.name == canonical.take).k[0, 0]
     sample = sample_frames(takes, scale, count=_FRAMES, home=(canonical.take, canonical.frame_index))
-    seen = _Seen(sample.frames, sample.transforms(takes, canonical.camera_from_head), sample.cameras(takes))
     usable = torch.tensor([takes[n].left_out[i] == 0 for n, i in sample.places])
     judging = usable & (torch.arange(len(usable)) % _JUDGED_EVERY == 1)
-    k = torch.from_numpy(canonical.k).float()
     where = pixel_centres(*canonical.size).numpy()
-    weight = torch.from_numpy(~fill_polygon(jaw_outline(canonical.points), where)).float()
+    views = Views(
+        sample.frames,
+        sample.transforms(takes, canonical.camera_from_head),
+        torch.from_numpy(canonical.k).float(),
+        sample.cameras(takes),
+        torch.from_numpy(~fill_polygon(jaw_outline(canonical.points), where)).float(),
+    )
     errors, depths = [], []
     with Progress("Refining the depth", total=steps) as progress:
         for count in (0, steps):
-            frames, transforms, cameras = seen.chosen(usable & ~judging)
             depth, mean = learn_depth(
-                torch.from_numpy(canonical.depth), frames, transforms, k, cameras,
-                weight=weight, steps=count, report=progress.set,
-            )  # fmt: skip
-            frames, transforms, cameras = seen.chosen(judging)
-            errors.append(disagreement(depth, mean, frames, transforms, k, cameras, weight=weight))
+                torch.from_numpy(canonical.depth),
+                views.chosen(usable & ~judging),
+                steps=count,
+                report=progress.set,
+            )
+            errors.append(disagreement(depth, mean, views.chosen(judging)))
             depths.append(depth)
     better = errors[1] < errors[0]
     say(

@@ -1,6 +1,4 @@
-"""The sync loss: an expert that has learned from this person's footage which lips go with which sound, and
-what it says of lips that were drawn.
-"""
+"""The sync loss: an expert that knows this person's lips and sounds, and what it says of drawn lips."""
 
 from __future__ import annotations
 

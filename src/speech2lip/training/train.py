@@ -136,16 +136,15 @@ def _prepared(
 
 
 def footage_beside(avatar: Path) -> Path:
-    """Return where the footage of an avatar is kept unless said otherwise: `ana.footage` for `ana.avatar`,
-    `ana.v2.footage` for `ana.v2`.
+    """Return where an avatar's footage is kept unless said otherwise.
+
+    `ana.footage` for `ana.avatar`, `ana.v2.footage` for `ana.v2`.
     """
     return avatar.with_name(avatar.name.removesuffix(".avatar") + ".footage")
 
 
 def new_model(data: TrainingSet, footage: Footage, settings: TrainSettings, *, say: Say = print) -> LipModel:
-    """Make the networks and give them what needs no training: the built-in ear, the lip shape's components
-    and the mean patch.
-    """
+    """Make the networks and give them what needs no training: ear, the shape's components, the mean patch."""
     torch.manual_seed(settings.seed)
     model = LipModel(settings.model, footage.canonical.patch.size)
     if settings.ear != NO_EAR and not give_ear(model.encoder):
@@ -254,8 +253,9 @@ def _write_avatar(
 
 
 def _write_bases(folder: Path, footage: Footage, seconds: float) -> list[str]:
-    """Write the longest unbroken runs of good frames, one a take, until they last long enough; the longest
-    first.
+    """Write the longest unbroken runs of good frames, one a take, until they last long enough.
+
+    The longest comes first.
     """
     runs = []
     for take in footage.takes:

@@ -42,8 +42,9 @@ def vary_wave(wave: Wave, random: Random) -> Wave:
 
 
 def quiet_wave(pieces: int, random: Random) -> Wave:
-    """Make pieces of 2 s in which nobody speaks: noise of any colour, up to 50 dB below full scale, in a
-    third of them breaths and in a third clicks; [S].
+    """Make pieces of 2 s in which nobody speaks; [S].
+
+    Noise of any colour, up to 50 dB below full scale, in a third of them breaths and in a third clicks.
     """
     made = [_quiet_piece(number % 3, random) for number in range(pieces)]
     return np.concatenate(made)
