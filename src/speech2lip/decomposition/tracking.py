@@ -27,7 +27,7 @@ from speech2lip.decomposition.masks import light_points
 from speech2lip.decomposition.packed_landmarks import pack_landmarks, squeeze_landmarks
 from speech2lip.errors import FootageError
 from speech2lip.media.sound import read_wave
-from speech2lip.media.video import Frame, VideoReader, VideoWriter, probe_video
+from speech2lip.media.video import Encoding, Frame, VideoFormat, VideoReader, VideoWriter, probe_video
 from speech2lip.storage import new_folder_atomically, write_json
 
 Picture = NDArray[np.uint8]
@@ -200,7 +200,7 @@ def _kept(
 
 def _writer(path: Path, size: tuple[int, int], fps: Fraction, settings: PrepareSettings) -> VideoWriter:
     return VideoWriter(
-        path, width=size[0], height=size[1], fps=fps, quality_crf=settings.picture_crf, preset="veryfast"
+        path, VideoFormat(width=size[0], height=size[1], fps=fps), encoding=Encoding(crf=settings.picture_crf)
     )
 
 

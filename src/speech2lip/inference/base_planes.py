@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from speech2lip.avatar import BaseTake
+from speech2lip.errors import AvatarError, FootageError
 from speech2lip.inference.planes import Picture
 from speech2lip.media.coded import CodedReader
 
@@ -65,12 +66,29 @@ class BasePlanes:
         self._chunks.clear()
 
     def __getitem__(self, index: int) -> Picture:
+        """Return a frame.
+
+        Raises:
+            AvatarError: the video is missing, cut short or damaged.
+        """
         if not 0 <= index < self._count:
             raise IndexError(f"the take has frames 0 to {self._count - 1}, not {index}")
         chunk, place = divmod(index, self._chunk_frames)
-        pictures = self._chunk(chunk).result()
+        try:
+            pictures = self._chunk(chunk).result()
+        except FootageError as error:
+            raise AvatarError(f"The base video of the avatar cannot be read: {error}") from error
         if place >= len(pictures):
-            raise IndexError(f"frame {index} of {self._reader.path} cannot be decoded")
+            raise AvatarError(
+                f"{self._reader.path} is damaged: it ends before frame {index} of {self._count}. "
+                "Copy the avatar again."
+            )
+        height, width = self.take.height, self.take.width
+        if pictures[place].shape != (height * 3 // 2, width):
+            raise AvatarError(
+                f"{self._reader.path} is damaged: frame {index} is not {width} x {height}. "
+                "Copy the avatar again."
+            )
         return pictures[place]
 
     def expect(self, indices: Sequence[int]) -> None:
