@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import soxr
 
 from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.errors import SoundError, Speech2LipError
+from speech2lip.storage import output_errors
 
 from .container import SOUND, open_container
 from .packets import BROKEN, decode_packets
@@ -198,6 +200,20 @@ def read_wave(path: Path, *, sample_rate: int = SAMPLE_RATE) -> Samples:
     reader = SoundReader(path)
     wave = np.concatenate(list(resample_blocks(reader, reader.sample_rate, sample_rate)))
     return np.clip(wave, -1.0, 1.0)
+
+
+def write_flac(path: Path, wave: Samples) -> None:
+    """Write a mono wave, float32 [S] in [-1, 1] at 16 kHz, as a 16-bit FLAC file.
+
+    Raises:
+        OutputError: the disk is full, or the place is not writable.
+    """
+    import soundfile
+
+    coded = io.BytesIO()  # libsndfile's own errors do not tell a full disk from other faults
+    soundfile.write(coded, wave, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    with output_errors(path):
+        path.write_bytes(coded.getbuffer())
 
 
 @dataclass(frozen=True)
