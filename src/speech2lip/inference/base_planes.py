@@ -38,7 +38,7 @@ class BasePlanes:
         self._count = len(take.times)
         self._bytes = take.width * take.height * 3 // 2
         self._chunk_frames = max(1, min(_CHUNK, _CHUNK_BYTES // self._bytes))
-        self._reader = CodedReader(take.folder / "picture.mp4")
+        self._reader = CodedReader(take.picture_path)
         self._chunks: OrderedDict[int, Future[list[Picture]]] = OrderedDict()
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="base take")
         self._lock = Lock()
@@ -77,18 +77,11 @@ class BasePlanes:
         try:
             pictures = self._chunk(chunk).result()
         except FootageError as error:
-            raise AvatarError(f"The base video of the avatar cannot be read: {error}") from error
+            raise AvatarError(f"A base video of the avatar cannot be read: {error}") from error
         if place >= len(pictures):
-            raise AvatarError(
-                f"{self._reader.path} is damaged: it ends before frame {index} of {self._count}. "
-                "Copy the avatar again."
-            )
-        height, width = self.take.height, self.take.width
-        if pictures[place].shape != (height * 3 // 2, width):
-            raise AvatarError(
-                f"{self._reader.path} is damaged: frame {index} is not {width} x {height}. "
-                "Copy the avatar again."
-            )
+            raise self.take.damaged(f"it ends before frame {index} of {self._count}")
+        if pictures[place].shape != (self.take.height * 3 // 2, self.take.width):
+            raise self.take.damaged(f"frame {index} is not {self.take.width} x {self.take.height}")
         return pictures[place]
 
     def expect(self, indices: Sequence[int]) -> None:

@@ -26,7 +26,7 @@ _WIDEST_PIXEL = 4
 """Width of a stored pixel over its height, or the other way round; the widest of any standard is 2.2."""
 _NEAREST = 0.0005
 """Seconds between two frames, at least."""
-_FARTHEST = 86_400.0
+_FARTHEST = 600.0
 """Seconds between two frames, at most: a stamp farther away is a damaged one."""
 
 

@@ -238,7 +238,7 @@ class VideoWriter:
         try:
             for packet in stream.encode(frame):
                 self._container.mux(packet)
-        except OSError as error:
+        except av.error.FFmpegError as error:
             raise self._told(error) from error
 
     def _finish(self) -> None:
@@ -258,4 +258,7 @@ class VideoWriter:
         self._place.__exit__(type(error), error, error.__traceback__)
 
     def _told(self, error: BaseException) -> BaseException:
-        return (output_error(error, self.path) or error) if isinstance(error, OSError) else error
+        told = output_error(error, self.path) if isinstance(error, OSError) else None
+        if told is None and isinstance(error, av.error.FFmpegError):
+            told = OutputError(f"Cannot write {self.path}: {error.strerror}.")
+        return told or error
