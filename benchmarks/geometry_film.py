@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from speech2lip.conventions import SAMPLE_RATE
-from speech2lip.media.video_writer import VideoWriter
+from speech2lip.media.video_writer import Encoding, VideoFormat, VideoWriter
 from speech2lip.presenter.motion import clip_states
 from speech2lip.presenter.render import State, render_frame
 from speech2lip.presenter.speech import SpeechClip, speech_clips
@@ -37,7 +37,9 @@ def _film(clip: SpeechClip, path: Path, size: int) -> None:
     write_truth(measure(states, fps=float(_RATE), size=size), path)
     step = SAMPLE_RATE // _RATE
     with VideoWriter(
-        path, width=size, height=size, fps=Fraction(_RATE), sample_rate=SAMPLE_RATE, quality_crf=14
+        path,
+        VideoFormat(width=size, height=size, fps=Fraction(_RATE), sample_rate=SAMPLE_RATE),
+        encoding=Encoding(crf=14),
     ) as writer:
         for i, state in enumerate(states):
             writer.write(render_frame(state, size=size)[0])

@@ -33,7 +33,7 @@ from speech2lip.decomposition.footage import read_footage
 from speech2lip.decomposition.prepare import prepare
 from speech2lip.errors import Speech2LipError
 from speech2lip.inference.speak import speak
-from speech2lip.media.video import VideoReader, VideoWriter
+from speech2lip.media.video import VideoFormat, VideoReader, VideoWriter
 from speech2lip.training.train import train
 
 DATA = Path(__file__).parent / "data" / "version_1"
@@ -82,7 +82,7 @@ def video(name: str, target: Path) -> None:
 
 
 def _writer(target: Path, width: int, height: int) -> VideoWriter:
-    return VideoWriter(target, width=width, height=height, fps=Fraction(25), sample_rate=16_000)
+    return VideoWriter(target, VideoFormat(width=width, height=height, fps=Fraction(25), sample_rate=16_000))
 
 
 def begin_prepare(folder: Path) -> None:

@@ -19,7 +19,7 @@ from speech2lip.decomposition.footage import canonical_plain, canonical_tensors
 from speech2lip.decomposition.head_pose import camera_matrix, project
 from speech2lip.decomposition.landmarks import FACE_OVAL, JAW_LINE, LIPS_INNER, LIPS_OUTER
 from speech2lip.decomposition.masks import jaw_mask, lip_patch
-from speech2lip.media.video import VideoWriter
+from speech2lip.media.video import Encoding, VideoFormat, VideoWriter
 from speech2lip.model import LipModel
 from speech2lip.storage import write_json
 
@@ -120,7 +120,9 @@ def made_avatar(
     base.mkdir(parents=True)
     random = np.random.default_rng(0)
     picture = random.integers(60, 200, (*SIZE, 3), np.uint8)
-    with VideoWriter(base / "picture.mp4", width=SIZE[1], height=SIZE[0], fps=fps, quality_crf=10) as writer:
+    with VideoWriter(
+        base / "picture.mp4", VideoFormat(width=SIZE[1], height=SIZE[0], fps=fps), encoding=Encoding(crf=10)
+    ) as writer:
         for _ in range(frames):
             writer.write(picture)
     poses = np.stack(

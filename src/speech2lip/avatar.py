@@ -88,9 +88,32 @@ class BaseTake:
     eyes: NDArray[np.float32] | None = None
     """[T] opening of the eyes in eye units; None in older avatars."""
 
+    @property
+    def picture_path(self) -> Path:
+        """The picture, H.264."""
+        return self.folder / "picture.mp4"
+
     def frames(self, start: int, stop: int) -> Iterator[Frame]:
-        """Decode frames start to stop (not included) in order."""
-        return read_frames(self.folder / "picture.mp4", start_frame=start, stop_frame=stop)
+        """Decode frames start to stop (not included) in order.
+
+        Raises:
+            AvatarError: the video is missing, cut short or damaged.
+        """
+        following = start
+        try:
+            for frame in read_frames(self.picture_path, start_frame=start, stop_frame=stop):
+                if frame.rgb.shape[:2] != (self.height, self.width):
+                    raise self.damaged(f"frame {following} is not {self.width} x {self.height}")
+                following += 1
+                yield frame
+        except FootageError as error:
+            raise AvatarError(f"A base video of the avatar cannot be read: {error}") from error
+        if following < min(stop, len(self.times)):
+            raise self.damaged(f"it ends before frame {following} of {len(self.times)}")
+
+    def damaged(self, why: str) -> AvatarError:
+        """Return the line about a base video that is not what take.json says."""
+        return AvatarError(f"{self.picture_path} is damaged: {why}. Copy the avatar again.")
 
     @cached_property
     def steady_from_head(self) -> NDArray[np.float64]:

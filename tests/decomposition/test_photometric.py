@@ -25,7 +25,7 @@ from speech2lip.decomposition.photometric import (
 )
 from speech2lip.decomposition.photometric_kernels import accumulate, settle
 from speech2lip.decomposition.photometric_scene import detail, wide_blur
-from speech2lip.media.video import VideoWriter
+from speech2lip.media.video import Encoding, VideoFormat, VideoWriter
 from tests.made_face import head_pose
 
 Array = NDArray[np.float64]
@@ -119,7 +119,9 @@ def test_a_whole_take_is_refined_and_what_does_not_agree_follows_its_neighbours(
     true = np.stack([head_pose(turn=(0.4 * t, t, 0), shift=(0.1 * t, 0, 6)) for t in turns])
     noise = np.random.default_rng(5).integers(0, 255, (SIDE, SIDE), np.uint8)
     with VideoWriter(
-        tmp_path / "picture.mp4", width=SIDE, height=SIDE, fps=Fraction(25), quality_crf=5
+        tmp_path / "picture.mp4",
+        VideoFormat(width=SIDE, height=SIDE, fps=Fraction(25)),
+        encoding=Encoding(crf=5),
     ) as writer:
         for index, pose in enumerate(true):
             grey = noise if index == strange else np.clip(_seen_from(pose), 0, 255).astype(np.uint8)

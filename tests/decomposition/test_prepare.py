@@ -15,7 +15,7 @@ from speech2lip.decomposition.report_page import GENERATOR
 from speech2lip.decomposition.staging import WORK, claim_folder
 from speech2lip.errors import FootageError, OutputError, SettingsError, SoundError
 from speech2lip.locks import locked
-from speech2lip.media.video import VideoWriter, read_frames
+from speech2lip.media.video import VideoFormat, VideoWriter, read_frames
 from speech2lip.presenter import present, read_truth
 from speech2lip.storage import write_json
 
@@ -25,7 +25,7 @@ pytest.importorskip("mediapipe", reason="preparing footage needs mediapipe")
 def _video(path: Path, *, seconds: float = 1.0, sound: bool = True, side: int = 64) -> Path:
     random = np.random.default_rng(0)
     with VideoWriter(
-        path, width=side, height=side, fps=Fraction(25), sample_rate=16_000 if sound else None
+        path, VideoFormat(width=side, height=side, fps=Fraction(25), sample_rate=16_000 if sound else None)
     ) as writer:
         for _ in range(round(seconds * 25)):
             writer.write(random.integers(0, 255, (side, side, 3), np.uint8))
@@ -76,7 +76,7 @@ def test_without_a_face_it_says_so_and_keeps_what_was_read(tmp_path: Path) -> No
 
 def test_all_black_says_that_no_face_is_seen(tmp_path: Path) -> None:
     path = tmp_path / "black.mp4"
-    with VideoWriter(path, width=64, height=64, fps=Fraction(25), sample_rate=16_000) as writer:
+    with VideoWriter(path, VideoFormat(width=64, height=64, fps=Fraction(25), sample_rate=16_000)) as writer:
         for _ in range(12):
             writer.write(np.zeros((64, 64, 3), np.uint8))
             writer.write_sound(np.zeros(640, np.float32))

@@ -21,7 +21,7 @@ from speech2lip.decomposition.footage import (
 from speech2lip.decomposition.head_pose import camera_matrix, project
 from speech2lip.decomposition.landmarks import INNER_LIPS
 from speech2lip.decomposition.packed_landmarks import pack_landmarks, squeeze_landmarks
-from speech2lip.media.video import VideoWriter
+from speech2lip.media.video import VideoFormat, VideoWriter
 from speech2lip.storage import write_json
 from tests.made_face import SIZE, head_pose, made_avatar, made_canonical, made_face
 
@@ -64,7 +64,9 @@ def write_footage(folder: Path, names: tuple[str, ...] = ("a", "b", "c"), *, fra
     for name in names:
         take = made_take(name, folder=folder / "takes", frames=frames)
         take.folder.mkdir(parents=True)
-        with VideoWriter(take.folder / "picture.mp4", width=SIZE[1], height=SIZE[0], fps=take.fps) as writer:
+        with VideoWriter(
+            take.folder / "picture.mp4", VideoFormat(width=SIZE[1], height=SIZE[0], fps=take.fps)
+        ) as writer:
             for _ in take.times:
                 writer.write(np.clip(still + random.integers(-4, 5, still.shape), 0, 255).astype(np.uint8))
         wave = random.normal(0, 0.1, len(take.times) * 640) * (

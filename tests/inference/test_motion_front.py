@@ -11,7 +11,7 @@ from speech2lip.inference.motion import Motion
 from speech2lip.inference.motion_front import Front, mixed_by
 from speech2lip.inference.planes import split
 from speech2lip.media.coded import read_coded
-from speech2lip.media.video import VideoWriter
+from speech2lip.media.video import Encoding, VideoFormat, VideoWriter
 from speech2lip.model import Spoken
 from tests.made_face import SIZE, made_avatar
 
@@ -29,7 +29,9 @@ def person(tmp_path_factory: pytest.TempPathFactory) -> Avatar:
     plain = np.full((*SIZE, 3), (190, 150, 130), np.uint8)
     engine = Engine(person, device="cpu", precision="fp32")
     picture.unlink()
-    with VideoWriter(picture, width=SIZE[1], height=SIZE[0], fps=base.fps, quality_crf=5) as writer:
+    with VideoWriter(
+        picture, VideoFormat(width=SIZE[1], height=SIZE[0], fps=base.fps), encoding=Encoding(crf=5)
+    ) as writer:
         for index in range(FRAMES):
             frame = plain.copy()
             if index in CROSSED:

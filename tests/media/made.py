@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
+
+if TYPE_CHECKING:
+    from av.container import OutputContainer
 
 RATE = 16_000
 
@@ -35,54 +39,61 @@ def clicks(seconds: float, at: Sequence[float], *, rate: int = RATE) -> np.ndarr
     return wave
 
 
+@dataclass(frozen=True, kw_only=True)
+class Film:
+    """Frames at `first + stamps` x `base` seconds, and sound from `sound_starts` seconds on."""
+
+    size: tuple[int, int] = (64, 48)
+    stamps: Sequence[int] | None = None
+    frames: int = 25
+    base: Fraction = Fraction(1, 25)
+    codec: str = "libx264"
+    pix_fmt: str = "yuv444p"
+    aspect: Fraction | None = None
+    wave: np.ndarray[Any, Any] | None = None
+    sound_starts: float = 0.0
+    first: int = 0
+
+
 class VideoMaker:
     """Writes odd videos straight through PyAV, so that the reader is not tested by our own writer."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def __call__(  # noqa: PLR0913 - each oddity of a video has its name
-        self,
-        name: str = "made.mp4",
-        *,
-        size: tuple[int, int] = (64, 48),
-        stamps: Sequence[int] | None = None,
-        frames: int = 25,
-        base: Fraction = Fraction(1, 25),
-        codec: str = "libx264",
-        pix_fmt: str = "yuv444p",
-        aspect: Fraction | None = None,
-        wave: np.ndarray[Any, Any] | None = None,
-        sound_starts: float = 0.0,
-        first: int = 0,
-    ) -> Path:
-        """Write frames at `first + stamps` x `base` seconds, and the sound from `sound_starts` seconds on."""
+    def __call__(self, name: str = "made.mp4", **of: Any) -> Path:
+        """Write a `Film` of the fields given."""
+        film = Film(**of)
         path = self.folder / name
-        stamps = list(range(frames)) if stamps is None else stamps
         with av.open(str(path), "w") as container:
-            video = container.add_stream(codec, rate=25)
-            video.width, video.height, video.pix_fmt = *size, pix_fmt
-            video.codec_context.time_base = base
-            if aspect:
-                video.codec_context.sample_aspect_ratio = aspect
+            video: Any = container.add_stream(film.codec, rate=25)
+            video.width, video.height, video.pix_fmt = *film.size, film.pix_fmt
+            video.codec_context.time_base = film.base
+            if film.aspect:
+                video.codec_context.sample_aspect_ratio = film.aspect
             audio = None
-            if wave is not None:
-                audio = container.add_stream(
-                    "pcm_s16le" if name.endswith("mkv") else "aac", rate=RATE, layout="mono"
-                )
-            for number, stamp in enumerate(stamps):
-                frame = av.VideoFrame.from_ndarray(
-                    picture(number, width=size[0], height=size[1]), format="rgb24"
-                )
-                frame.pts, frame.time_base = first + stamp, base
-                container.mux(video.encode(frame))
-            container.mux(video.encode(None))
-            if audio is not None and wave is not None:
-                sound = av.AudioFrame.from_ndarray(
-                    (wave[None] * 32767).astype(np.int16), format="s16", layout="mono"
-                )
-                sound.sample_rate, sound.time_base = RATE, Fraction(1, RATE)
-                sound.pts = round(sound_starts * RATE)
-                container.mux(audio.encode(sound))
-                container.mux(audio.encode(None))
+            if film.wave is not None:
+                codec = "pcm_s16le" if name.endswith("mkv") else "aac"
+                audio = container.add_stream(codec, rate=RATE, layout="mono")
+            _write_pictures(container, video, film)
+            if audio is not None and film.wave is not None:
+                _write_sound(container, audio, film.wave, film.sound_starts)
         return path
+
+
+def _write_pictures(container: OutputContainer, video: Any, film: Film) -> None:
+    width, height = film.size
+    for number, stamp in enumerate(range(film.frames) if film.stamps is None else film.stamps):
+        frame = av.VideoFrame.from_ndarray(picture(number, width=width, height=height), format="rgb24")
+        frame.pts, frame.time_base = film.first + stamp, film.base
+        container.mux(video.encode(frame))
+    container.mux(video.encode(None))
+
+
+def _write_sound(container: OutputContainer, audio: Any, wave: np.ndarray[Any, Any], starts: float) -> None:
+    samples = (wave[None] * 32767).astype(np.int16)
+    frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
+    frame.sample_rate, frame.time_base = RATE, Fraction(1, RATE)
+    frame.pts = round(starts * RATE)
+    container.mux(audio.encode(frame))
+    container.mux(audio.encode(None))

@@ -14,12 +14,12 @@ import pytest
 
 from speech2lip.errors import OutputError
 from speech2lip.media.sound import SoundReader, read_wave
-from speech2lip.media.video import VideoReader, VideoWriter, probe_video, read_frames
+from speech2lip.media.video import Encoding, VideoFormat, VideoReader, VideoWriter, probe_video, read_frames
 from tests.media.made import clicks, number_of, picture
 
 
 def write(path: Path, *, frames: int = 30, fps: Fraction = Fraction(25), **more: Any) -> Path:
-    with VideoWriter(path, width=64, height=48, fps=fps, **more) as writer:
+    with VideoWriter(path, VideoFormat(width=64, height=48, fps=fps), **more) as writer:
         for number in range(frames):
             writer.write(picture(number))
     return path
@@ -30,7 +30,7 @@ def test_colours_survive(tmp_path: Path, colour: tuple[int, int, int]) -> None:
     path = tmp_path / "flat.mp4"
     flat = np.empty((48, 64, 3), np.uint8)
     flat[:] = colour
-    with VideoWriter(path, width=64, height=48, fps=Fraction(25)) as writer:
+    with VideoWriter(path, VideoFormat(width=64, height=48, fps=Fraction(25))) as writer:
         for _ in range(3):
             writer.write(flat)
     for frame in read_frames(path):
@@ -59,7 +59,7 @@ def test_the_rate_is_exact(tmp_path: Path, fps: Fraction) -> None:
 def test_uneven_times_survive(tmp_path: Path, suffix: str) -> None:
     times = [0.0, 0.033, 0.04, 0.2, 0.21, 0.5]
     path = tmp_path / f"vfr{suffix}"
-    with VideoWriter(path, width=64, height=48, fps=Fraction(25)) as writer:
+    with VideoWriter(path, VideoFormat(width=64, height=48, fps=Fraction(25))) as writer:
         for number, time in enumerate(times):
             writer.write(picture(number), time=time)
     frames = list(read_frames(path))
@@ -69,7 +69,7 @@ def test_uneven_times_survive(tmp_path: Path, suffix: str) -> None:
 
 
 def test_every_start_is_exact(tmp_path: Path) -> None:
-    reader = VideoReader(write(tmp_path / "a.mp4", frames=60, gop=12))
+    reader = VideoReader(write(tmp_path / "a.mp4", frames=60, encoding=Encoding(gop=12)))
     for start in (1, 11, 12, 13, 35, 59):
         assert number_of(next(reader.frames(start_frame=start)).rgb) == start % 50
 
@@ -79,7 +79,7 @@ def test_every_start_is_exact(tmp_path: Path) -> None:
 def test_sound_stays_in_step(tmp_path: Path, rate: int, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     wave = clicks(2.0, [0.5, 1.5], rate=rate)
-    with VideoWriter(path, width=64, height=48, fps=Fraction(25), sample_rate=rate) as writer:
+    with VideoWriter(path, VideoFormat(width=64, height=48, fps=Fraction(25), sample_rate=rate)) as writer:
         for number in range(50):
             writer.write(picture(number))
             writer.write_sound(wave[number * rate // 25 : (number + 1) * rate // 25])
@@ -94,7 +94,9 @@ def test_sound_stays_in_step(tmp_path: Path, rate: int, suffix: str) -> None:
 def test_stereo_is_kept_and_one_channel_fills_two(tmp_path: Path) -> None:
     path = tmp_path / "a.mp4"
     left = np.stack([clicks(1.0, [0.2, 0.6]), np.zeros(16000, np.float32)], axis=1)
-    with VideoWriter(path, width=64, height=48, fps=Fraction(25), sample_rate=16000, channels=2) as writer:
+    with VideoWriter(
+        path, VideoFormat(width=64, height=48, fps=Fraction(25), sample_rate=16000, channels=2)
+    ) as writer:
         writer.write(picture(0))
         writer.write_sound(left)
         writer.write_sound(clicks(1.0, [0.2]))
@@ -107,7 +109,7 @@ def test_stereo_is_kept_and_one_channel_fills_two(tmp_path: Path) -> None:
 def test_sound_and_picture_lie_side_by_side(tmp_path: Path) -> None:
     """A player must not seek: in the file no picture is more than two seconds from its sound."""
     path = tmp_path / "a.mp4"
-    with VideoWriter(path, width=64, height=48, fps=Fraction(25), sample_rate=16000) as writer:
+    with VideoWriter(path, VideoFormat(width=64, height=48, fps=Fraction(25), sample_rate=16000)) as writer:
         for number in range(250):
             if number % 25 == 0:
                 writer.write_sound(np.zeros(16000, np.float32))
@@ -148,7 +150,9 @@ def test_a_fault_leaves_the_old_file_alone(tmp_path: Path, fault: type[BaseExcep
     path.write_text("good")
     with (
         pytest.raises(fault),
-        VideoWriter(path, width=64, height=48, fps=Fraction(25), sample_rate=16000, overwrite=True) as writer,
+        VideoWriter(
+            path, VideoFormat(width=64, height=48, fps=Fraction(25), sample_rate=16000), overwrite=True
+        ) as writer,
     ):
         _write_and_fail(writer, fault)
     assert path.read_text() == "good"
@@ -175,11 +179,11 @@ from fractions import Fraction
 from pathlib import Path
 import numpy as np
 from speech2lip.errors import OutputError
-from speech2lip.media.video import VideoWriter
+from speech2lip.media.video import VideoFormat, VideoWriter
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 random = np.random.default_rng(0)
 try:
-    with VideoWriter(Path(sys.argv[1]), width=320, height=240, fps=Fraction(25)) as writer:
+    with VideoWriter(Path(sys.argv[1]), VideoFormat(width=320, height=240, fps=Fraction(25))) as writer:
         for _ in range(60):
             writer.write(random.integers(0, 255, (240, 320, 3), dtype=np.uint8))
 except OutputError as error:
@@ -195,22 +199,24 @@ except OutputError as error:
 
 def test_wrong_pictures_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="must be even"):
-        VideoWriter(tmp_path / "a.mp4", width=63, height=48, fps=Fraction(25))
+        VideoWriter(tmp_path / "a.mp4", VideoFormat(width=63, height=48, fps=Fraction(25)))
     with pytest.raises(ValueError, match="cannot hold"):
-        VideoWriter(tmp_path / "a.mp4", width=64, height=48, fps=Fraction(25), metadata={"mood": "good"})
+        VideoWriter(
+            tmp_path / "a.mp4", VideoFormat(width=64, height=48, fps=Fraction(25)), metadata={"mood": "good"}
+        )
     with (
         pytest.raises(ValueError, match="expected uint8"),
-        VideoWriter(tmp_path / "a.mp4", width=64, height=48, fps=Fraction(25)) as writer,
+        VideoWriter(tmp_path / "a.mp4", VideoFormat(width=64, height=48, fps=Fraction(25))) as writer,
     ):
         writer.write(np.zeros((48, 64, 3), np.float32))
     with (
         pytest.raises(ValueError, match="not later"),
-        VideoWriter(tmp_path / "a.mp4", width=64, height=48, fps=Fraction(25)) as writer,
+        VideoWriter(tmp_path / "a.mp4", VideoFormat(width=64, height=48, fps=Fraction(25))) as writer,
     ):
         _write_twice_at(writer, 0.5)
     with (
         pytest.raises(ValueError, match="no picture"),
-        VideoWriter(tmp_path / "a.mp4", width=64, height=48, fps=Fraction(25)),
+        VideoWriter(tmp_path / "a.mp4", VideoFormat(width=64, height=48, fps=Fraction(25))),
     ):
         pass
     assert list(tmp_path.iterdir()) == []

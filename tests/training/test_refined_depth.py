@@ -15,7 +15,7 @@ from speech2lip.config import PrepareSettings
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.decomposition.footage import Footage, Take, canonical_plain
 from speech2lip.formats import CanonicalInfo, FootageInfo
-from speech2lip.media.video import VideoWriter
+from speech2lip.media.video import Encoding, VideoFormat, VideoWriter
 from speech2lip.training import refined_depth
 from speech2lip.training.refined_depth import with_refined_depth
 from tests.made_face import SIZE, head_pose, made_canonical
@@ -68,7 +68,9 @@ def _footage(folder: Path, canonical: Canonical) -> Footage:
         (_frames(canonical, _bumped(canonical), poses, take.k) * 255).byte().permute(0, 2, 3, 1).numpy()
     )
     with VideoWriter(
-        folder / "picture.mp4", width=SIZE[1], height=SIZE[0], fps=Fraction(25), quality_crf=4
+        folder / "picture.mp4",
+        VideoFormat(width=SIZE[1], height=SIZE[0], fps=Fraction(25)),
+        encoding=Encoding(crf=4),
     ) as writer:
         for index, picture in enumerate(pictures):
             blind = HELD[0] <= index < HELD[1]

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
 
 from speech2lip.ahead import ahead
 from speech2lip.config import PrepareSettings
-from speech2lip.conventions import LANDMARK_SCHEME, SAMPLE_RATE
+from speech2lip.conventions import LANDMARK_SCHEME
 from speech2lip.decomposition.cuts import change_between, is_abrupt, shot_numbers, thumbnail
 from speech2lip.decomposition.faces import choose_person, follow_faces
 from speech2lip.decomposition.landmarks import FACE_OVAL, LandmarkDetector
@@ -25,8 +24,9 @@ from speech2lip.decomposition.masks import light_points
 from speech2lip.decomposition.packed_landmarks import pack_landmarks, squeeze_landmarks
 from speech2lip.decomposition.staging import TAKE_KIND
 from speech2lip.errors import FootageError
-from speech2lip.media.sound import read_wave
-from speech2lip.media.video import Frame, VideoReader, VideoWriter, probe_video
+from speech2lip.media.sound import read_wave, write_flac
+from speech2lip.media.stream import FASTEST, SLOWEST
+from speech2lip.media.video import Encoding, Frame, VideoFormat, VideoReader, VideoWriter, probe_video
 from speech2lip.storage import new_folder_atomically, save_tensors, write_json
 
 Picture = NDArray[np.uint8]
@@ -79,7 +79,7 @@ def track_take(
     info = probe_video(path)
     wave = read_wave(path)
     with new_folder_atomically(folder, replaces=TAKE_KIND) as partial:
-        soundfile.write(partial / "sound.flac", wave, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+        write_flac(partial / "sound.flac", wave)
         reader = VideoReader(path)
         seen, size = _track_frames(reader, partial / "picture.mp4", info.fps, settings, report)
         if not seen.times:
@@ -94,7 +94,7 @@ def track_take(
             {
                 "width": size[0],
                 "height": size[1],
-                "fps": str(_true_rate(track["times"], info.fps)),
+                "fps": str(_true_rate(path, track["times"], info.fps)),
                 "landmarks": LANDMARK_SCHEME,
                 "broken_packets": reader.broken_packets,
                 "people": people,
@@ -197,7 +197,7 @@ def _kept(
 
 def _writer(path: Path, size: tuple[int, int], fps: Fraction, settings: PrepareSettings) -> VideoWriter:
     return VideoWriter(
-        path, width=size[0], height=size[1], fps=fps, quality_crf=settings.picture_crf, preset="veryfast"
+        path, VideoFormat(width=size[0], height=size[1], fps=fps), encoding=Encoding(crf=settings.picture_crf)
     )
 
 
@@ -222,11 +222,20 @@ def _follow_person(seen: _Seen, picture_path: Path, settings: PrepareSettings) -
     return person, people
 
 
-def _true_rate(times: NDArray[np.float64], claimed: Fraction) -> Fraction:
-    """Return the rate that the frame times show, or the claimed one where it agrees within 0.1 %."""
-    if len(times) < 2 or times[-1] <= times[0]:
+def _true_rate(path: Path, times: NDArray[np.float64], claimed: Fraction) -> Fraction:
+    """Return the rate that the frame times show, or the claimed one where it agrees within 0.1 %.
+
+    Raises:
+        FootageError: no video has this rate.
+    """
+    if len(times) < 2:
         return claimed
     shown = (len(times) - 1) / float(times[-1] - times[0])
+    if not SLOWEST <= shown <= FASTEST:
+        raise FootageError(
+            f"{path} shows {shown:.3g} frames a second; {SLOWEST} is the least, {FASTEST} the most. "
+            "Are its times damaged? Export it again."
+        )
     return claimed if abs(shown / float(claimed) - 1) < 1e-3 else Fraction(shown).limit_denominator(1001)
 
 

@@ -15,7 +15,7 @@ from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.evaluation.mouth_box import Box
 from speech2lip.evaluation.phones import Wave
 from speech2lip.evaluation.tally import Figures
-from speech2lip.media.video import VideoWriter
+from speech2lip.media.video import Encoding, VideoFormat, VideoWriter
 
 Picture = NDArray[np.uint8]
 
@@ -90,7 +90,9 @@ class Player:
         self.poster: bytes | None = None
         """First frame, JPEG: what is shown before anybody plays it."""
         self._writer = VideoWriter(
-            path, width=3 * self._side, height=self._side, fps=fps, sample_rate=SAMPLE_RATE, quality_crf=24
+            path,
+            VideoFormat(width=3 * self._side, height=self._side, fps=fps, sample_rate=SAMPLE_RATE),
+            encoding=Encoding(crf=24),
         ).__enter__()
 
     def write(self, real: Picture, made: Picture, time: float) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from speech2lip.avatar import BaseTake, read_avatar
-from speech2lip.media.video import VideoWriter
+from speech2lip.media.video import Encoding, VideoFormat, VideoWriter
 from speech2lip.storage import read_json, write_json
 
 _FRAMES = 75
@@ -56,7 +56,9 @@ def resized_avatar(avatar: Path, size: Size, target: Path) -> Path:
 
 def _write(base: BaseTake, path: Path, size: tuple[int, int], canvas: tuple[int, int]) -> int:
     count = 0
-    with VideoWriter(path, width=canvas[0], height=canvas[1], fps=base.fps, quality_crf=14.0) as writer:
+    with VideoWriter(
+        path, VideoFormat(width=canvas[0], height=canvas[1], fps=base.fps), encoding=Encoding(crf=14.0)
+    ) as writer:
         for frame in base.frames(0, min(_FRAMES, len(base.times))):
             writer.write(_laid(_scaled(frame.rgb, size), canvas))
             count += 1

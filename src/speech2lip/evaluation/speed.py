@@ -29,7 +29,7 @@ from speech2lip.inference.base_planes import BasePlanes
 from speech2lip.inference.speak import speak
 from speech2lip.inference.speaker import Speaker
 from speech2lip.inference.stream import stream
-from speech2lip.media.video import VideoWriter
+from speech2lip.media.video import VideoFormat, VideoWriter
 from speech2lip.parallel import usable_cores
 from speech2lip.storage import output_errors, write_atomically, write_json
 
@@ -187,7 +187,9 @@ def _codec_fps(base: BaseTake, frames: int, output: Path) -> float:
     began = time.perf_counter()
     order = itertools.islice(itertools.cycle(range(len(base.times))), frames)
     sound = np.random.default_rng(0).normal(0, 0.05, round(SAMPLE_RATE / float(base.fps))).astype(np.float32)
-    writer = VideoWriter(output, width=base.width, height=base.height, fps=base.fps, sample_rate=SAMPLE_RATE)
+    writer = VideoWriter(
+        output, VideoFormat(width=base.width, height=base.height, fps=base.fps, sample_rate=SAMPLE_RATE)
+    )
     with BasePlanes(base) as planes, writer:
         for index in order:
             writer.write_coded(planes[index])

@@ -11,7 +11,7 @@ import torch
 from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.inference.base_planes import BasePlanes
 from speech2lip.inference.speaker import Speaker
-from speech2lip.media.video import VideoWriter
+from speech2lip.media.video import VideoFormat, VideoWriter
 
 _BATCH = 8
 
@@ -23,7 +23,9 @@ def stages_ms(speaker: Speaker, rounds: int = 6) -> dict[str, float]:
     seconds = dict.fromkeys(("decode", "listen", "draw", "plain", "encode"), 0.0)
     clock = _Clock(seconds)
     with tempfile.TemporaryDirectory() as folder:
-        writer = VideoWriter(Path(folder) / "o.mp4", width=base.width, height=base.height, fps=base.fps)
+        writer = VideoWriter(
+            Path(folder) / "o.mp4", VideoFormat(width=base.width, height=base.height, fps=base.fps)
+        )
         with writer:
             for number in range(rounds):
                 with clock("decode"), BasePlanes(base) as planes:

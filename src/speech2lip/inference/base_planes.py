@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from speech2lip.avatar import BaseTake
-from speech2lip.errors import AvatarError
+from speech2lip.errors import AvatarError, FootageError
 from speech2lip.inference.planes import Picture
 from speech2lip.media.coded import CodedReader
 
@@ -38,7 +38,7 @@ class BasePlanes:
         self._count = len(take.times)
         self._bytes = take.width * take.height * 3 // 2
         self._chunk_frames = max(1, min(_CHUNK, _CHUNK_BYTES // self._bytes))
-        self._reader = CodedReader(take.folder / "picture.mp4")
+        self._reader = CodedReader(take.picture_path)
         self._chunks: OrderedDict[int, Future[list[Picture]]] = OrderedDict()
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="base take")
         self._lock = Lock()
@@ -66,14 +66,22 @@ class BasePlanes:
         self._chunks.clear()
 
     def __getitem__(self, index: int) -> Picture:
+        """Return a frame.
+
+        Raises:
+            AvatarError: the video is missing, cut short or damaged.
+        """
         if not 0 <= index < self._count:
             raise IndexError(f"the take has frames 0 to {self._count - 1}, not {index}")
         chunk, place = divmod(index, self._chunk_frames)
-        pictures = self._chunk(chunk).result()
+        try:
+            pictures = self._chunk(chunk).result()
+        except FootageError as error:
+            raise AvatarError(f"A base video of the avatar cannot be read: {error}") from error
         if place >= len(pictures):
-            raise AvatarError(
-                f"frame {index} of {self._reader.path} cannot be decoded; copy the avatar again"
-            )
+            raise self.take.damaged(f"it ends before frame {index} of {self._count}")
+        if pictures[place].shape != (self.take.height * 3 // 2, self.take.width):
+            raise self.take.damaged(f"frame {index} is not {self.take.width} x {self.take.height}")
         return pictures[place]
 
     def expect(self, indices: Sequence[int]) -> None:

@@ -25,7 +25,7 @@ from speech2lip.inference.motion import Motion, Shown, tell, turned_pictures
 from speech2lip.inference.moving_sound import MovingSound, Samples
 from speech2lip.inference.pipeline import in_order, worker_count
 from speech2lip.media.sound import SoundReader, check_speech, resample_blocks
-from speech2lip.media.video import VideoWriter
+from speech2lip.media.video import Encoding, VideoFormat, VideoWriter
 from speech2lip.progress import Progress
 from speech2lip.storage import check_output
 from speech2lip.synthesis.hf_encoder import STEP
@@ -79,22 +79,24 @@ def speak(
     """
     settings = settings or SpeakSettings()
     check_output(output, overwrite=overwrite)
-    check_speech(sound)
+    reader = SoundReader(sound, keep=True)
+    check_speech(reader)
     person = read_avatar(avatar)
     base = person.base(settings.take)
     engine = Engine(person, device=settings.device, precision=settings.precision)
     motion = Motion(person, base, settings)
     tell(motion, say)
-    reader = SoundReader(sound)
     began = time.monotonic()
     writer = VideoWriter(
         output,
-        width=base.width,
-        height=base.height,
-        fps=base.fps,
-        sample_rate=reader.sample_rate,
-        channels=reader.channels,
-        quality_crf=settings.crf,
+        VideoFormat(
+            width=base.width,
+            height=base.height,
+            fps=base.fps,
+            sample_rate=reader.sample_rate,
+            channels=reader.channels,
+        ),
+        encoding=Encoding(crf=settings.crf),
         metadata=_mark(avatar),
         overwrite=overwrite,
     )

@@ -11,8 +11,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
-from speech2lip.media.picture import BT709, Picture, frame_from_coded, frame_from_rgb, rgb_from_frame
-from speech2lip.media.video import VideoReader, _open, video_stream
+from speech2lip.errors import FootageError
+from speech2lip.media.container import VIDEO, open_container
+from speech2lip.media.packets import BROKEN
+from speech2lip.media.picture import (
+    BT709,
+    Converter,
+    Picture,
+    frame_from_coded,
+    frame_from_rgb,
+    rgb_from_frame,
+)
+from speech2lip.media.stream import video_stream
+from speech2lip.media.video import VideoReader
+from speech2lip.media.wide_colour import wide_kind
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -32,7 +44,7 @@ def read_coded(path: Path, *, start_frame: int, stop_frame: int) -> list[Picture
 
 def rgb_from_coded(coded: Picture) -> Picture:
     """Convert a picture [3 H / 2, W] to RGB [H, W, 3]."""
-    return rgb_from_frame(frame_from_coded(coded), VideoReformatter(), aspect=None)
+    return rgb_from_frame(frame_from_coded(coded), Converter(), aspect=None)
 
 
 def coded_from_rgb(rgb: Picture) -> Picture:
@@ -48,13 +60,18 @@ class CodedReader(VideoReader):
         self._opened: InputContainer | None = None
         self._pictures: Iterator[VideoFrame] = iter(())
         self._next = -1
-        self._reformatter = VideoReformatter()
+        self._converter = Converter()
 
     def read(self, start: int, stop: int) -> list[Picture]:
         """Return frames start to stop (not included); fewer where the video ends before."""
         if start != self._next:
             self._open_at(start)
-        pictures = [_plain(picture, self._reformatter) for picture in islice(self._pictures, stop - start)]
+        try:
+            pictures = [_plain(picture, self._converter) for picture in islice(self._pictures, stop - start)]
+        except BROKEN as error:
+            raise FootageError(
+                f"{self.path} has pictures that cannot be converted. Is it damaged?"
+            ) from error
         self._next = start + len(pictures)
         return pictures
 
@@ -86,14 +103,16 @@ class CodedReader(VideoReader):
 
     def _reopen(self) -> tuple[InputContainer, VideoStream]:
         self.close()
-        self._opened = _open(self.path)
+        self._opened = open_container(self.path, VIDEO)
         return self._opened, video_stream(self._opened, self.path)
 
 
-def _plain(frame: VideoFrame, reformatter: VideoReformatter) -> Picture:
+def _plain(frame: VideoFrame, converter: Converter) -> Picture:
+    if wide_kind(frame) is not None:
+        return coded_from_rgb(rgb_from_frame(frame, converter, aspect=None))
     ready = frame.format.name == "yuv420p" and frame.colorspace == BT709
     if not (ready and frame.color_range == ColorRange.MPEG and frame.width % 2 == frame.height % 2 == 0):
-        frame = reformatter.reformat(
+        frame = converter.reformat(
             frame,
             width=frame.width // 2 * 2,
             height=frame.height // 2 * 2,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,14 @@ import soxr
 
 from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.errors import SoundError, Speech2LipError
-from speech2lip.media.packets import decode_packets
+from speech2lip.media.container import SOUND, open_container
+from speech2lip.media.packets import BROKEN, decode_packets
 from speech2lip.media.video import VideoReader
+from speech2lip.storage import output_errors
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
+    from av.audio.stream import AudioStream
     from av.container import InputContainer
 
 Samples = np.ndarray[Any, np.dtype[np.float32]]
@@ -30,7 +34,13 @@ STEADIEST_SPEECH = 3.0
 
 _MOMENT = 0.02
 _STEADY_SECONDS = 2.0
-_LONGEST_GAP = 600.0
+_LONGEST_GAPS = 600.0
+"""Seconds, all gaps of a file together: a small file must not become hours of silence."""
+_LOUDEST = 1000.0
+"""Of a sample whose full scale is 1; beyond are samples that were never scaled, or no sound at all."""
+_RATES = range(1_000, 768_001)
+_KEPT_BYTES = 32_000_000
+"""Sound that needs no more is decoded once, however often it is read: 83 s in stereo at 48 kHz."""
 
 
 class SoundReader:
@@ -40,31 +50,54 @@ class SoundReader:
     preceded by silence, sound from before is cut. Gaps in the recording become silence: sound and picture
     stay in step.
 
+    Args:
+        keep: Decode a short sound once, whatever the number of passes.
+
     Raises:
         SoundError: no such file, no sound in it, an empty one, or none that can be decoded.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, keep: bool = False) -> None:
         self.path = path
         self.broken_packets = 0
         """Packets of the latest pass that could not be decoded."""
-        with _open(path) as container:
-            stream = container.streams.audio[0]
+        self._kept_bytes = _KEPT_BYTES if keep else 0
+        self._kept: list[Samples] | None = None
+        with open_container(path, SOUND) as container:
+            stream = _sound_stream(container, path)
             self.sample_rate: int = stream.codec_context.sample_rate
             """Samples per second."""
             self.channels: int = min(2, stream.codec_context.layout.nb_channels or 1)
             """1 or 2; more are mixed down to 2."""
-            self.seconds: float | None = container.duration / av.time_base if container.duration else None
+            length = container.duration / av.time_base if container.duration else 0.0
+            self.seconds: float | None = length if length > 0 else None
             """Length as the file tells it."""
             pictures = any(
                 not s.disposition & av.stream.Disposition.attached_pic for s in container.streams.video
             )
-        if self.sample_rate <= 0:
-            raise SoundError(f"{path} has sound that cannot be decoded. Convert it to WAV.")
+        if self.sample_rate not in _RATES:
+            raise SoundError(f"{path} has sound of {self.sample_rate} samples a second. Convert it to WAV.")
         self._origin = _first_picture(path) if pictures else None
 
     def __iter__(self) -> Iterator[Samples]:
         """Yield blocks float32 [S, channels] in [-1, 1] at `sample_rate`."""
+        if self._kept is not None:
+            yield from self._kept
+            return
+        kept: list[Samples] = []
+        room = self._kept_bytes
+        for block in self._blocks():
+            room -= block.nbytes
+            if room >= 0:
+                kept.append(block)
+            else:
+                kept.clear()
+            yield block
+        if room >= 0 and self._kept_bytes:
+            self._kept = kept
+
+    def _blocks(self) -> Iterator[Samples]:
+        """About a second of sound at a time."""
         pending: list[Samples] = []
         waiting = 0
         total = 0
@@ -72,18 +105,18 @@ class SoundReader:
             pending.append(piece)
             waiting += len(piece)
             if waiting >= self.sample_rate:
-                yield _finite(np.concatenate(pending), self.path)
+                yield _checked(np.concatenate(pending), self.path)
                 total, waiting = total + waiting, 0
                 pending.clear()
         if waiting:
-            yield _finite(np.concatenate(pending), self.path)
+            yield _checked(np.concatenate(pending), self.path)
         if total + waiting == 0:
             reason = "cannot be decoded" if self.broken_packets else "is empty"
             raise SoundError(f"The sound of {self.path} {reason}. Give a file with somebody speaking.")
 
     def _pieces(self) -> Iterator[Samples]:
         """Decoded sound in its place on the timeline: silence in gaps, nothing before the origin."""
-        position = 0
+        position = silent = 0
         origin = self._origin
         for frame in self._frames():
             samples: Samples = np.ascontiguousarray(frame.to_ndarray().T, dtype=np.float32)
@@ -93,7 +126,8 @@ class SoundReader:
                 late = round((start - origin) * self.sample_rate) - position
                 # Stamps of most files are rounded: only a real gap, or a start away from the origin, counts.
                 if late > (0 if position == 0 else self.sample_rate // 20):
-                    yield from self._silence(late)
+                    silent += late
+                    yield from self._silence(late, silent)
                     position += late
                 elif late < 0 and position == 0:
                     samples = samples[-late:]
@@ -101,26 +135,39 @@ class SoundReader:
             if len(samples):
                 yield samples
 
-    def _silence(self, length: int) -> Iterator[Samples]:
-        if length > _LONGEST_GAP * self.sample_rate:
-            minutes = length / self.sample_rate / 60
+    def _silence(self, length: int, so_far: int) -> Iterator[Samples]:
+        if so_far > _LONGEST_GAPS * self.sample_rate:
+            minutes = so_far / self.sample_rate / 60
             raise SoundError(
-                f"{self.path} has a gap of {minutes:.0f} minutes in its sound. Is the file damaged?"
+                f"{self.path} has gaps of {minutes:.0f} minutes in its sound. "
+                "Is the file damaged? Convert it to WAV."
             )
         for start in range(0, length, self.sample_rate):
             yield np.zeros((min(self.sample_rate, length - start), self.channels), np.float32)
 
     def _frames(self) -> Iterator[AudioFrame]:
+        """Decoded frames as float32 planes of `channels` at `sample_rate`."""
         self.broken_packets = 0
-        with _open(self.path) as container:
-            layout = "stereo" if self.channels == 2 else "mono"
-            resampler = av.AudioResampler(format="fltp", layout=layout, rate=self.sample_rate)
-            for frame in self._decode(container):
-                yield from resampler.resample(frame)
-            yield from resampler.resample(None)
+        with open_container(self.path, SOUND) as container:
+            stream = _sound_stream(container, self.path)
+            resampler, shape = self._resampler(), None
+            try:
+                for frame in decode_packets(container, stream, self._count_broken):
+                    if shape not in (None, _shape(frame)):  # a recording may change to other channels
+                        yield from resampler.resample(None)
+                        resampler = self._resampler()
+                    shape = _shape(frame)
+                    yield from resampler.resample(frame)
+                yield from resampler.resample(None)
+            except BROKEN as error:
+                raise SoundError(
+                    f"The sound of {self.path} ({stream.codec_context.layout.name}) cannot be made one of "
+                    f"{self.channels}. Convert it to WAV in mono or stereo."
+                ) from error
 
-    def _decode(self, container: InputContainer) -> Iterator[AudioFrame]:
-        yield from decode_packets(container, container.streams.audio[0], self._count_broken)
+    def _resampler(self) -> av.AudioResampler:
+        layout = "stereo" if self.channels == 2 else "mono"
+        return av.AudioResampler(format="fltp", layout=layout, rate=self.sample_rate)
 
     def _count_broken(self) -> None:
         self.broken_packets += 1
@@ -154,6 +201,20 @@ def read_wave(path: Path, *, sample_rate: int = SAMPLE_RATE) -> Samples:
     return np.clip(wave, -1.0, 1.0)
 
 
+def write_flac(path: Path, wave: Samples) -> None:
+    """Write a mono wave, float32 [S] in [-1, 1] at 16 kHz, as a 16-bit FLAC file.
+
+    Raises:
+        OutputError: the disk is full, or the place is not writable.
+    """
+    import soundfile
+
+    coded = io.BytesIO()  # libsndfile's own errors do not tell a full disk from other faults
+    soundfile.write(coded, wave, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    with output_errors(path):
+        path.write_bytes(coded.getbuffer())
+
+
 @dataclass(frozen=True)
 class SpeechLevel:
     """How loud a sound is, in decibels below full scale (root mean square of moments of 20 ms)."""
@@ -166,9 +227,9 @@ class SpeechLevel:
     """Length of the sound."""
 
 
-def speech_level(path: Path) -> SpeechLevel:
+def speech_level(sound: Path | SoundReader) -> SpeechLevel:
     """Measure a sound file of any length in one pass."""
-    reader = SoundReader(path)
+    reader = sound if isinstance(sound, SoundReader) else SoundReader(sound)
     moment = max(1, round(_MOMENT * reader.sample_rate))
     powers: list[np.ndarray[Any, Any]] = []
     samples = 0
@@ -183,12 +244,13 @@ def speech_level(path: Path) -> SpeechLevel:
     return SpeechLevel(loud=float(loud), quiet=float(quiet), seconds=samples / reader.sample_rate)
 
 
-def check_speech(path: Path) -> SpeechLevel:
+def check_speech(sound: Path | SoundReader) -> SpeechLevel:
     """Raise SoundError where nobody can be heard speaking: silence, or a noise that never changes.
 
     A check of levels only: it does not tell speech from music.
     """
-    level = speech_level(path)
+    level = speech_level(sound)
+    path = sound.path if isinstance(sound, SoundReader) else sound
     if level.loud < QUIETEST_SPEECH:
         raise SoundError(
             f"Nobody is heard in {path}: its loud parts are at {level.loud:.0f} dB, "
@@ -206,9 +268,14 @@ def _mono(block: Samples) -> Samples:
     return block if block.ndim == 1 else block.mean(axis=1, dtype=np.float32)
 
 
-def _finite(block: Samples, path: Path) -> Samples:
-    if not np.isfinite(block).all():
+def _checked(block: Samples, path: Path) -> Samples:
+    largest = float(np.abs(block).max())
+    if not np.isfinite(largest):
         raise SoundError(f"{path} has samples that are no numbers. Convert it to 16-bit WAV.")
+    if largest > _LOUDEST:
+        raise SoundError(
+            f"{path} has samples of {largest:.3g}, full scale is 1. Scale it, or convert it to 16-bit WAV."
+        )
     return block
 
 
@@ -219,22 +286,14 @@ def _first_picture(path: Path) -> float | None:
         return None  # no moving picture to keep in step with
 
 
-def _open(path: Path) -> InputContainer:
-    if not path.exists():
-        raise SoundError(f"There is no file {path}.")
-    if path.is_dir():
-        raise SoundError(f"{path} is a folder. Give one sound file.")
-    if path.stat().st_size == 0:
-        raise SoundError(f"{path} is empty. Give a file with somebody speaking.")
-    try:
-        container = av.open(str(path), metadata_errors="replace")
-    except av.error.PermissionError as error:
-        raise SoundError(f"{path} cannot be read: permission denied.") from error
-    except (av.error.FFmpegError, OSError) as error:
-        raise SoundError(
-            f"{path} is not a sound file that can be read. Give wav, flac, mp3, m4a, ogg or a video."
-        ) from error
+def _sound_stream(container: InputContainer, path: Path) -> AudioStream:
     if not container.streams.audio:
-        container.close()
         raise SoundError(f"{path} has no sound in it. Give a file with somebody speaking.")
-    return container
+    for stream in container.streams.audio:
+        if stream.codec_context is not None:  # PyAV's stubs know nothing of streams without a decoder
+            return stream
+    raise SoundError(f"{path} has sound of a kind that cannot be decoded. Convert it to WAV.")
+
+
+def _shape(frame: AudioFrame) -> tuple[str, str, int]:
+    return frame.format.name, frame.layout.name, frame.sample_rate

@@ -6,25 +6,38 @@ import sys
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import chain, dropwhile
 from pathlib import Path
+from time import time_ns
 from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
 from speech2lip.errors import FootageError
-from speech2lip.media.packets import decode_packets
-from speech2lip.media.picture import rgb_from_frame
-from speech2lip.media.video_writer import VideoWriter
+from speech2lip.media.container import VIDEO, open_container
+from speech2lip.media.packets import BROKEN
+from speech2lip.media.stream import Clock, Upright, decoded, frame_rate, seconds_of, stamps, video_stream
+from speech2lip.media.video_writer import Encoding, VideoFormat, VideoWriter
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-__all__ = ["Frame", "VideoInfo", "VideoReader", "VideoWriter", "probe_video", "read_frames"]
+__all__ = [
+    "Encoding",
+    "Frame",
+    "VideoFormat",
+    "VideoInfo",
+    "VideoReader",
+    "VideoWriter",
+    "probe_video",
+    "read_frames",
+]
+
+_SETTLED = 2e9
+"""Nanoseconds after which a change of a file shows in its time, whatever the file system."""
 
 
 @dataclass(frozen=True)
@@ -75,21 +88,7 @@ class VideoReader:
     @cached_property
     def info(self) -> VideoInfo:
         """What the file says of itself, after a look at its first frame."""
-        frame = next(self.frames(), None)
-        if frame is None:
-            raise FootageError(f"{self.path} has no picture that can be decoded. Is the file complete?")
-        with _open(self.path) as container:
-            stream = video_stream(container, self.path)
-            rate = stream.average_rate or stream.guessed_rate or stream.base_rate
-            height, width = frame.rgb.shape[:2]
-            return VideoInfo(
-                width=width,
-                height=height,
-                fps=Fraction(rate) if rate else Fraction(25),
-                seconds=self._seconds(container, stream),
-                frame_count=stream.frames or None,
-                has_sound=bool(container.streams.audio),
-            )
+        return _probed(self.path).info
 
     def frames(
         self, *, start_frame: int = 0, stop_frame: int | None = None, only: Container[int] | None = None
@@ -100,74 +99,64 @@ class VideoReader:
         """
         self.broken_packets = 0
         if 0 < start_frame < len(self._stamps):
-            with _open(self.path) as container:
+            with open_container(self.path, VIDEO) as container:
                 stream = video_stream(container, self.path)
                 pictures = self._jump(container, stream, self._stamps[start_frame])
                 if pictures is not None:
-                    clock = _Clock(stream, origin=self._stamps[0])
-                    yield from _timed(pictures, stream, clock, range(start_frame, _stop(stop_frame)), only)
+                    clock = Clock(stream, origin=self._stamps[0])
+                    yield from self._timed(
+                        pictures, stream, clock, range(start_frame, _stop(stop_frame)), only
+                    )
                     return
             self.broken_packets = 0
-        with _open(self.path) as container:
+        with open_container(self.path, VIDEO) as container:
             stream = video_stream(container, self.path)
             pictures = self._decode(container, stream)
             wanted = range(start_frame, _stop(stop_frame)) if only is None else only
-            yield from _timed(pictures, stream, _Clock(stream), range(_stop(stop_frame)), wanted)
+            yield from self._timed(pictures, stream, Clock(stream), range(_stop(stop_frame)), wanted)
 
     __iter__ = frames
 
     def first_time(self) -> float:
         """Time of the first frame on the file's own clock in seconds, which its sound is on too."""
-        with _open(self.path) as container:
-            stream = video_stream(container, self.path)
-            frame = next(self._decode(container, stream), None)
-            if frame is None or frame.pts is None or stream.time_base is None:
-                return 0.0
-            return float(frame.pts * stream.time_base)
+        return _probed(self.path).first_time
+
+    def _timed(
+        self,
+        pictures: Iterator[av.VideoFrame],
+        stream: VideoStream,
+        clock: Clock,
+        numbers: range,
+        wanted: Container[int] | None,
+    ) -> Iterator[Frame]:
+        """Give the pictures their numbers and times; those not wanted are counted but not converted."""
+        upright = Upright(stream, self.path)
+        for index, picture in zip(numbers, pictures, strict=False):
+            time = clock.time(picture.pts)
+            if wanted is None or index in wanted:
+                yield Frame(index=index, time=time, rgb=upright(picture))
 
     def _decode(self, container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
-        stream.thread_type = "AUTO"
-        yield from decode_packets(container, stream, self._count_broken)
+        yield from decoded(container, stream, self._count_broken)
 
     def _count_broken(self) -> None:
         self.broken_packets += 1
 
     @cached_property
     def _stamps(self) -> list[int]:
-        """Presentation times of all frames in order, from the packets; empty where the file has none."""
-        with _open(self.path) as container:
-            stream = video_stream(container, self.path)
-            times: list[int] = []
-            try:
-                for packet in container.demux(stream):
-                    if packet.size == 0 or packet.is_discard:
-                        continue
-                    if packet.pts is None:
-                        return []
-                    times.append(packet.pts)
-            except av.error.FFmpegError:
-                pass  # the pass over the frames counts it
-        return sorted(set(times))
+        return stamps(self.path)
 
     def _jump(
         self, container: InputContainer, stream: VideoStream, stamp: int
     ) -> Iterator[av.VideoFrame] | None:
         """Frames from the one stamped `stamp` on, by its key frame; None where seeking misses it."""
-        container.seek(stamp, stream=stream, backward=True)
+        try:
+            container.seek(stamp, stream=stream, backward=True)
+        except BROKEN:
+            return None
         pictures = dropwhile(lambda p: p.pts is None or p.pts < stamp, self._decode(container, stream))
         first = next(pictures, None)
         return chain([first], pictures) if first is not None and first.pts == stamp else None
-
-    def _seconds(self, container: InputContainer, stream: VideoStream) -> float:
-        if stream.duration and stream.time_base:
-            return float(stream.duration * stream.time_base)
-        if len(self._stamps) > 1 and stream.time_base:
-            return (
-                float((self._stamps[-1] - self._stamps[0]) * stream.time_base)
-                * len(self._stamps)
-                / (len(self._stamps) - 1)
-            )
-        return container.duration / av.time_base if container.duration else 0.0
 
 
 def probe_video(path: Path) -> VideoInfo:
@@ -182,68 +171,50 @@ def read_frames(
     return VideoReader(path).frames(start_frame=start_frame, stop_frame=stop_frame, only=only)
 
 
-def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The moving picture of an open file; covers of music files do not count."""
-    single = container.format.name.endswith("_pipe") or container.format.name in {"image2", "tty"}
-    moving = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-    if single or not moving:
-        raise FootageError(f"{path} has no moving picture in it. Give a video file (mp4, mov, mkv, mpg ...).")
-    return moving[0]
+@dataclass(frozen=True)
+class _Probe:
+    info: VideoInfo
+    first_time: float
+    """Of the first frame on the file's own clock, seconds."""
 
 
-def _open(path: Path) -> InputContainer:
-    if not path.exists():
-        raise FootageError(f"There is no file {path}.")
-    if path.is_dir():
-        raise FootageError(f"{path} is a folder. Give the video files in it.")
+def _probed(path: Path) -> _Probe:
+    """Look at a video once, however often it is asked about."""
     try:
-        return av.open(str(path), metadata_errors="replace")
-    except av.error.PermissionError as error:
-        raise FootageError(f"{path} cannot be read: permission denied.") from error
-    except (av.error.FFmpegError, OSError) as error:
-        raise FootageError(
-            f"{path} is not a video that can be read. Give an mp4, mov, mkv or mpg file."
-        ) from error
+        about = path.stat()
+    except (OSError, ValueError):
+        return _probe(path)  # which tells what is wrong
+    if time_ns() - about.st_mtime_ns < _SETTLED:
+        return _probe(path)
+    return _probed_once(path.absolute(), about.st_size, about.st_mtime_ns)
 
 
-def _timed(
-    pictures: Iterator[av.VideoFrame],
-    stream: VideoStream,
-    clock: _Clock,
-    numbers: range,
-    wanted: Container[int] | None,
-) -> Iterator[Frame]:
-    """Give the pictures their numbers and times; those that are not wanted are counted but not converted."""
-    reformatter = VideoReformatter()
-    aspect = stream.sample_aspect_ratio
-    for index, picture in zip(numbers, pictures, strict=False):
-        time = clock.time(picture.pts)
-        if wanted is None or index in wanted:
-            yield Frame(index=index, time=time, rgb=rgb_from_frame(picture, reformatter, aspect=aspect))
+@lru_cache(maxsize=256)
+def _probed_once(path: Path, size: int, modified: int) -> _Probe:
+    return _probe(path)
+
+
+def _probe(path: Path) -> _Probe:
+    with open_container(path, VIDEO) as container:
+        stream = video_stream(container, path)
+        seconds = seconds_of(container, stream, path)
+        rate = frame_rate(stream)
+        picture = next(decoded(container, stream), None)
+        if picture is None:
+            raise FootageError(f"{path} has no picture that can be decoded. Is the file complete?")
+        height, width = Upright(stream, path)(picture).shape[:2]
+        return _Probe(
+            VideoInfo(
+                width=width,
+                height=height,
+                fps=rate,
+                seconds=seconds,
+                frame_count=stream.frames if stream.frames > 0 else None,
+                has_sound=bool(container.streams.audio),
+            ),
+            first_time=float((picture.pts or 0) * (stream.time_base or 0)),
+        )
 
 
 def _stop(stop_frame: int | None) -> int:
     return sys.maxsize if stop_frame is None else stop_frame
-
-
-class _Clock:
-    """Frame times from presentation stamps; a missing or backward stamp is one frame after the one before."""
-
-    def __init__(self, stream: VideoStream, *, origin: int | None = None) -> None:
-        self._base = stream.time_base or Fraction(1, 1000)
-        self._step = float(1 / (stream.average_rate or Fraction(25)))
-        self._origin = origin
-        self._last: float | None = None
-
-    def time(self, stamp: int | None) -> float:
-        """Seconds from the first frame, never before the frame that was asked about last."""
-        expected = 0.0 if self._last is None else self._last + self._step
-        time = expected
-        if stamp is not None:
-            if self._origin is None:
-                self._origin = stamp - round(expected / self._base)
-            time = float((stamp - self._origin) * self._base)
-        if self._last is not None and time <= self._last:
-            time = expected
-        self._last = time
-        return time

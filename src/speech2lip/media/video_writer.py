@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ import soxr
 from av.video.reformatter import ColorRange, VideoReformatter
 
 from speech2lip.errors import OutputError
+from speech2lip.media.container import file_address
 from speech2lip.media.picture import BT709, Picture, frame_from_coded, frame_from_rgb
 from speech2lip.storage import output_error, write_atomically
 
@@ -50,15 +52,46 @@ _CLOCK = 90_000
 """Least ticks a second of the picture's clock, for uneven frame times (mkv keeps whole milliseconds)."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class VideoFormat:
+    """What a video holds."""
+
+    width: int
+    """Pixels, even."""
+    height: int
+    """Pixels, even."""
+    fps: Fraction
+    """Frames per second where `write` is not told the time of a frame."""
+    sample_rate: int | None = None
+    """Of the sound; None writes a silent file."""
+    channels: int = 1
+    """Of the sound: 1 or 2."""
+
+    def __post_init__(self) -> None:
+        if self.width % 2 or self.height % 2 or min(self.width, self.height) < 2:
+            raise ValueError(f"width and height must be even, not {self.width} x {self.height}")
+        if not 1 <= self.fps <= 1000:
+            raise ValueError(f"a video has 1 to 1000 frames a second, not {self.fps}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """How finely a picture is kept."""
+
+    crf: float = 18.0
+    """Of H.264: 0 keeps everything, 51 nothing."""
+    preset: str = "veryfast"
+    """Of x264."""
+    gop: int | None = None
+    """Frames from one key frame to the next; a second where it is None."""
+
+
 class VideoWriter:
     """Writes H.264 and AAC; the file takes its name only when the `with` block ends well.
 
     Hand over pictures and sound by turns (not all of one first) and memory stays flat whatever the length.
 
     Args:
-        fps: Frames per second where `write` is not told the time of a frame.
-        sample_rate: Of the sound; None writes a silent file.
-        gop: Frames from one key frame to the next; a second where it is None.
         metadata: Told of the file: title, comment, description, copyright and the like.
 
     Raises:
@@ -69,33 +102,26 @@ class VideoWriter:
     def __init__(
         self,
         path: Path,
+        video: VideoFormat,
         *,
-        width: int,
-        height: int,
-        fps: Fraction,
-        sample_rate: int | None = None,
-        channels: int = 1,
-        quality_crf: float = 18.0,
-        preset: str = "veryfast",
-        gop: int | None = None,
+        encoding: Encoding | None = None,
         metadata: Mapping[str, str] | None = None,
         overwrite: bool = False,
     ) -> None:
         if path.suffix.lower() not in SUFFIXES:
             raise OutputError(f"Cannot write {path}: a video's name ends in {', '.join(SUFFIXES)}.")
-        if width % 2 or height % 2:
-            raise ValueError(f"width and height must be even, not {width} x {height}")
         unknown = set(metadata or {}) - _METADATA
         if unknown:
             raise ValueError(
                 f"metadata of a video cannot hold {sorted(unknown)}; known are {sorted(_METADATA)}"
             )
+        encoding = encoding or Encoding()
         self.path = path
-        self._fps = Fraction(fps).limit_denominator(1001)
-        self._settings = {"crf": str(quality_crf), "preset": preset}
-        self._gop = gop or max(1, round(self._fps))
-        self._size = (width, height)
-        self._sound = (sample_rate, channels)
+        self._fps = Fraction(video.fps).limit_denominator(1001)
+        self._settings = {"crf": str(encoding.crf), "preset": encoding.preset}
+        self._gop = encoding.gop or max(1, round(self._fps))
+        self._size = (video.width, video.height)
+        self._sound = (video.sample_rate, video.channels)
         self._metadata = dict(metadata or {})
         self._place: AbstractContextManager[Path] = write_atomically(path, overwrite=overwrite)
         self._reformatter = VideoReformatter()
@@ -163,7 +189,7 @@ class VideoWriter:
 
     def _open(self, temporary: Path) -> OutputContainer:
         options = {"movflags": "+faststart"} if temporary.suffix.lower() != ".mkv" else {}
-        container = av.open(str(temporary), "w", options=options)
+        container = av.open(file_address(temporary), "w", options=options)
         container.metadata.update(self._metadata)
         self._video = self._video_stream(container)
         rate, channels = self._sound
@@ -211,7 +237,7 @@ class VideoWriter:
         try:
             for packet in stream.encode(frame):
                 self._container.mux(packet)
-        except OSError as error:
+        except av.error.FFmpegError as error:
             raise self._told(error) from error
 
     def _finish(self) -> None:
@@ -231,4 +257,7 @@ class VideoWriter:
         self._place.__exit__(type(error), error, error.__traceback__)
 
     def _told(self, error: BaseException) -> BaseException:
-        return (output_error(error, self.path) or error) if isinstance(error, OSError) else error
+        told = output_error(error, self.path) if isinstance(error, OSError) else None
+        if told is None and isinstance(error, av.error.FFmpegError):
+            told = OutputError(f"Cannot write {self.path}: {error.strerror}.")
+        return told or error

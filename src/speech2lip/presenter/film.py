@@ -13,7 +13,7 @@ from pathlib import Path
 from speech2lip.config import PresentSettings
 from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.errors import OutputError, SettingsError
-from speech2lip.media.video_writer import VideoWriter
+from speech2lip.media.video_writer import Encoding, VideoFormat, VideoWriter
 from speech2lip.presenter import render
 from speech2lip.presenter.motion import clip_states
 from speech2lip.presenter.speech import SpeechClip, speech_clips
@@ -41,10 +41,12 @@ def film_clip(shot: Shot, *, progress: Callable[[int], None] | None = None) -> P
     wave = shot.clip.wave
     write_truth(measure(states, fps=float(rate), size=size), shot.path)
     with VideoWriter(
-        shot.path, width=size, height=size, fps=rate, sample_rate=SAMPLE_RATE, quality_crf=14,
+        shot.path,
+        VideoFormat(width=size, height=size, fps=rate, sample_rate=SAMPLE_RATE),
+        encoding=Encoding(crf=14),
         metadata={"title": shot.clip.name, "comment": "A made head, nobody's face, with synthetic speech."},
         overwrite=shot.overwrite,
-    ) as writer:  # fmt: skip
+    ) as writer:
         written = 0
         for i, state in enumerate(states):
             writer.write(render.render_frame(state, size=size)[0])

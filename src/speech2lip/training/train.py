@@ -26,7 +26,7 @@ from speech2lip.decomposition.footage import Footage, Take, canonical_plain, can
 from speech2lip.decomposition.landmarks import eye_opening
 from speech2lip.decomposition.report_advice import look_over
 from speech2lip.errors import SettingsError
-from speech2lip.media.video import VideoWriter
+from speech2lip.media.video import Encoding, VideoFormat, VideoWriter
 from speech2lip.model import LipModel
 from speech2lip.storage import check_output, new_folder_atomically, output_errors, write_json
 from speech2lip.synthesis.ear import ear_fingerprint, give_ear
@@ -280,7 +280,9 @@ def _write_base(folder: Path, take: Take, start: int, stop: int, usual: Any) -> 
         shutil.copyfile(take.picture_path, folder / "picture.mp4")
     else:
         with VideoWriter(
-            folder / "picture.mp4", width=take.width, height=take.height, fps=take.fps, quality_crf=14
+            folder / "picture.mp4",
+            VideoFormat(width=take.width, height=take.height, fps=take.fps),
+            encoding=Encoding(crf=14),
         ) as writer:
             for frame in take.frames(start, stop):
                 writer.write(frame.rgb, time=frame.time - take.times[start])
