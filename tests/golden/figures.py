@@ -11,8 +11,8 @@ HEAD = """\
 # seed 0 (tests/golden/journey.py). Measured, never typed in: `make golden` writes this file anew.
 #
 # The third column is how far a figure may lie from the second. The number of threads changes nothing in the
-# digits shown, a processor with AVX2 instead of AVX-512 hardly anything, and one without any such instructions
-# moved the figures by half of it at most. Half or twice the learning rate, no built-in ear, no photometric
+# digits shown, a processor with AVX2 instead of AVX-512 hardly anything, and one without any of these moved
+# the figures by half of it at most. Half or twice the learning rate, no built-in ear, no photometric
 # refinement or stronger smoothing move several figures out of it: either something broke, or the method has
 # changed. Then renew the file together with the change, and say why the new figures are right.
 """
@@ -29,15 +29,15 @@ TOLERANCES = {
     "train.blend_weights": 0.0006,
     "evaluate.real_video.opening_r": 0.002,
     "evaluate.real_video.sync_confidence": 0.03,
-    "evaluate.static_lips.mouth_psnr": 0.1,
+    "evaluate.static_lips.mouth_psnr": 0.13,
     "evaluate.static_lips.mouth_ssim": 0.002,
     "evaluate.nearest.mouth_psnr": 0.1,
     "evaluate.nearest.opening_r": 0.01,
-    "evaluate.ours.mouth_psnr": 0.08,
-    "evaluate.ours.mouth_ssim": 0.002,
+    "evaluate.ours.mouth_psnr": 0.13,
+    "evaluate.ours.mouth_ssim": 0.0025,
     "evaluate.ours.sharpness_ratio": 0.006,
     "evaluate.ours.lmd_percent": 0.03,
-    "evaluate.ours.seam_ratio": 0.02,
+    "evaluate.ours.seam_ratio": 0.025,
 }
 """Figure name to the difference that other processors may make, with room to spare."""
 
