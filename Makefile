@@ -9,7 +9,7 @@ CONSTRAINTS ?=
 # A waiting OpenMP thread must not hold a core that another process wants.
 export OMP_WAIT_POLICY = PASSIVE
 
-.PHONY: help install constraints demo test test-slow coverage lint types bench docs wheel-check clean
+.PHONY: help install constraints demo test test-slow test-order golden coverage lint types bench docs wheel-check clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,7 +47,13 @@ test: $(STAMP)  ## the tests that are quick
 	$(BIN)/python -m pytest -m "not slow"
 
 test-slow: $(STAMP)  ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -o faulthandler_timeout=1800
+
+test-order: $(STAMP)  ## the quick tests in a random order (told at the top; again with --random-order-seed)
+	$(BIN)/python -m pytest -m "not slow" --random-order
+
+golden: $(STAMP)  ## renew the golden figures of the made presenter, tests/golden/presenter.txt
+	$(BIN)/python -m tests.golden
 
 coverage: $(STAMP)  ## the quick tests, and the share of lines that they run
 	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term

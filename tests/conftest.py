@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,42 @@ install_import_hook(
 
 # Before anything imports torch, as the command line does.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+_SET_BY_OTHERS = ("PYTEST_", "QT_", "TF_", "TPU_", "TORCH", "KMP_", "LD_LIBRARY_PATH")
+"""Beginnings of what pytest, and libraries that are loaded by a test, set in the environment."""
+
+
+@pytest.fixture(autouse=True)
+def as_found() -> Iterator[None]:
+    """Let each test begin with the same random numbers, and see that it leaves the process as it was.
+
+    So no test depends on which others ran before it.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.manual_seed(0)
+    before = _process()
+    yield
+    after = _process()
+    changed = {name: after.get(name) for name in before | after if _differs(name, before, after)}
+    assert not changed, f"a test leaves the process changed: {changed}"
+
+
+def _differs(name: str, before: dict[str, object], after: dict[str, object]) -> bool:
+    """Tell whether something was changed; what torch says is new where a test was the first to load it."""
+    return before.get(name) != after.get(name) and (name.startswith("$") or name in before)
+
+
+def _process() -> dict[str, object]:
+    """Return what tests could change for those after them."""
+    found: dict[str, object] = {"folder": Path.cwd()}
+    found |= {f"${name}": os.environ[name] for name in os.environ if not name.startswith(_SET_BY_OTHERS)}
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        found["threads"] = torch.get_num_threads()
+        found["type"] = torch.get_default_dtype()
+        found["gradients"] = torch.is_grad_enabled()
+    return found
 
 
 @pytest.fixture(scope="session")

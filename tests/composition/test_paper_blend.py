@@ -35,8 +35,8 @@ def test_it_sees_the_pasted_picture_alone() -> None:
     pasted, mask, reference = _inputs(24, 32)
     inside = (mask > 0).expand_as(pasted)
     same = net(pasted, torch.ones_like(mask), torch.zeros_like(reference))
-    assert torch.equal(net(pasted, mask, reference)[inside], same[inside])
-    assert not torch.allclose(net(1 - pasted, mask, reference)[inside], same[inside])
+    assert torch.allclose(net(pasted, mask, reference)[inside], same[inside], atol=1e-5)
+    assert not torch.allclose(net(1 - pasted, mask, reference)[inside], same[inside], atol=1e-3)
 
 
 def test_it_costs_what_was_published() -> None:

@@ -63,7 +63,7 @@ def test_what_turns_edge_on_counts_as_hidden_before_it_folds(scale: float) -> No
         transform = _turned((0, -np.radians(degrees), 0))
         shares[degrees] = view_canonical(tilted, transform, K, k, size=size).seen[30:50, 38:58].mean()
     assert shares[-25] == shares[0] == 1
-    assert shares[12] > 0.8  # coarse pixels already hide one another a little
+    assert shares[12] > 0.7  # coarse pixels already hide one another a little
     assert shares[35] < 0.1
     assert shares[42] == 0
 

@@ -75,7 +75,7 @@ def test_the_patch_holds_mouth_and_chin_wherever_the_face_is(
     assert not columns % 8
     # Pixels are square but for rounding to eights, and their centres fill the box half-open.
     assert abs((y1 - y0) / rows * columns / (x1 - x0) - 1) < 5 / rows
-    inside = patch.points().reshape(-1, 2)
+    inside = patch.points().reshape(-1, 2).astype(np.float64)  # thousands of points are summed up
     slack = 1e-4 * (abs(x0) + abs(y1) + size)
     assert (inside > np.array([x0, y0]) - slack).all()
     assert (inside < np.array([x1, y1]) + slack).all()

@@ -17,9 +17,12 @@ from speech2lip.evaluation.agreement import (
     std_ratio,
 )
 
-RNG = np.random.default_rng(5)
-X = RNG.normal(size=400)
-NOISE = RNG.normal(size=400)
+X, NOISE = np.random.default_rng(5).normal(size=(2, 400))
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    return np.random.default_rng(6)
 
 
 def test_pearson_known_values() -> None:
@@ -54,35 +57,35 @@ def test_concordance_sees_offset_and_size() -> None:
     assert pearson(0.5 * X + 1, X) == pytest.approx(1)
 
 
-def test_partial_correlation_takes_a_shared_cause_away() -> None:
-    cause = np.cumsum(RNG.normal(size=2000))
-    x, y = cause + RNG.normal(size=2000), cause + RNG.normal(size=2000)
+def test_partial_correlation_takes_a_shared_cause_away(random: np.random.Generator) -> None:
+    cause = np.cumsum(random.normal(size=2000))
+    x, y = cause + random.normal(size=2000), cause + random.normal(size=2000)
     assert pearson(x, y) > 0.9
     assert abs(partial_correlation(x, y, given=cause)) < 0.1
     assert partial_correlation(x, x + 0 * y, given=cause) == pytest.approx(1)
     assert partial_correlation(cause, y, given=cause) == 0
 
 
-def test_partial_correlation_formula() -> None:
-    a, b, c = X, X + NOISE, 0.5 * X + RNG.normal(size=400)
+def test_partial_correlation_formula(random: np.random.Generator) -> None:
+    a, b, c = X, X + NOISE, 0.5 * X + random.normal(size=400)
     ab, ac, bc = pearson(a, b), pearson(a, c), pearson(b, c)
     wanted = (ab - ac * bc) / math.sqrt((1 - ac**2) * (1 - bc**2))
     assert partial_correlation(a, b, given=c) == pytest.approx(wanted)
 
 
-def test_a_leak_is_seen_beside_shared_rhythm() -> None:
+def test_a_leak_is_seen_beside_shared_rhythm(random: np.random.Generator) -> None:
     """Frames of take A driven by B's sound: both share pauses, and some of A's own opening shines through."""
-    rhythm = np.cumsum(RNG.normal(size=3000)) / 20
-    own, heard = rhythm + RNG.normal(size=3000), rhythm + RNG.normal(size=3000)
-    clean = heard + 0.3 * RNG.normal(size=3000)
-    leaky = 0.7 * heard + 0.3 * own + 0.3 * RNG.normal(size=3000)
+    rhythm = np.cumsum(random.normal(size=3000)) / 20
+    own, heard = rhythm + random.normal(size=3000), rhythm + random.normal(size=3000)
+    clean = heard + 0.3 * random.normal(size=3000)
+    leaky = 0.7 * heard + 0.3 * own + 0.3 * random.normal(size=3000)
     assert pearson(clean, own) > 0.3
     assert abs(partial_correlation(clean, own, given=heard)) < 0.06
     assert partial_correlation(leaky, own, given=heard) > 0.4
 
 
-def test_effective_count() -> None:
-    white = RNG.normal(size=2000), RNG.normal(size=2000)
+def test_effective_count(random: np.random.Generator) -> None:
+    white = random.normal(size=2000), random.normal(size=2000)
     assert effective_count(*white) > 1400
     slow = [np.convolve(w, np.ones(20) / 20, mode="valid") for w in white]
     assert effective_count(slow[0], slow[1]) < 300
@@ -95,8 +98,8 @@ def test_fisher_interval_known_value() -> None:
     assert fisher_interval(1.0, count=100)[1] <= 1
 
 
-def test_bootstrap_interval_covers_the_mean_and_is_repeatable() -> None:
-    values = RNG.normal(0.3, 0.1, 50)
+def test_bootstrap_interval_covers_the_mean_and_is_repeatable(random: np.random.Generator) -> None:
+    values = random.normal(0.3, 0.1, 50)
     low, high = bootstrap_interval(values)
     assert low < values.mean() < high
     assert high - low == pytest.approx(2 * 1.96 * values.std() / math.sqrt(50), rel=0.2)

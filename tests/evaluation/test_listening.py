@@ -40,9 +40,8 @@ def test_a_take_is_heard_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert heard.pauses.tolist() == [[0.6, 1.6]]
     assert heard.source == TRUTH
     wave, _ = soundfile.read(take.folder / "sound.flac", dtype="float32")
-    assert heard.wave == pytest.approx(wave, abs=1e-4)
-    assert heard.mel.shape[0] == MEL_BANDS
-    assert heard.mel.shape[1] == pytest.approx(len(wave) * MEL_RATE / SAMPLE_RATE, abs=1)
+    assert np.abs(heard.wave - wave).max() < 1e-4
+    assert heard.mel.shape == (MEL_BANDS, len(wave) // (SAMPLE_RATE // MEL_RATE) + 1)
 
 
 def test_without_phones_closures_are_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +74,7 @@ def test_a_long_take_is_heard_part_by_part(tmp_path: Path, monkeypatch: pytest.M
     assert heard.closures is not None
     assert heard.closures.tolist() == [[351.0, pytest.approx(351.1)]]
     shifted = take.wave()[348 * SAMPLE_RATE :]
-    assert heard.wave == pytest.approx(shifted, abs=1e-4)
+    assert np.abs(heard.wave - shifted).max() < 1e-4
     assert shifted[:-5000].any()
     assert not shifted[-3000:].any()
     assert [(part.start, part.stop) for part in span.parts()] == [(8750, 10000)]

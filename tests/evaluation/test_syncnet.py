@@ -12,7 +12,10 @@ from safetensors.torch import save_file
 from speech2lip.errors import SettingsError
 from speech2lip.evaluation.syncnet import SyncNet, load_syncnet, mfcc, score_embeddings, syncnet_score
 
-RNG = np.random.default_rng(0)
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    return np.random.default_rng(0)
 
 
 def test_encoders_give_1024_numbers() -> None:
@@ -48,23 +51,23 @@ def test_weights_come_from_safetensors_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("late", [-6, 0, 4])
-def test_late_sound_is_positive(late: int) -> None:
-    codes = RNG.normal(size=(120, 16))
+def test_late_sound_is_positive(late: int, random: np.random.Generator) -> None:
+    codes = random.normal(size=(120, 16))
     score = score_embeddings(codes[20:100], codes[20 - late : 100 - late])
     assert score.offset_frames == late
     assert score.confidence > 3
     assert score.distance < 1.5
 
 
-def test_swapped_sound_has_low_confidence() -> None:
-    score = score_embeddings(RNG.normal(size=(80, 16)), RNG.normal(size=(80, 16)))
+def test_swapped_sound_has_low_confidence(random: np.random.Generator) -> None:
+    score = score_embeddings(random.normal(size=(80, 16)), random.normal(size=(80, 16)))
     assert score.confidence < 1
 
 
-def test_score_of_a_clip_runs() -> None:
+def test_score_of_a_clip_runs(random: np.random.Generator) -> None:
     torch.manual_seed(0)
-    faces = RNG.integers(0, 256, (8, 224, 224, 3)).astype(np.uint8)
-    score = syncnet_score(SyncNet().eval(), faces, RNG.normal(0, 0.1, 6400).astype(np.float32), batch=2)
+    faces = random.integers(0, 256, (8, 224, 224, 3)).astype(np.uint8)
+    score = syncnet_score(SyncNet().eval(), faces, random.normal(0, 0.1, 6400).astype(np.float32), batch=2)
     assert -15 <= score.offset_frames <= 15
     assert np.isfinite([score.distance, score.confidence]).all()
 

@@ -22,8 +22,12 @@ from speech2lip.evaluation.temporal import (
 )
 
 Landmarks = NDArray[np.float64]
-RNG = np.random.default_rng(3)
 BOX = (8, 8, 56, 56)
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    return np.random.default_rng(3)
 
 
 @pytest.fixture
@@ -36,19 +40,19 @@ def talking() -> Landmarks:
 
 
 @pytest.fixture
-def picture() -> NDArray[np.uint8]:
-    grain = gaussian_filter(RNG.normal(0, 1, (64, 64, 3)), (2, 2, 0))
+def picture(random: np.random.Generator) -> NDArray[np.uint8]:
+    grain = gaussian_filter(random.normal(0, 1, (64, 64, 3)), (2, 2, 0))
     return np.clip(120 + 20 * grain / grain.std(), 0, 255).astype(np.uint8)
 
 
-def test_shaken_lips_show_in_jitter(talking: Landmarks) -> None:
+def test_shaken_lips_show_in_jitter(talking: Landmarks, random: np.random.Generator) -> None:
     assert jitter_ratio(talking, talking) == 1
     shaken = talking.copy()
-    shaken[:, LIPS] += RNG.normal(0, 2, (100, 1, 2))
+    shaken[:, LIPS] += random.normal(0, 2, (100, 1, 2))
     assert jitter_ratio(shaken, talking) > 5
     # White shake of sigma in x and y has second differences of variance 6 sigma^2 each.
     still = np.tile(talking[:1], (100, 1, 1))
-    still[:, LIPS] += RNG.normal(0, 2, (100, 1, 2))
+    still[:, LIPS] += random.normal(0, 2, (100, 1, 2))
     assert jitter(still) == pytest.approx(math.sqrt(2 * 6 * 4), rel=0.15)
 
 
@@ -59,12 +63,12 @@ def test_two_pixels_to_and_fro(talking: Landmarks) -> None:
     assert jitter(still) == pytest.approx(4)
 
 
-def test_a_moving_head_is_no_jitter(talking: Landmarks) -> None:
-    angle = RNG.normal(0, 0.1, 100)
+def test_a_moving_head_is_no_jitter(talking: Landmarks, random: np.random.Generator) -> None:
+    angle = random.normal(0, 0.1, 100)
     turn = np.stack(
         [np.stack([np.cos(angle), np.sin(angle)], 1), np.stack([-np.sin(angle), np.cos(angle)], 1)], 1
     )
-    moved = RNG.uniform(0.8, 1.2, (100, 1, 1)) * talking @ turn + RNG.normal(0, 30, (100, 1, 2))
+    moved = random.uniform(0.8, 1.2, (100, 1, 1)) * talking @ turn + random.normal(0, 30, (100, 1, 2))
     still = np.tile(talking[:1], (100, 1, 1))
     assert jitter(moved) == pytest.approx(jitter(talking), rel=0.1)
     assert jitter(still) < 1e-6 < jitter(moved)
@@ -78,11 +82,11 @@ def test_jitter_with_missing_frames(talking: Landmarks) -> None:
     assert math.isnan(jitter(talking[:2]))
 
 
-def test_flicker_counts_what_alternates_only() -> None:
+def test_flicker_counts_what_alternates_only(random: np.random.Generator) -> None:
     slow = np.linspace(100, 120, 50)
     assert flicker(slow) == pytest.approx(0, abs=1e-9)
     assert flicker(slow + np.tile([0, 1], 25)) == pytest.approx(2)
-    noise = RNG.normal(size=50)
+    noise = random.normal(size=50)
     assert flicker_ratio(3 * noise, noise) == pytest.approx(3)
     assert math.isnan(flicker_ratio(noise, slow * 0))
 
@@ -110,14 +114,17 @@ def test_a_step_of_four_levels_shows_as_a_seam(picture: NDArray[np.uint8]) -> No
     assert seam_ratio(lifted, flat, mask) == pytest.approx(9)
 
 
-def test_grain_hides_no_seam() -> None:
-    grain = RNG.integers(90, 150, (64, 64, 3)).astype(np.uint8)
+def test_grain_hides_no_seam(random: np.random.Generator) -> None:
     mask = np.zeros((64, 64))
     mask[16:48, 16:48] = 1
-    pasted = grain.copy()
-    pasted[mask > 0] += 4
-    assert seam_ratio(pasted, grain, mask) > 1.2
-    assert seam_step(grain, mask) < 8  # the grain's own steps are about 14 levels each
+    ratios = []
+    for _ in range(40):  # one picture's grain may happen to have a seam of its own
+        grain = random.integers(90, 150, (64, 64, 3)).astype(np.uint8)
+        pasted = grain.copy()
+        pasted[mask > 0] += 4
+        ratios.append(seam_ratio(pasted, grain, mask))
+        assert seam_step(grain, mask) < 8  # the grain's own steps are about 14 levels each
+    assert np.mean(ratios) > 1.2
 
 
 def test_a_wide_feather_hides_the_step() -> None:

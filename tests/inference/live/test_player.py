@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 from fractions import Fraction
 from threading import Event, Thread
 
@@ -8,9 +7,12 @@ import numpy as np
 import pytest
 
 from speech2lip.inference.live import player
-from speech2lip.inference.live.audience import Audience
+from speech2lip.inference.live.audience import Audience, Packet
 from speech2lip.inference.live.player import Player
 from speech2lip.inference.stream import Streamed
+
+PATIENCE = 60.0
+"""Seconds to wait for another thread: on a busy machine it may be long in coming."""
 
 
 class Clock:
@@ -79,24 +81,26 @@ def test_nothing_is_left_out_where_there_is_time(clock: Clock) -> None:
 def test_a_slow_viewer_is_spared_pictures_and_keeps_the_sound() -> None:
     audience = Audience(fps=10)
     packets = audience.packets()
-    got = []
+    got: list[Packet] = []
+    busy = Event()
 
     def watch() -> None:
         for packet in packets:
             got.append(packet)
-            time.sleep(0.02)
+            busy.wait(PATIENCE)  # all are shown while the first one is looked at
 
     thread = Thread(target=watch)
     thread.start()
-    assert audience.wait_for_viewer(5)
+    assert audience.wait_for_viewer(PATIENCE)
     for i in range(40):
         audience.show(i / 10, b"picture", bytes([i]))
-        time.sleep(0.002)
     audience.close()
-    thread.join(10)
+    busy.set()
+    thread.join(PATIENCE)
     assert [packet.sound for packet in got] == [bytes([i]) for i in range(40)]
+    # The thread may have looked at the first one early or late; all others but the last few are late.
     without = sum(packet.jpeg == b"" for packet in got)
-    assert 0 < without == audience.spared
+    assert 30 < without == audience.spared
     assert got[-1].jpeg
     assert audience.viewers == 0
 
@@ -106,9 +110,10 @@ def test_a_viewer_who_sleeps_is_let_go_and_memory_is_bounded() -> None:
     packets = audience.packets()
     thread = Thread(target=lambda: next(packets, None))
     thread.start()
-    assert audience.wait_for_viewer(5)
+    assert audience.wait_for_viewer(PATIENCE)
     for i in range(100):
         audience.show(i / 2, b"picture", b"sound")
-    thread.join(5)
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
     assert len(audience._packets) == 20
     assert next(packets, None) is None
