@@ -1,5 +1,6 @@
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 from speech2lip.composition.paste import Paster
 from speech2lip.compute import choose_device, faster_precision
 from speech2lip.config import LossWeights, TrainSettings, with_preset
-from speech2lip.model import LipModel
+from speech2lip.model import LipModel, Spoken
 from speech2lip.training.checkpoint import Progressed, load_state
 from speech2lip.training.loop import learning_rate_share, run
 from speech2lip.training.losses import colour_losses, shape_losses, total
@@ -176,3 +177,33 @@ def _paper_model() -> LipModel:
     model = LipModel(dataclasses.replace(TINY, field="paper", blend="paper"), CANONICAL.patch.size)
     model.lip_shape.components.normal_()
     return model
+
+
+def test_the_blend_net_mends_what_the_avatar_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is frozen does as in use, without dropout; the lips learn under dropout as before."""
+    model, modes = _model(), dict[str, bool]()
+    plan = phases(model, SyncExpert(), made_set(canonical=CANONICAL), PASTER, SETTINGS)
+    listen, draw = model.listen, model.draw
+
+    def listened(*given: torch.Tensor | None) -> Spoken:
+        modes.update({name: part.training for name, part in model.encoder.named_modules()})
+        modes["lip_shape"] = model.lip_shape.head.training
+        return listen(*given)
+
+    def drew(*given: Any) -> torch.Tensor:
+        modes["lip_field"] = model.lip_field.training
+        return draw(*given)
+
+    monkeypatch.setattr(model, "listen", listened)
+    monkeypatch.setattr(model, "draw", drew)
+    losses = {phase.name: phase.losses for phase in plan}
+    model.train()
+    for name, learning in (("lips", True), ("blend", False), ("lips", True)):
+        modes.clear()
+        losses[name](torch.Generator().manual_seed(0))
+        assert set(modes.values()) == {learning}, name
+        assert model.blend_net.training
+    torch.manual_seed(1)
+    one = losses["blend"](torch.Generator().manual_seed(0))["colour"]
+    torch.manual_seed(2)
+    assert torch.equal(one, losses["blend"](torch.Generator().manual_seed(0))["colour"])

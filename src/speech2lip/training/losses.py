@@ -30,18 +30,25 @@ def colour_losses(drawn: Tensor, truth: Tensor, weight: Tensor) -> dict[str, Ten
     }
 
 
-def shape_losses(shape: Tensor, truth: Tensor, spread: Tensor) -> dict[str, Tensor]:
+def shape_losses(
+    shape: Tensor, truth: Tensor, spread: Tensor, apart: Tensor | None = None
+) -> dict[str, Tensor]:
     """Compare lip shapes of consecutive frames.
 
     Args:
         shape, truth: [S, N, K] of stretches of neighbouring frames.
+        apart: [S, N - 1] time between neighbours, in 0.04 s, the frame of 25 a second; None: that.
         spread: [K] how far each component moves the outline; components count with its square root, a middle
             way between all alike
             and only the opening.
 
     Returns:
-        `shape`: mean squared error; `steady`: that of the change from frame to frame.
+        `shape`: mean squared error; `steady`: that of the change in 0.04 s, where frames have neighbours.
     """
     weight = spread.sqrt() / spread.sqrt().mean()
     error = shape.float() - truth
-    return {"shape": (error**2 * weight).mean(), "steady": (error.diff(dim=1) ** 2 * weight).mean()}
+    losses = {"shape": (error**2 * weight).mean()}
+    if error.shape[1] > 1:
+        change = error.diff(dim=1) if apart is None else error.diff(dim=1) / apart[..., None]
+        losses["steady"] = (change**2 * weight).mean()
+    return losses

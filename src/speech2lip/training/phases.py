@@ -5,7 +5,8 @@ Blend-Net in the observed frames.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -23,7 +24,14 @@ from speech2lip.training.augmentation import vary_speech
 from speech2lip.training.dataset import TrainingSet
 from speech2lip.training.losses import colour_losses, shape_losses
 from speech2lip.training.resting import Resting, quiet_windows, resting_frames
-from speech2lip.training.stretches import LENGTH, cut_scores, cut_windows, lay_out, stretch_starts
+from speech2lip.training.stretches import (
+    cut_scores,
+    cut_windows,
+    frames_apart,
+    lay_out,
+    longest_stretches,
+    moments_apart,
+)
 from speech2lip.training.sync import SyncClips, SyncExpert, drawn_sync_losses, expert_losses
 
 _QUIET_BATCH = 16
@@ -71,6 +79,19 @@ def phases(
     return [Phase("sync expert", expert_share, list(expert.parameters()), view.expert_losses), *plan]
 
 
+@contextmanager
+def _in_use(*modules: nn.Module) -> Iterator[None]:
+    """Let modules do within the block what they do when nothing is learned."""
+    modes = [module.training for module in modules]
+    for module in modules:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.train(mode)
+
+
 class _Batches:
     """Draws batches and computes their losses."""
 
@@ -89,10 +110,7 @@ class _Batches:
         self.offsets = window_offsets(settings.model).to(self.device)
         self.shapes = model.lip_shape.from_outline(data.outlines)
         self.spread = model.lip_shape.components.norm(dim=1)
-        self.starts = stretch_starts(data.followed, LENGTH)
-        self.length = LENGTH if len(self.starts) else 2
-        if not len(self.starts):
-            self.starts = data.followed
+        self.starts, self.length = longest_stretches(data.followed, data.rates)
         self.resting = self._resting() if settings.losses.rest else None
         self.rest = None if self.resting is None else self.resting.shape(self.shapes)
         rows, columns = data.patches.shape[-2:]
@@ -151,7 +169,9 @@ class _Batches:
 
     def _shape_losses(self, shape: Tensor, index: Tensor) -> dict[str, Tensor]:
         together = (-1, self.length, shape.shape[1])
-        return shape_losses(shape.reshape(together), self.shapes[index].reshape(together), self.spread)
+        apart = moments_apart(self.data.rates[index[:: self.length]], self.length)
+        truth = self.shapes[index].reshape(together)
+        return shape_losses(shape.reshape(together), truth, self.spread, apart)
 
     def _rest_loss(self, random: torch.Generator) -> dict[str, Tensor]:
         """Lip shape where nobody speaks; nothing if the footage never shows the mouth at rest."""
@@ -191,7 +211,8 @@ class _Batches:
         starts = self.starts[chosen.to(self.device)]
         change = self.settings.tempo_changes * (2 * torch.rand(len(starts), generator=random) - 1)
         pace = (1 + change).to(self.device)
-        stretch = lay_out(starts, self.data.times, self.offsets, pace, self.length)
+        index = starts[:, None] + frames_apart(self.data.rates[starts], self.length)
+        stretch = lay_out(index, self.data.times, self.offsets, pace)
         sound = self._sound_at(starts, stretch.offsets, pace, self._versions(len(starts), random))
         sound = self._varied(sound, random)
         width = len(self.offsets)
@@ -266,23 +287,23 @@ class _Batches:
 
     def blend_losses(self, random: torch.Generator) -> dict[str, Tensor]:
         """Colour of the mended crop, with holes punched into half of them."""
-        data, crops = self.data, self.data.crops
-        self.model.lip_field.eval()
+        data, crops, model = self.data, self.data.crops, self.model
         chosen = torch.randint(len(crops.index), (self.settings.batch // 2,), generator=random).to(
             self.device
         )
         index = crops.index[chosen]
-        with torch.no_grad():
-            spoken = self.model.listen(self.windows_at(index))
-            where = crops.uv[chosen].float()
-            lips = self.model.draw(spoken, data.poses[index], where).float()
+        # It mends what the avatar will draw: without dropout and what else is left out while learning.
+        with torch.no_grad(), _in_use(model.encoder, model.lip_shape, model.lip_field):
+            spoken = model.listen(self.windows_at(index))
+            where = crops.uv[chosen]
+            lips = model.draw(spoken, data.poses[index], where).float()
             lips = lips * data.light[index][..., None, None]
             truth = crops.picture[chosen].float() / 255
             mask = self.paster.carry_mask(where)
             pasted = truth + (lips - truth) * mask
             reference = self.paster.carry(
-                self.model.lip_field.mean.expand(len(index), -1, -1, -1), where, data.light[index]
+                model.lip_field.mean.expand(len(index), -1, -1, -1), where, data.light[index]
             )
             pasted = punch_holes(pasted, mask, share=self.settings.holes, generator=random)
-        mended = pasted + self.model.blend_net(pasted, mask, reference).float()
+        mended = pasted + model.blend_net(pasted, mask, reference).float()
         return colour_losses(mended, truth, mask / mask.mean().clamp_min(1e-3))
