@@ -54,7 +54,9 @@ class PrepareSettings:
     empty for the one that scores best.
     """
     smoothing_frames: float = 0.7
-    """Standard deviation of the temporal smoothing of head poses, in frames."""
+    """Standard deviation of the temporal smoothing of head poses, in frames of 1/25 s whatever the frame
+    rate.
+    """
     canvas_pixels: int = 320
     """Longest side of the canonical picture, at most."""
     patch_width: int = 240

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from speech2lip.decomposition.masks import eye_distance
 Array = NDArray[np.float64]
 _SAMPLES = 1200
 """Frames, at most, that the rigid face is fitted to."""
+_SMOOTHING_RATE = 25
+"""Frames a second of the frames that `smoothing_frames` counts: smoothing lasts as long at any rate."""
 
 
 def fit_poses(
@@ -32,7 +35,7 @@ def fit_poses(
     """Fit the person's rigid face and every frame's head pose.
 
     Args:
-        tracks: per take: landmarks [T, 478, 3], seen [T], width, height.
+        tracks: per take: landmarks [T, 478, 3], seen [T], width, height, fps as a fraction.
 
     Returns:
         The rigid face, [478, 3], and per take [T, 4, 4]; frames without a face take the nearest frame's pose.
@@ -78,7 +81,8 @@ def _take_poses(track: dict[str, Any], shape: Array, settings: PrepareSettings) 
     rigid = list(RIGID)
     found = initial_head_poses(shape, points, k)
     found = refine_head_poses(found, shape[rigid], points[:, rigid, :2], k, soft_pixels=_soft(points))
-    return smooth_head_poses(found[_nearest(seen)], seen, sigma_frames=settings.smoothing_frames)
+    sigma = settings.smoothing_frames * float(Fraction(track["fps"])) / _SMOOTHING_RATE
+    return smooth_head_poses(found[_nearest(seen)], seen, sigma_frames=sigma)
 
 
 def _nearest(seen: NDArray[np.bool_]) -> NDArray[np.intp]:
