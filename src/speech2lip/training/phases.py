@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -41,42 +41,60 @@ _REST_BATCH = 4
 
 
 @dataclass(frozen=True)
-class Phase:
-    """One stretch of training."""
+class Lesson:
+    """What learns, and for how long."""
 
     name: str
     share: float
     """Of the whole time."""
     parameters: list[nn.Parameter]
     """That learn at the full rate."""
+    learned_before: list[nn.Parameter]
+    """That go on learning, at a lower rate."""
+
+
+@dataclass(frozen=True)
+class Phase(Lesson):
+    """One stretch of training."""
+
     losses: Callable[[torch.Generator], dict[str, Tensor]]
     """Draws a batch and returns its named losses."""
-    learned_before: list[nn.Parameter] = field(default_factory=list)
-    """That go on learning, at a lower rate."""
+
+
+def lessons(model: LipModel, expert: SyncExpert, settings: TrainSettings, *, use_sync: bool) -> list[Lesson]:
+    """List what is learned, in order; it hangs on settings alone."""
+    speech = [*model.encoder.parameters(), *model.lip_shape.parameters()]
+    lips = list(model.lip_field.parameters())
+    expert_share = settings.expert_share if use_sync else 0.0
+    rest = 1 - settings.speech_share - settings.blend_share - expert_share
+    listed = [
+        Lesson("speech", settings.speech_share, speech, []),
+        # An encoder that has not learned anything yet learns together with the lips.
+        Lesson("lips", rest, lips, speech)
+        if settings.speech_share
+        else Lesson("lips", rest, [*speech, *lips], []),
+        Lesson("blend", settings.blend_share, list(model.blend_net.parameters()), []),
+    ]
+    if not use_sync:
+        return listed
+    return [Lesson("sync expert", expert_share, list(expert.parameters()), []), *listed]
 
 
 def phases(
     model: LipModel, expert: SyncExpert, data: TrainingSet, paster: Paster, settings: TrainSettings
 ) -> list[Phase]:
     """List the phases in order."""
-    speech = [*model.encoder.parameters(), *model.lip_shape.parameters()]
-    lips = list(model.lip_field.parameters())
     clips = SyncClips(data)
     use_sync = settings.losses.sync + settings.losses.apart > 0 and len(clips.starts) > settings.expert_batch
     view = _Batches(model, expert if use_sync else None, clips, paster, settings)
-    expert_share = settings.expert_share if use_sync else 0.0
-    rest = 1 - settings.speech_share - settings.blend_share - expert_share
-    plan = [
-        Phase("speech", settings.speech_share, speech, view.speech_losses),
-        # An encoder that has not learned anything yet learns together with the lips.
-        Phase("lips", rest, lips, view.lip_losses, speech)
-        if settings.speech_share
-        else Phase("lips", rest, [*speech, *lips], view.lip_losses),
-        Phase("blend", settings.blend_share, list(model.blend_net.parameters()), view.blend_losses),
-    ]
-    if not use_sync:
-        return plan
-    return [Phase("sync expert", expert_share, list(expert.parameters()), view.expert_losses), *plan]
+    losses = {
+        "sync expert": view.expert_losses,
+        "speech": view.speech_losses,
+        "lips": view.lip_losses,
+        "blend": view.blend_losses,
+    }
+    listed = lessons(model, expert, settings, use_sync=use_sync)
+    return [Phase(**vars(lesson), losses=losses[lesson.name]) for lesson in listed]
 
 
 @contextmanager
