@@ -113,7 +113,9 @@ class PrepareSettings(_Checked):
     empty for the one that scores best.
     """
     smoothing_frames: Annotated[float, Range(0, 100)] = 0.7
-    """Standard deviation of the temporal smoothing of head poses, in frames."""
+    """Standard deviation of the temporal smoothing of head poses, in frames of 1/25 s whatever the frame
+    rate.
+    """
     canvas_pixels: Annotated[int, Range(16, 4096)] = 320
     """Longest side of the canonical picture, at most."""
     patch_width: Annotated[int, Range(16, 2048)] = 240

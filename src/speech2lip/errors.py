@@ -6,6 +6,7 @@ Speech2LipError
 ├── AvatarError       an avatar folder that cannot be used
 ├── OutputError       a place that cannot be written to, or that would be overwritten
 ├── SettingsError     a setting or combination of settings that makes no sense
+├── TrainingError     training that cannot go on
 └── MissingExtra      an optional part that is not installed
 """
 
@@ -34,6 +35,10 @@ class OutputError(Speech2LipError):
 
 class SettingsError(Speech2LipError):
     """A setting, or a combination of settings, that makes no sense."""
+
+
+class TrainingError(Speech2LipError):
+    """Training that cannot go on; the message says from where it can."""
 
 
 class MissingExtra(Speech2LipError):

@@ -48,6 +48,19 @@ def test_look_up_between_two_pixels_is_their_mean() -> None:
     assert look_up(picture, torch.tensor([[[1.0, 0.5]]])).item() == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+def test_places_in_half_precision_pictures_are_exact(autocast: bool) -> None:
+    """A picture of its own columns tells where it was looked up."""
+    columns = (torch.arange(240) + 0.5).expand(1, 1, 4, -1).contiguous()
+    points = torch.rand(1, 500, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([190.0, 4.0])
+    points[..., 0] += 25
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        found = look_up((columns / 256).bfloat16(), points)[0, 0] * 256
+    grid = look_up(((columns / 256).bfloat16()).float(), points)[0, 0] * 256
+    assert torch.equal(found, grid)
+    assert found.dtype == torch.float32
+
+
 def test_equal_poses_map_every_pixel_to_itself() -> None:
     points = pixel_centres(80, 96, dtype=torch.float64).reshape(1, -1, 2)
     same = torch.eye(4, dtype=torch.float64)[None]

@@ -104,3 +104,16 @@ def test_a_kept_judge_of_something_else_is_not_used(tmp_path: Path, judge: SyncJ
     assert sync_judge._kept_judge(path, "b") is None
     clip = torch.randint(0, 255, (2, 5, sync_judge.SIDE, sync_judge.SIDE), dtype=torch.uint8)
     assert torch.allclose(kept.see(clip), judge.see(clip), atol=1e-5)
+
+
+@pytest.mark.parametrize(("fps", "clip"), [(25, [0, 1, 2, 3, 4]), (60, [0, 2, 5, 7, 10])])
+def test_a_clip_lasts_as_long_at_any_frame_rate(judge: SyncJudge, fps: int, clip: list[int]) -> None:
+    trial = SyncTrial(judge)
+    trial.begin_take(fps)
+    for index in range(20):
+        trial.add(index / fps, _picture(index / 20), BOX)
+    mouths = np.stack([mouth(_picture(index / 20), BOX) for index in range(20)])
+    shown = np.stack(trial._clips)
+    assert np.array_equal(shown, np.stack([mouths[np.add(clip, k)] for k in range(20 - clip[-1])]))
+    assert trial._moments == [(clip[2] + k) / fps for k in range(20 - clip[-1])]
+    assert sync_judge.clip_frames(fps).tolist() == clip

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from speech2lip.avatar import Avatar
-from speech2lip.config import EvaluateSettings, PrepareSettings, TrainSettings
+from speech2lip.config import EvaluateSettings, PrepareSettings, PresentSettings, TrainSettings
 from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.decomposition.footage import Footage
 from speech2lip.decomposition.prepare import prepare
@@ -53,7 +53,7 @@ def film_takes(folder: Path) -> list[Path]:
     for clip in speech_clips("a", split="train")[:TAKES]:
         short = dataclasses.replace(clip, samples=round(SECONDS * SAMPLE_RATE))
         path = folder / f"{clip.name}.mp4"
-        found.append(film.film_clip(film.Shot(path, short, SIZE, 25.0, seed=0, still=False, overwrite=False)))
+        found.append(film.film_clip(film.Shot(path, short, PresentSettings(size=SIZE), overwrite=False)))
     return found
 
 
@@ -81,10 +81,9 @@ def figures(folder: Path) -> Figures:
 
 def _footage_figures(footage: Footage, folder: Path) -> Figures:
     """Measure footage against the presenter's truth."""
-    opening, exact = (
-        np.concatenate(side)
-        for side in ([take.opening for take in footage.takes], [true_opening(take) for take in footage.takes])
-    )
+    opening = np.concatenate([take.opening for take in footage.takes]).astype(np.float64)
+    truths = [true_opening(take) for take in footage.takes]
+    exact = np.concatenate([truth for truth in truths if truth is not None]).astype(np.float64)
     kept = sum(int((take.left_out == 0).sum()) for take in footage.takes)
     depth = footage.canonical.depth
     return {
@@ -119,7 +118,7 @@ def _avatar_figures(avatar: Avatar, footage: Footage) -> Figures:
     (heard,) = compare_voices(maker, every, footage, frames=0, kinds=())
     return {
         "train.speech_r": heard.shape_r,
-        "train.colour_weights": _root_mean_square(model.lip_field.colour[-1].weight),
+        "train.colour_weights": _root_mean_square(list(model.grid_field.colour.parameters())[-2]),
         "train.blend_weights": _root_mean_square(model.blend_net.out.weight),
     }
 

@@ -13,7 +13,7 @@ def made_set(*, canonical: Canonical, frames: int = 24) -> TrainingSet:
     rows, columns = canonical.patch.size
     loud = torch.rand(frames, generator=random)
     patches = (60 + 120 * loud[:, None, None, None]).expand(-1, 3, rows, columns).byte()
-    uv = torch.rand(6, 96, 128, 2, generator=random).half()
+    uv = torch.rand(6, 96, 128, 2, generator=random)
     mel = torch.zeros(80, 4 * frames + 300)
     times = torch.arange(frames, dtype=torch.float64) / 25 + 1
     for moment, level in zip(times, loud, strict=True):
@@ -25,6 +25,7 @@ def made_set(*, canonical: Canonical, frames: int = 24) -> TrainingSet:
         outlines=loud[:, None].expand(-1, 90).contiguous(),
         poses=torch.zeros(frames, 6),
         light=torch.ones(frames, 3),
+        rates=torch.full((frames,), 25.0, dtype=torch.float64),
         followed=torch.arange(frames - 1),
         motion=motion_weight(patches, Paster(canonical).mask[0, 0]),
         crops=Crops(

@@ -6,9 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 
 from speech2lip.decomposition.footage import read_footage
-from speech2lip.training.dataset import build_training_set
+from speech2lip.errors import FootageError
+from speech2lip.training import dataset
+from speech2lip.training.dataset import build_training_set, chosen_frames
 from tests.evaluation.made_footage import FRAMES, write_footage
 from tests.made_face import TINY
 
@@ -38,3 +42,60 @@ def test_steady_poses_do_not_reach_across_a_cut(tmp_path: Path) -> None:
     broken = replace(smeared, cuts=np.array([20]))
     assert abs(smeared.steady_from_head[19, 0, 3] - poses[19, 0, 3]) > 0.1
     assert np.allclose(broken.steady_from_head[:, 0, 3], poses[:, 0, 3])
+
+
+def test_long_footage_keeps_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thinned frame by frame nobody had a neighbour, and training crashed."""
+    footage = read_footage(write_footage(tmp_path / "a.footage"))
+    monkeypatch.setattr(dataset, "MAX_FRAMES", 60)
+    monkeypatch.setattr(dataset, "_RUN", 10)
+    data = build_training_set(footage, {}, TINY)
+    assert 25 <= len(data.times) <= 60
+    assert len(data.followed) >= 0.7 * len(data.times)
+    assert len(data.crops.index) == len(data.times)
+    apart = data.times[data.followed + 1] - data.times[data.followed]
+    assert torch.allclose(apart, torch.full_like(apart, 0.04))
+
+
+@pytest.mark.parametrize("takes", [1, 7, 100])
+def test_runs_are_spread_evenly(takes: int) -> None:
+    allowed = {str(take): np.ones(30_000 // takes, bool) for take in range(takes)}
+    frames = chosen_frames(allowed, 9000)
+    where = np.concatenate([int(name) * (30_000 // takes) + kept for name, kept in frames.items()])
+    assert 8500 < len(where) <= 9000
+    assert np.diff(where).max() < 500
+    assert (np.diff(where) == 1).mean() > 0.95
+    assert np.histogram(where, 5, (0, 30_000))[0].min() > 1600
+
+
+def test_short_footage_is_kept_whole() -> None:
+    allowed = {"a": np.array([True, False, True]), "b": np.zeros(4, bool), "c": np.ones(2, bool)}
+    frames = chosen_frames(allowed, 4)
+    assert [kept.tolist() for kept in frames.values()] == [[0, 2], [], [0, 1]]
+
+
+def test_patches_are_held_once(tmp_path: Path) -> None:
+    footage = read_footage(write_footage(tmp_path / "a.footage", ("a",)))
+    collector = dataset._Collector(footage, 30)
+    for frame in footage.takes[0].frames(0, 30):
+        collector.add(footage.takes[0], frame)
+    collector.end_take(torch.zeros(16_000), 10, keep_wave=False)
+    data = collector.finish(1.2)
+    assert data.patches.data_ptr() == collector.rows["patches"].data_ptr()
+    assert data.crops.picture.data_ptr() == collector.crops.picture.data_ptr()
+    assert data.rates.tolist() == [25.0] * 30
+
+
+def test_a_picture_that_ends_early_is_no_room_left_empty(tmp_path: Path) -> None:
+    footage = read_footage(write_footage(tmp_path / "a.footage", ("a",)))
+    take = footage.takes[0]
+    longer = {
+        name: np.concatenate([getattr(take, name)] * 2) for name in ("camera_from_head", "left_out", "light")
+    }
+    times = np.concatenate([take.times, take.times + 1.6])
+    cut_short = replace(take, times=times, landmarks=np.concatenate([take.landmarks[:]] * 2), **longer)
+    data = build_training_set(replace(footage, takes=(cut_short,)), {}, TINY)
+    assert len(data.patches) == len(data.times) == FRAMES
+    assert int(data.followed.max()) < FRAMES - 1
+    with pytest.raises(FootageError, match="only 10 frames are left"):
+        build_training_set(footage, {"a": (20, FRAMES)}, TINY)

@@ -6,7 +6,6 @@ from speech2lip.model import LipModel
 from speech2lip.training.sync import (
     SyncClips,
     SyncExpert,
-    clip_starts,
     contrastive_losses,
     drawn_sync_losses,
     expert_losses,
@@ -17,9 +16,23 @@ from tests.training.made_set import made_set
 
 
 def test_clips_do_not_reach_over_a_gap() -> None:
-    followed = torch.tensor([0, 1, 2, 3, 4, 6, 7, 8, 9])  # frame 5 is a take's last
-    assert clip_starts(followed).tolist() == [0, 1, 6]
-    assert clip_starts(torch.tensor([], dtype=torch.long)).tolist() == []
+    data = made_set(canonical=made_canonical(), frames=11)
+    data.followed = torch.tensor([0, 1, 2, 3, 4, 6, 7, 8, 9])  # frame 5 is a take's last
+    assert SyncClips(data).starts.tolist() == [0, 1, 6]
+    data.followed = torch.tensor([], dtype=torch.long)
+    assert SyncClips(data).starts.tolist() == []
+
+
+def test_clips_last_as_long_at_60_frames_a_second() -> None:
+    data = made_set(canonical=made_canonical(), frames=60)
+    data.times = torch.arange(60, dtype=torch.float64) / 60 + 1
+    data.rates = torch.full((60,), 60.0, dtype=torch.float64)
+    clips = SyncClips(data)
+    assert clips.frames(torch.tensor([3])).tolist() == [[3, 5, 8, 10, 13]]
+    assert clips.starts.tolist() == list(range(50))
+    assert torch.isclose(clips.moment, torch.tensor(0.04, dtype=torch.float64))
+    assert clips.shown(clips.starts[:2]).shape[1] == 5
+    assert torch.isclose(clips.middle_times(torch.tensor([3])), data.times[8])
 
 
 def test_contrastive_loss_of_known_pairs() -> None:

@@ -66,12 +66,15 @@ def look_up(
         mode: `bilinear`, or `bicubic`, which is slower and keeps fine detail.
 
     Returns:
-        [B, C, ...].
+        [B, C, ...]; of a picture in half precision in fp32, as places are.
     """
     size = points.new_tensor([picture.shape[-1], picture.shape[-2]])
-    grid = (2 * points / size - 1).to(picture.dtype)
-    flat = grid.reshape(len(grid), 1, -1, 2)
-    found = functional.grid_sample(picture, flat, mode=mode, padding_mode=padding, align_corners=False)
+    # Half precision cannot tell places apart: bfloat16 moves them by up to a pixel in 256.
+    exact = torch.promote_types(picture.dtype, torch.float32)
+    flat = (2 * points / size - 1).to(exact).reshape(len(points), 1, -1, 2)
+    found = functional.grid_sample(
+        picture.to(exact), flat, mode=mode, padding_mode=padding, align_corners=False
+    )
     return found.reshape(*found.shape[:2], *points.shape[1:-1])
 
 

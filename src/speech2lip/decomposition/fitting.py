@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ from speech2lip.decomposition.packed_landmarks import chosen_points
 Array = NDArray[np.float64]
 _SAMPLES = 1200
 """Frames, at most, that the rigid face is fitted to."""
+_SMOOTHING_RATE = 25
+"""Frames a second of the frames that `smoothing_frames` counts: smoothing lasts as long at any rate."""
 
 
 def fit_poses(
@@ -33,7 +36,8 @@ def fit_poses(
     """Fit the person's rigid face and every frame's head pose.
 
     Args:
-        tracks: per take: landmarks [T, 478, 3] to look rows up in, seen [T], width, height.
+        tracks: per take: landmarks [T, 478, 3] to look rows up in, seen [T], width, height, fps as a
+            fraction.
 
     Returns:
         The rigid face, [478, 3], and per take [T, 4, 4]; frames without a face take the nearest frame's pose.
@@ -85,7 +89,8 @@ def _take_poses(track: dict[str, Any], shape: Array, settings: PrepareSettings) 
     found = aligned_head_poses(rigid, points, k)
     corners = points[:, [RIGID.index(corner) for corner in OUTER_EYE_CORNERS]]
     found = refine_head_poses(found, rigid, points[..., :2], k, soft_pixels=_soft(corners))
-    return smooth_head_poses(found[_nearest(seen)], seen, sigma_frames=settings.smoothing_frames)
+    sigma = settings.smoothing_frames * float(Fraction(track["fps"])) / _SMOOTHING_RATE
+    return smooth_head_poses(found[_nearest(seen)], seen, sigma_frames=sigma)
 
 
 def _nearest(seen: NDArray[np.bool_]) -> NDArray[np.intp]:

@@ -30,15 +30,16 @@ from speech2lip.progress import Progress
 from speech2lip.storage import write_atomically
 from speech2lip.synthesis.speech import SILENT_MEL, log_mel, mel_windows
 from speech2lip.training.split import Ranges, trainable
+from speech2lip.training.stretches import MOMENT_SECONDS, frames_apart
 
-FORMAT = 1
+FORMAT = 2
 """Version of what the judge is and how it learns: a kept one of another is not used."""
 
 Picture = NDArray[np.uint8]
 Series = NDArray[np.float64]
 
 CLIP = 5
-"""Consecutive frames that are seen together."""
+"""Frames 0.04 s apart that are seen together, at any frame rate."""
 SIDE = 40
 """Pixels across what the judge sees."""
 _SEEN = 0.7
@@ -119,6 +120,16 @@ class _Lesson:
     mel: Tensor
     frame_seconds: float
 
+    @property
+    def clip(self) -> NDArray[np.intp]:
+        """[5] frames of a clip, counted from its first."""
+        return clip_frames(1 / self.frame_seconds)
+
+
+def clip_frames(fps: float) -> NDArray[np.intp]:
+    """Return the frames of a clip, counted from its first; [5]."""
+    return frames_apart(torch.tensor([fps], dtype=torch.float64), CLIP)[0].numpy()
+
 
 def learn_to_judge(footage: Footage, ranges: Ranges, *, steps: int) -> SyncJudge | None:
     """Train the judge on frames that an avatar may be trained on; None where there are too few.
@@ -153,10 +164,11 @@ def _lessons(footage: Footage, ranges: Ranges) -> list[_Lesson]:
     for take in footage.takes:
         flags = trainable(take, ranges)
         used = np.flatnonzero(flags)
-        if len(used) < CLIP or count >= MAX_FRAMES:
+        if count >= MAX_FRAMES:
             continue
         used = used[: MAX_FRAMES - count]
-        lessons.append(_lesson(take, footage, used))
+        if len(used):
+            lessons.append(_lesson(take, footage, used))
         count += len(used)
     return [lesson for lesson in lessons if len(lesson.starts)]
 
@@ -172,8 +184,8 @@ def _lesson(take: Take, footage: Footage, used: NDArray[np.intp]) -> _Lesson:
             mouths.append(seen)
             indices.append(frame.index)
     places = np.array(indices, np.intp)
-    unbroken = np.diff(places) == 1
-    starts = [k for k in range(len(places) - CLIP + 1) if unbroken[k : k + CLIP - 1].all()]
+    unbroken, reach = np.diff(places) == 1, int(clip_frames(float(take.fps))[-1])
+    starts = [k for k in range(len(places) - reach) if unbroken[k : k + reach].all()]
     ends = take.times[[used[0], used[-1]]]
     wave, begins = take.wave_around(float(ends[0]), float(ends[1]))
     return _Lesson(
@@ -196,9 +208,10 @@ def _lesson_loss(judge: SyncJudge, lessons: Sequence[_Lesson], random: np.random
     for number in random.choice(len(lessons), _BATCH // _TOGETHER, p=sizes / sizes.sum()):
         lesson = lessons[number]
         starts = random.choice(lesson.starts, _TOGETHER)
-        times = lesson.times[starts + CLIP // 2]
-        off = random.integers(2, 13, _TOGETHER) * random.choice([-1, 1], _TOGETHER) * lesson.frame_seconds
-        clips.append(np.stack([lesson.mouths[s : s + CLIP] for s in starts]))
+        frames = starts[:, None] + lesson.clip
+        times = lesson.times[frames[:, CLIP // 2]]
+        off = random.integers(2, 13, _TOGETHER) * random.choice([-1, 1], _TOGETHER) * MOMENT_SECONDS
+        clips.append(lesson.mouths[frames])
         windows.append(windows_of(lesson.mel, times))
         shifted.append(windows_of(lesson.mel, times + off))
         owners += [(int(number), float(time)) for time in times]

@@ -12,15 +12,16 @@ from torch import Tensor
 from speech2lip.evaluation.held_out import Span
 from speech2lip.evaluation.listening import Heard
 from speech2lip.evaluation.mouth_box import Box
-from speech2lip.evaluation.sync_judge import CLIP, SyncJudge, mouth, windows_of
+from speech2lip.evaluation.sync_judge import CLIP, SyncJudge, clip_frames, mouth, windows_of
 from speech2lip.evaluation.tally import Figures, Moment, Openings
+from speech2lip.training.stretches import MOMENT_SECONDS
 
 Picture = NDArray[np.uint8]
 
 MAX_LAG = 15
-"""Frames to either side at which sound is tried, as SyncNet's public tool does."""
+"""Steps of 0.04 s to either side at which sound is tried, as SyncNet's public tool does."""
 SHIFTS = (2, 3, 5)
-"""Frames by which the judge is tested to tell late sound from true sound."""
+"""Steps by which the judge is tested to tell late sound from true sound."""
 _BATCH = 48
 
 
@@ -29,6 +30,7 @@ class SyncTrial:
 
     def __init__(self, judge: SyncJudge) -> None:
         self.judge = judge
+        self._clip = clip_frames(1 / MOMENT_SECONDS)
         self._recent: list[NDArray[np.uint8]] = []
         self._clips: list[NDArray[np.uint8]] = []
         self._times: list[float] = []
@@ -36,17 +38,22 @@ class SyncTrial:
         self._seen: list[Tensor] = []
         self._curves: list[Tensor] = []
 
+    def begin_take(self, fps: float) -> None:
+        """Choose the frames of a clip, so that it lasts as long at any frame rate."""
+        self._clip = clip_frames(fps)
+
     def add(self, time: float, picture: Picture, box: Box) -> None:
         """Take in a frame."""
         seen = mouth(picture, box)
         if seen is None:
             self.skip()
             return
-        self._recent = [*self._recent, seen][-CLIP:]
-        self._times = [*self._times, time][-CLIP:]
-        if len(self._recent) == CLIP:
-            self._clips.append(np.stack(self._recent))
-            self._moments.append(self._times[CLIP // 2])
+        needed = int(self._clip[-1]) + 1
+        self._recent = [*self._recent, seen][-needed:]
+        self._times = [*self._times, time][-needed:]
+        if len(self._recent) == needed:
+            self._clips.append(np.stack([self._recent[frame] for frame in self._clip]))
+            self._moments.append(self._times[self._clip[CLIP // 2]])
             if len(self._clips) == _BATCH:
                 self._flush()
 
@@ -62,7 +69,7 @@ class SyncTrial:
 
     @torch.inference_mode()
     def end_take(self, mel: Tensor, frame_seconds: float) -> None:
-        """Compare what was seen with the sound of its moments and of those up to 15 frames off."""
+        """Compare what was seen with the sound of its moments and up to 15 steps of `frame_seconds` off."""
         self._flush()
         self.skip()
         if self._seen:
@@ -110,14 +117,14 @@ class SyncTrials:
     def __init__(self, judge: SyncJudge, rows: Iterable[str]) -> None:
         self.rows = {name: SyncTrial(judge) for name in rows}
         self._mel = torch.zeros(0)
-        self._frame_seconds = 0.0
         self._begins = 0.0
         self._expected = -1
 
     def begin_take(self, span: Span, heard: Heard) -> None:
         """Hear the sound of a take."""
         self._mel, self._begins = heard.mel, heard.begins
-        self._frame_seconds = 1 / float(span.take.fps)
+        for trial in self.rows.values():
+            trial.begin_take(float(span.take.fps))
         self._expected = span.start
 
     def frame(
@@ -138,4 +145,4 @@ class SyncTrials:
     def end_take(self, openings: Mapping[str, Openings]) -> None:
         """Compare what was seen of a take with its sound."""
         for trial in self.rows.values():
-            trial.end_take(self._mel, self._frame_seconds)
+            trial.end_take(self._mel, MOMENT_SECONDS)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
-from torch import nn
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
 
-from speech2lip.storage import write_atomically
+from speech2lip.errors import OutputError
+from speech2lip.storage import save_tensors
+
+Key = Mapping[str, Any]
+"""What is trained on what: JSON values by what they stand for, as a message names it."""
+
+_MOST_NAMED = 3
+"""Differences that a message names."""
 
 
 @dataclass
@@ -29,43 +38,146 @@ class Progressed:
     precision: str = ""
     history: list[dict[str, float]] = field(default_factory=list)
     """Averages of the losses, now and then."""
+    voice_changes: float = 0.0
+    """Share of the sound that is varied, as it was decided when training began."""
 
 
-def save_state(
-    path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, state: Progressed, key: str
-) -> None:
-    """Write the state. `key` names what is trained on what; another key cannot take it up."""
-    tensors = {f"model.{name}": value.detach().contiguous() for name, value in model.state_dict().items()}
-    for index, moments in optimiser.state_dict()["state"].items():
-        for name, value in moments.items():
-            tensors[f"optimiser.{index}.{name}"] = torch.as_tensor(value).contiguous()
-    with write_atomically(path) as temporary:
-        save_file(tensors, temporary, metadata={"key": key, "state": json.dumps(vars(state))})
+@dataclass(frozen=True)
+class Saved:
+    """A state as it was read."""
+
+    progressed: Progressed
+    model: dict[str, Tensor]
+    """Weights by name."""
+    moments: dict[int, dict[str, Tensor]]
+    """Of the optimiser, by number of the parameter; none at the beginning of a phase."""
 
 
-def load_state(path: Path, key: str) -> tuple[Progressed, dict[str, torch.Tensor]] | None:
-    """Read a state that was saved under the same key; None where there is none."""
-    if not path.is_file():
-        return None
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-        if metadata.get("key") != key:
+class KeptState:
+    """The file in which training keeps its state.
+
+    A state of something else is set aside, never overwritten: the same settings and footage find it again.
+    """
+
+    def __init__(self, folder: Path, key: Key, *, say: Callable[[str], None] = print) -> None:
+        """Keep states of what `key` names in a folder; `say` is told what is set aside."""
+        self.key = json.loads(json.dumps(key))
+        self.path = folder / "state.safetensors"
+        self._say = say
+
+    def take_up(self) -> Saved | None:
+        """Read the state to go on from; None where there is none.
+
+        Raises:
+            OutputError: the file cannot be read.
+        """
+        found = self._read()
+        aside = self._aside(_digest(json.dumps(self.key)))
+        if found is None and aside.is_file():
+            aside.rename(self.path)
+            found = self._read()
+        return found
+
+    def save(
+        self, model: nn.Module, progressed: Progressed, optimiser: torch.optim.Optimizer | None = None
+    ) -> None:
+        """Write the state; without an optimiser at the end of a phase.
+
+        Raises:
+            OutputError: the disk is full, or the folder may not be written to.
+        """
+        tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+        moments = {} if optimiser is None else optimiser.state_dict()["state"]
+        for index, values in moments.items():
+            tensors |= {f"optimiser.{index}.{name}": torch.as_tensor(v) for name, v in values.items()}
+        tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        metadata = {
+            "key": json.dumps(self.key),
+            "state": json.dumps(vars(progressed)),
+            "checksum": _checksum(tensors),
+        }
+        save_tensors(self.path, tensors, metadata=metadata)
+
+    def _aside(self, name: str) -> Path:
+        return self.path.with_name(f"state.{name}.safetensors")
+
+    def _read(self) -> Saved | None:
+        """Read the file; what is no state of this key is set aside."""
+        if not self.path.is_file():
             return None
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    return Progressed(**json.loads(metadata["state"])), tensors
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                key = _key_of(metadata)
+                if key == self.key:
+                    tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                    return _parsed(metadata, tensors)
+        except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
+            self._set_aside("damaged", f"is damaged ({' '.join(str(error).split())[:80]})")
+            return None
+        except OSError as error:
+            raise OutputError(f"{self.path} cannot be read: {error.strerror or error}.") from error
+        name = _digest(metadata["key"])
+        self._set_aside(name, f"is of another training ({differences(key, self.key)})")
+        return None
+
+    def _set_aside(self, name: str, why: str) -> None:
+        aside = self._aside(name)
+        self.path.replace(aside)
+        self._say(f"the state kept in {self.path} {why}: set aside as {aside.name}; training begins anew")
 
 
-def restore_model(model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
-    """Put the saved weights into a model."""
-    model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model.")})
+def differences(old: Key, new: Key) -> str:
+    """Tell in a few words in what two keys differ."""
+    names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
+    told = [_difference(name, old, new) for name in names[:_MOST_NAMED]]
+    rest = len(names) - len(told)
+    return ", ".join(told) + (f" and {rest} more" if rest else "")
 
 
-def restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:
-    """Put the saved moments into an optimiser over the same parameters."""
-    state: dict[int, dict[str, Any]] = {}
+def _difference(name: str, old: Key, new: Key) -> str:
+    if name in old and name in new and len(f"{old[name]}{new[name]}") <= 40:
+        return f"{name} was {old[name]}, is {new[name]}"
+    return f"{name} changed"
+
+
+def _key_of(metadata: Mapping[str, str]) -> dict[str, Any]:
+    if "checksum" not in metadata:
+        # As it was written before keys told what they are made of.
+        return {"the version of speech2lip": metadata["key"]}
+    key = json.loads(metadata["key"])
+    if not isinstance(key, dict):
+        raise TypeError("its key is no object")
+    return key
+
+
+def _parsed(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Saved:
+    if _checksum(tensors) != metadata["checksum"]:
+        raise ValueError("its checksum is another")
+    model, moments = dict[str, Tensor](), dict[int, dict[str, Tensor]]()
     for name, value in tensors.items():
-        if name.startswith("optimiser."):
-            _, index, moment = name.split(".", 2)
-            state.setdefault(int(index), {})[moment] = value
+        kind, _, rest = name.partition(".")
+        if kind == "model":
+            model[rest] = value
+        else:
+            index, _, moment = rest.partition(".")
+            moments.setdefault(int(index), {})[moment] = value
+    return Saved(Progressed(**json.loads(metadata["state"])), model, moments)
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    mark = 0
+    for name in sorted(tensors):
+        mark = zlib.crc32(name.encode(), mark)
+        mark = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, mark)
+    return f"{mark:08x}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def restore_moments(optimiser: torch.optim.Optimizer, moments: dict[int, dict[str, Tensor]]) -> None:
+    """Put saved moments into an optimiser over the same parameters."""
     plain = optimiser.state_dict()
-    optimiser.load_state_dict({"state": state, "param_groups": plain["param_groups"]})
+    optimiser.load_state_dict({"state": moments, "param_groups": plain["param_groups"]})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +30,9 @@ from speech2lip.synthesis.speech import SILENT_MEL, log_mel, window_offsets
 from speech2lip.training.split import Ranges, trainable
 
 MAX_FRAMES = 9000
-"""Frames held in memory, at most: six minutes at 25 a second; longer footage is thinned evenly."""
+"""Frames held in memory, at most: six minutes at 25 a second; of longer footage runs are chosen."""
+_RUN = 100
+"""Neighbouring frames of such a run."""
 MAX_CROPS = 2000
 """Frames that the Blend-Net is trained on, at most."""
 
@@ -44,7 +46,7 @@ class Crops:
     picture: Tensor
     """[N, 3, h, w] uint8, the true crop."""
     uv: Tensor
-    """[N, h, w, 2] float16, the place on the lip patch of every pixel."""
+    """[N, h, w, 2] the place on the lip patch of every pixel."""
 
 
 @dataclass
@@ -63,6 +65,8 @@ class TrainingSet:
     """[N, 6] numbers of the steady head pose."""
     light: Tensor
     """[N, 3] light of the frame over the canonical light."""
+    rates: Tensor
+    """[N] frames a second of the frame's take."""
     followed: Tensor
     """[K] indices of frames whose successor in the same take is the next index."""
     motion: Tensor
@@ -112,20 +116,33 @@ def place_of(take: Take, index: int, usual: NDArray[np.float32]) -> Place:
 class _Collector:
     """Gathers the parts of a training set frame by frame."""
 
-    def __init__(self, footage: Footage, wanted: int) -> None:
+    def __init__(self, footage: Footage, count: int) -> None:
+        """Make room for `count` frames: patches that were gathered first would be held twice."""
         self.paster = Paster(footage.canonical)
         self.usual = usual_light(footage.takes)
-        self.crop_every = max(1, -(-wanted // MAX_CROPS))
-        self.rows: dict[str, list[Tensor]] = {
-            name: [] for name in ("patches", "outlines", "times", "poses", "light")
+        self.rows = {
+            "patches": torch.empty(count, 3, *self.paster.patch_points.shape[:2], dtype=torch.uint8),
+            "outlines": torch.empty(count, 2 * len(SHAPE_POINTS)),
+            "times": torch.empty(count, dtype=torch.float64),
+            "rates": torch.empty(count, dtype=torch.float64),
+            "poses": torch.empty(count, 6),
+            "light": torch.empty(count, 3),
         }
-        self.crops: list[tuple[int, Tensor, Tensor]] = []
+        self.crop_every = max(1, -(-count // MAX_CROPS))
+        crops = -(-count // self.crop_every)
+        self.crops = Crops(
+            index=torch.empty(crops, dtype=torch.long),
+            picture=torch.empty(crops, 3, *CROP_SIZE, dtype=torch.uint8),
+            uv=torch.empty(crops, *CROP_SIZE, 2),
+        )
         self.mel: list[Tensor] = []
         self.waves: list[Tensor] = []
         self.clock = 0
-        self.ends: list[bool] = []
+        self.count = 0
+        self.followed: list[int] = []
+        self.latest: tuple[str, int] | None = None
 
-    def add(self, take: Take, frame: Frame, next_is_used: bool) -> None:
+    def add(self, take: Take, frame: Frame) -> None:
         paster, index = self.paster, frame.index
         place = place_of(take, index, self.usual)
         picture = torch.from_numpy(frame.rgb).permute(2, 0, 1).float() / 255
@@ -138,24 +155,28 @@ class _Collector:
         )
         landmarks = torch.from_numpy(take.landmarks[index, list(SHAPE_POINTS), :2])[None]
         lips = canonical_from_observed_points(landmarks, paster.depth, transform, paster.k, place.k)[0]
-        self.rows["patches"].append((patch.clamp(0, 1) * 255).round().byte())
-        self.rows["outlines"].append(((lips - paster.box_start) / paster.box_size).reshape(-1))
-        self.rows["times"].append(
-            torch.tensor(take.times[index] + self.clock / MEL_RATE, dtype=torch.float64)
-        )
         steady = paster.observed_from_canonical(place.steady_from_head)[None]
-        self.rows["poses"].append(torch.from_numpy(pose_numbers(steady.double().numpy())[0]))
-        self.rows["light"].append(place.light)
-        if (len(self.ends)) % self.crop_every == 0:
-            self.crops.append((len(self.ends), *self._crop(picture, place)))
-        self.ends.append(not next_is_used)
+        number = self.count
+        self.rows["patches"][number] = (patch.clamp(0, 1) * 255).round().byte()
+        self.rows["outlines"][number] = ((lips - paster.box_start) / paster.box_size).reshape(-1)
+        self.rows["times"][number] = take.times[index] + self.clock / MEL_RATE
+        self.rows["rates"][number] = float(take.fps)
+        self.rows["poses"][number] = torch.from_numpy(pose_numbers(steady.double().numpy())[0])
+        self.rows["light"][number] = place.light
+        if number % self.crop_every == 0:
+            self._add_crop(number, picture, place)
+        if self.latest == (take.name, index - 1) and index not in take.cuts:
+            self.followed.append(number - 1)
+        self.latest, self.count = (take.name, index), number + 1
 
-    def _crop(self, picture: Tensor, place: Place) -> tuple[Tensor, Tensor]:
+    def _add_crop(self, number: int, picture: Tensor, place: Place) -> None:
         box = self.paster.region(place, (picture.shape[1], picture.shape[2]))
         x0, y0, x1, y1 = box
         crop = shrink(picture[None, :, y0:y1, x0:x1])[0]
         uv = shrink(self.paster.patch_uv(place, box).movedim(-1, 0)[None])[0].movedim(0, -1)
-        return (crop.clamp(0, 1) * 255).round().byte(), uv.half()
+        crops, row = self.crops, number // self.crop_every
+        crops.index[row], crops.uv[row] = number, uv
+        crops.picture[row] = (crop.clamp(0, 1) * 255).round().byte()
 
     def end_take(self, wave: Tensor, silence: int, *, keep_wave: bool) -> None:
         mel = log_mel(wave)
@@ -166,15 +187,17 @@ class _Collector:
             self.waves.append(functional.pad(wave, (0, samples - len(wave))))
 
     def finish(self, seconds: float) -> TrainingSet:
-        rows = {name: torch.stack(values) for name, values in self.rows.items()}
-        ends = torch.tensor(self.ends)
-        index, picture, uv = zip(*self.crops, strict=True)
+        # Fewer than there was room for where a picture ends early.
+        count = self.count
+        _require_enough(count)
+        rows = {name: values[:count] for name, values in self.rows.items()}
+        crops = -(-count // self.crop_every)
         return TrainingSet(
             **rows,
             mel=torch.cat(self.mel, dim=1),
-            followed=torch.nonzero(~ends)[:, 0],
+            followed=torch.tensor(self.followed, dtype=torch.long),
             motion=motion_weight(rows["patches"], self.paster.mask[0, 0]),
-            crops=Crops(torch.tensor(index), torch.stack(picture), torch.stack(uv)),
+            crops=Crops(**{name: value[:crops] for name, value in vars(self.crops).items()}),
             seconds=seconds,
             wave=torch.cat(self.waves) if self.waves else None,
         )
@@ -206,25 +229,49 @@ def build_training_set(footage: Footage, ranges: Ranges, settings: ModelSettings
     """
     allowed = {take.name: trainable(take, ranges) for take in footage.takes}
     count = sum(int(flags.sum()) for flags in allowed.values())
-    if count < 25:
-        raise FootageError(f"only {count} frames are left to train on; hold out less or record more")
-    thin = -(-count // MAX_FRAMES)
+    _require_enough(count)
+    frames = chosen_frames(allowed, MAX_FRAMES)
+    wanted = sum(map(len, frames.values()))
     silence = len(window_offsets(settings)) + MEL_RATE
     keep_wave = pretrained_name(settings.speech) is not None
-    collector = _Collector(footage, count // thin)
-    done = 0
-    with Progress("Reading the footage", total=count, unit="frames") as progress:
+    collector = _Collector(footage, wanted)
+    with Progress("Reading the footage", total=wanted, unit="frames") as progress:
         for take in footage.takes:
-            used = np.flatnonzero(allowed[take.name])
-            if not len(used):
+            chosen = set(frames[take.name].tolist())
+            if not chosen:
                 continue
-            chosen = set(used[::thin].tolist())
-            for frame in take.frames(int(used[0]), int(used[-1]) + 1):
-                if frame.index in chosen:
-                    follows = frame.index + 1 in chosen and frame.index + 1 not in take.cuts
-                    collector.add(take, frame, follows)
-                    done += thin
-                    progress.set(done)
+            for frame in take.frames(min(chosen), max(chosen) + 1, only=chosen):
+                collector.add(take, frame)
+                progress.set(collector.count)
             collector.end_take(torch.from_numpy(take.wave()), silence, keep_wave=keep_wave)
     rates = [float(take.fps) for take in footage.takes]
     return collector.finish(count / float(np.mean(rates)))
+
+
+def _require_enough(count: int) -> None:
+    if count < 25:
+        raise FootageError(f"only {count} frames are left to train on; hold out less or record more")
+
+
+def chosen_frames(allowed: Mapping[str, NDArray[np.bool_]], most: int) -> dict[str, NDArray[np.intp]]:
+    """Choose frames to train on: all, or runs of neighbours that are spread evenly over the footage.
+
+    Training looks at frames with their neighbours: every second frame would have none.
+
+    Args:
+        allowed: per take [T], the frames that may be trained on; most: how many are kept at most.
+
+    Returns:
+        Per take the indices of its chosen frames, sorted.
+    """
+    kept = np.ones(sum(int(flags.sum()) for flags in allowed.values()), bool)
+    if len(kept) > most:
+        length = min(_RUN, most)
+        runs = np.zeros(-(-len(kept) // length), bool)
+        runs[np.linspace(0, len(runs) - 1, most // length).round().astype(int)] = True
+        kept = runs.repeat(length)[: len(kept)]
+    frames = {}
+    for name, flags in allowed.items():
+        used = np.flatnonzero(flags)
+        frames[name], kept = used[kept[: len(used)]], kept[len(used) :]
+    return frames

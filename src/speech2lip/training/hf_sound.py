@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from speech2lip.conventions import MEL_RATE, SAMPLE_RATE
 from speech2lip.progress import Progress
-from speech2lip.storage import write_atomically
+from speech2lip.storage import save_tensors
 from speech2lip.synthesis.hf_encoder import PretrainedEncoder
 from speech2lip.synthesis.hf_speech import PretrainedListener, Projection, step_windows
 from speech2lip.synthesis.speech import log_mel
@@ -55,9 +54,8 @@ def hear_takes(data: TrainingSet, encoder: PretrainedEncoder, *, seed: int, cach
     rows = _load(cache, key, projection)
     if rows is None:
         rows = _hear([wave for _, wave in waves] + [quiet], encoder, projection, seed)
-        with write_atomically(cache) as partial:
-            tensors = {f"rows.{number}": row.half() for number, row in enumerate(rows)}
-            save_file(tensors | projection.state_dict(), partial, metadata={"key": key})
+        tensors = {f"rows.{number}": row.half() for number, row in enumerate(rows)}
+        save_tensors(cache, tensors | projection.state_dict(), metadata={"key": key})
     frames = data.mel.shape[1]
     # A version begins some mel frames late, so that the encoder's steps fall elsewhere on the speech.
     features = [row.float()[:, late:][:, :frames] for (late, _), row in zip(waves, rows, strict=False)]

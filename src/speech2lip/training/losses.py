@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,19 @@ from torch import Tensor
 def total(losses: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
     """Sum the named losses with their weights."""
     return torch.stack([weights[name] * value for name, value in losses.items()]).sum()
+
+
+def first_not_finite(steps: Sequence[tuple[int, Mapping[str, Tensor]]]) -> tuple[int, str] | None:
+    """Return the first step at which a number was not finite, and its name; None where all were.
+
+    Args:
+        steps: number of the step and its numbers by name.
+    """
+    names = [(step, name) for step, values in steps for name in values]
+    if not names:
+        return None
+    flags = torch.stack([value.float() for _, values in steps for value in values.values()]).isfinite()
+    return None if bool(flags.all()) else names[int((~flags).nonzero()[0])]
 
 
 def colour_losses(drawn: Tensor, truth: Tensor, weight: Tensor) -> dict[str, Tensor]:
@@ -30,18 +45,25 @@ def colour_losses(drawn: Tensor, truth: Tensor, weight: Tensor) -> dict[str, Ten
     }
 
 
-def shape_losses(shape: Tensor, truth: Tensor, spread: Tensor) -> dict[str, Tensor]:
+def shape_losses(
+    shape: Tensor, truth: Tensor, spread: Tensor, apart: Tensor | None = None
+) -> dict[str, Tensor]:
     """Compare lip shapes of consecutive frames.
 
     Args:
         shape, truth: [S, N, K] of stretches of neighbouring frames.
+        apart: [S, N - 1] time between neighbours, in 0.04 s, the frame of 25 a second; None: that.
         spread: [K] how far each component moves the outline; components count with its square root, a middle
             way between all alike
             and only the opening.
 
     Returns:
-        `shape`: mean squared error; `steady`: that of the change from frame to frame.
+        `shape`: mean squared error; `steady`: that of the change in 0.04 s, where frames have neighbours.
     """
     weight = spread.sqrt() / spread.sqrt().mean()
     error = shape.float() - truth
-    return {"shape": (error**2 * weight).mean(), "steady": (error.diff(dim=1) ** 2 * weight).mean()}
+    losses = {"shape": (error**2 * weight).mean()}
+    if error.shape[1] > 1:
+        change = error.diff(dim=1) if apart is None else error.diff(dim=1) / apart[..., None]
+        losses["steady"] = (change**2 * weight).mean()
+    return losses

@@ -115,7 +115,7 @@ class Lesson:
         start = first + torch.rand(count, generator=random) * (last - first)
         pace = 1 + tempo * (2 * torch.rand(count, generator=random) - 1)
         moments = (start.double()[:, None] / MEL_RATE + self.steps).flatten()
-        stretch = lay_out(torch.arange(count) * _LENGTH, moments, self.offsets, pace, _LENGTH)
+        stretch = lay_out(torch.arange(len(moments)).reshape(count, -1), moments, self.offsets, pace)
         sound = mel_windows(self.corpus.mel, start.double() / MEL_RATE, stretch.offsets, pace=pace)
         varied = torch.rand(count, generator=random) < self.arguments.varied
         if varied.any():

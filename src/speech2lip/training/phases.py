@@ -6,8 +6,9 @@ The sync expert and speech, then the lips in canonical space, then the Blend-Net
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,14 @@ from speech2lip.training.augmentation import vary_speech
 from speech2lip.training.dataset import TrainingSet
 from speech2lip.training.losses import colour_losses, shape_losses
 from speech2lip.training.resting import Resting, quiet_windows, resting_frames
-from speech2lip.training.stretches import LENGTH, cut_scores, cut_windows, lay_out, stretch_starts
+from speech2lip.training.stretches import (
+    cut_scores,
+    cut_windows,
+    frames_apart,
+    lay_out,
+    longest_stretches,
+    moments_apart,
+)
 from speech2lip.training.sync import SyncClips, SyncExpert, drawn_sync_losses, expert_losses
 
 _QUIET_BATCH = 16
@@ -34,42 +42,73 @@ _REST_BATCH = 4
 
 
 @dataclass(frozen=True)
-class Phase:
-    """One stretch of training."""
+class Lesson:
+    """What learns, and for how long."""
 
     name: str
     share: float
     """Of the whole time."""
     parameters: list[nn.Parameter]
     """That learn at the full rate."""
+    learned_before: list[nn.Parameter]
+    """That go on learning, at a lower rate."""
+
+
+@dataclass(frozen=True)
+class Phase(Lesson):
+    """One stretch of training."""
+
     losses: Callable[[torch.Generator], dict[str, Tensor]]
     """Draws a batch and returns its named losses."""
-    learned_before: list[nn.Parameter] = field(default_factory=list)
-    """That go on learning, at a lower rate."""
+
+
+def lessons(model: LipModel, expert: SyncExpert, settings: TrainSettings, *, use_sync: bool) -> list[Lesson]:
+    """List what is learned, in order; it hangs on settings alone."""
+    speech = [*model.encoder.parameters(), *model.lip_shape.parameters()]
+    lips = list(model.lip_field.parameters())
+    expert_share = settings.expert_share if use_sync else 0.0
+    rest = 1 - settings.speech_share - settings.blend_share - expert_share
+    listed = [
+        Lesson("speech", settings.speech_share, speech, []),
+        # An encoder that has not learned anything yet learns together with the lips.
+        Lesson("lips", rest, lips, speech)
+        if settings.speech_share
+        else Lesson("lips", rest, [*speech, *lips], []),
+        Lesson("blend", settings.blend_share, list(model.blend_net.parameters()), []),
+    ]
+    if not use_sync:
+        return listed
+    return [Lesson("sync expert", expert_share, list(expert.parameters()), []), *listed]
 
 
 def phases(
     model: LipModel, expert: SyncExpert, data: TrainingSet, paster: Paster, settings: TrainSettings
 ) -> list[Phase]:
     """List the phases in order."""
-    speech = [*model.encoder.parameters(), *model.lip_shape.parameters()]
-    lips = list(model.lip_field.parameters())
     clips = SyncClips(data)
     use_sync = settings.losses.sync + settings.losses.apart > 0 and len(clips.starts) > settings.expert_batch
     view = _Batches(model, expert if use_sync else None, clips, paster, settings)
-    expert_share = settings.expert_share if use_sync else 0.0
-    rest = 1 - settings.speech_share - settings.blend_share - expert_share
-    plan = [
-        Phase("speech", settings.speech_share, speech, view.speech_losses),
-        # An encoder that has not learned anything yet learns together with the lips.
-        Phase("lips", rest, lips, view.lip_losses, speech)
-        if settings.speech_share
-        else Phase("lips", rest, [*speech, *lips], view.lip_losses),
-        Phase("blend", settings.blend_share, list(model.blend_net.parameters()), view.blend_losses),
-    ]
-    if not use_sync:
-        return plan
-    return [Phase("sync expert", expert_share, list(expert.parameters()), view.expert_losses), *plan]
+    losses = {
+        "sync expert": view.expert_losses,
+        "speech": view.speech_losses,
+        "lips": view.lip_losses,
+        "blend": view.blend_losses,
+    }
+    listed = lessons(model, expert, settings, use_sync=use_sync)
+    return [Phase(**vars(lesson), losses=losses[lesson.name]) for lesson in listed]
+
+
+@contextmanager
+def _in_use(*modules: nn.Module) -> Iterator[None]:
+    """Let modules do within the block what they do when nothing is learned."""
+    modes = [module.training for module in modules]
+    for module in modules:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.train(mode)
 
 
 class _Batches:
@@ -90,10 +129,7 @@ class _Batches:
         self.offsets = window_offsets(settings.model).to(self.device)
         self.shapes = model.lip_shape.from_outline(data.outlines)
         self.spread = model.lip_shape.components.norm(dim=1)
-        self.starts = stretch_starts(data.followed, LENGTH)
-        self.length = LENGTH if len(self.starts) else 2
-        if not len(self.starts):
-            self.starts = data.followed
+        self.starts, self.length = longest_stretches(data.followed, data.rates)
         self.resting = self._resting() if settings.losses.rest else None
         self.rest = None if self.resting is None else self.resting.shape(self.shapes)
         rows, columns = data.patches.shape[-2:]
@@ -150,7 +186,9 @@ class _Batches:
 
     def _shape_losses(self, shape: Tensor, index: Tensor) -> dict[str, Tensor]:
         together = (-1, self.length, shape.shape[1])
-        return shape_losses(shape.reshape(together), self.shapes[index].reshape(together), self.spread)
+        apart = moments_apart(self.data.rates[index[:: self.length]], self.length)
+        truth = self.shapes[index].reshape(together)
+        return shape_losses(shape.reshape(together), truth, self.spread, apart)
 
     def _rest_loss(self, random: torch.Generator) -> dict[str, Tensor]:
         """Lip shape where nobody speaks; nothing if the footage never shows the mouth at rest."""
@@ -189,7 +227,8 @@ class _Batches:
         starts = self.starts[chosen.to(self.device)]
         change = self.settings.tempo_changes * (2 * torch.rand(len(starts), generator=random) - 1)
         pace = (1 + change).to(self.device)
-        stretch = lay_out(starts, self.data.times, self.offsets, pace, self.length)
+        index = starts[:, None] + frames_apart(self.data.rates[starts], self.length)
+        stretch = lay_out(index, self.data.times, self.offsets, pace)
         sound = self._sound_at(starts, stretch.offsets, pace, self._versions(len(starts), random))
         sound = self._varied(sound, random)
         width = len(self.offsets)
@@ -262,23 +301,23 @@ class _Batches:
 
     def blend_losses(self, random: torch.Generator) -> dict[str, Tensor]:
         """Colour of the mended crop, with holes punched into half of them."""
-        data, crops = self.data, self.data.crops
-        self.model.lip_field.eval()
+        data, crops, model = self.data, self.data.crops, self.model
         chosen = torch.randint(len(crops.index), (self.settings.batch // 2,), generator=random).to(
             self.device
         )
         index = crops.index[chosen]
-        with torch.no_grad():
-            spoken = self.model.listen(self.windows_at(index))
-            where = crops.uv[chosen].float()
-            lips = self.model.draw(spoken, data.poses[index], where).float()
+        # It mends what the avatar will draw: without dropout and what else is left out while learning.
+        with torch.no_grad(), _in_use(model.encoder, model.lip_shape, model.lip_field):
+            spoken = model.listen(self.windows_at(index))
+            where = crops.uv[chosen]
+            lips = model.draw(spoken, data.poses[index], where).float()
             lips = lips * data.light[index][..., None, None]
             truth = crops.picture[chosen].float() / 255
             mask = self.paster.carry_mask(where)
             pasted = truth + (lips - truth) * mask
             reference = self.paster.carry(
-                self.model.lip_field.mean.expand(len(index), -1, -1, -1), where, data.light[index]
+                model.lip_field.mean.expand(len(index), -1, -1, -1), where, data.light[index]
             )
             pasted = punch_holes(pasted, mask, share=self.settings.holes, generator=random)
-        mended = pasted + self.model.blend_net(pasted, mask, reference).float()
+        mended = pasted + model.blend_net(pasted, mask, reference).float()
         return colour_losses(mended, truth, mask / mask.mean().clamp_min(1e-3))

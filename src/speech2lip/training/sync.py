@@ -13,9 +13,10 @@ from speech2lip.conventions import MEL_BANDS, MEL_RATE
 from speech2lip.model import LipModel, Spoken
 from speech2lip.synthesis.speech import SILENT_MEL, mel_windows
 from speech2lip.training.dataset import TrainingSet
+from speech2lip.training.stretches import MOMENT_SECONDS, frames_apart, stretch_starts
 
 CLIP = 5
-"""Consecutive frames that are seen together: lips that move, as in SyncNet."""
+"""Frames 0.04 s apart that are seen together: lips that move, as in SyncNet."""
 _PAST, _AHEAD = 0.2, 0.2
 """Seconds of sound around the middle of a clip that are heard: lips lead and follow the sound a little."""
 _SIGHT = (24, 36)
@@ -95,20 +96,27 @@ class SyncClips:
     def __init__(self, data: TrainingSet) -> None:
         self.data = data
         self.offsets = clip_offsets().to(data.patches.device)
-        self.starts = clip_starts(data.followed)
+        self.starts = stretch_starts(data.followed, data.rates, CLIP)
+        # 0.04 s, as exactly as the footage's own clock has it.
+        apart = data.times[data.followed + 1] - data.times[data.followed]
+        self.moment = (apart * data.rates[data.followed] * MOMENT_SECONDS).median()
         self.uv = sight_uv(data.outlines)
         size = self.uv.new_tensor([data.patches.shape[-1], data.patches.shape[-2]])
         some = data.patches[:: max(1, len(data.patches) // 500)].float() / 255
         self.pixels = self.uv * size
         self.usual = look_up(some, self.pixels.expand(len(some), -1, -1, -1)).mean((0, 1))
 
+    def frames(self, starts: Tensor) -> Tensor:
+        """Return the frames of clips; [B, 5]."""
+        return starts[:, None] + frames_apart(self.data.rates[starts], CLIP)
+
     def middle_times(self, starts: Tensor) -> Tensor:
         """Return the seconds of the middles of clips; [B]."""
-        return self.data.times[starts + CLIP // 2]
+        return self.data.times[self.frames(starts)[:, CLIP // 2]]
 
     def shown(self, starts: Tensor) -> Tensor:
         """Return real clips [B, 5, h, w]."""
-        index = _frames_of(starts)
+        index = self.frames(starts).flatten()
         patches = self.data.patches[index].float() / 255
         return self.grey(look_up(patches, self.pixels.expand(len(index), -1, -1, -1)))
 
@@ -120,15 +128,6 @@ class SyncClips:
     def heard(self, times: Tensor) -> Tensor:
         """Return the mel windows at the middles of clips [B, M, W]."""
         return mel_windows(self.data.mel, times, self.offsets)
-
-
-def clip_starts(followed: Tensor) -> Tensor:
-    """Return the indices of frames that begin an unbroken clip; [N] from those that have a successor [K]."""
-    last = int(followed.max()) if len(followed) else 0
-    flags = torch.zeros(last + CLIP, dtype=torch.bool, device=followed.device)
-    flags[followed] = True
-    whole = torch.stack([flags[k : len(flags) - CLIP + 2 + k] for k in range(CLIP - 1)]).all(0)
-    return torch.nonzero(whole)[:, 0]
 
 
 def sight_uv(outlines: Tensor) -> Tensor:
@@ -149,17 +148,16 @@ def expert_losses(
 ) -> dict[str, Tensor]:
     """Teach the expert: every clip of a batch against every sound, small shifts of its own among them.
 
-    Negatives are other takes, other times of the same take, and the clip's own sound 2 to 12 frames off.
+    Negatives are other takes, other times of the same take, and the clip's own sound 0.08 to 0.48 s off.
     """
     device = clips.data.patches.device
     chosen = torch.randint(len(clips.starts), (batch,), generator=generator).to(device)
     starts = clips.starts[chosen]
     times = clips.middle_times(starts)
     seen = expert.see(clips.shown(starts) * _flicker(batch, generator).to(device))
-    frame = _frame_seconds(clips.data)
     size = torch.randint(2, 13, (batch,), generator=generator)
     sign = torch.randint(0, 2, (batch,), generator=generator) * 2 - 1
-    shifted = times + (size * sign).to(device) * frame
+    shifted = times + (size * sign).to(device) * clips.moment
     windows = _vary(clips.heard(torch.cat([times, shifted])), generator)
     heard, off = expert.hear(windows).chunk(2)
     near = (times[:, None] - times[None]).abs() < _NEAR_SECONDS
@@ -170,15 +168,6 @@ def expert_losses(
     loss = functional.cross_entropy(scale * torch.cat([others, own], dim=1), target)
     back = functional.cross_entropy(scale * others.T, target)
     return {"expert": loss + back}
-
-
-def _frames_of(starts: Tensor) -> Tensor:
-    """Return the frame indices of clips, clip after clip; [5 B]."""
-    return (starts[:, None] + torch.arange(CLIP, device=starts.device)).reshape(-1)
-
-
-def _frame_seconds(data: TrainingSet) -> Tensor:
-    return (data.times[data.followed + 1] - data.times[data.followed]).median()
 
 
 def _vary(windows: Tensor, generator: torch.Generator) -> Tensor:
@@ -209,7 +198,7 @@ def drawn_sync_losses(
     device = clips.data.patches.device
     chosen = torch.randint(len(clips.starts), (batch,), generator=generator).to(device)
     starts = clips.starts[chosen]
-    index = _frames_of(starts)
+    index = clips.frames(starts).flatten()
     spoken: Spoken = model.listen(windows_at(index))
     lips = model.draw(spoken, clips.data.poses[index], clips.uv.expand(len(index), -1, -1, -1))
     times = clips.middle_times(starts)

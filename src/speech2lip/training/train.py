@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import save_file as save_arrays
-from safetensors.torch import save_file
 from torch import nn
 
 import speech2lip
@@ -21,25 +21,34 @@ from speech2lip.avatar import AVATAR_KIND, FORMAT, Avatar, read_avatar
 from speech2lip.composition.paste import Paster
 from speech2lip.compute import choose_device, device_name
 from speech2lip.config import NO_EAR, PrepareSettings, TrainSettings, to_plain, with_preset
+from speech2lip.decomposition.canonical import Canonical
 from speech2lip.decomposition.cuts import runs_within_shots
 from speech2lip.decomposition.footage import Footage, Take, canonical_plain, canonical_tensors, read_footage
 from speech2lip.decomposition.landmarks import eye_opening
 from speech2lip.decomposition.report_advice import look_over
-from speech2lip.errors import SettingsError
+from speech2lip.errors import FootageError, SettingsError
+from speech2lip.locks import LOCK, locked
 from speech2lip.media.video import Encoding, VideoFormat, VideoWriter
 from speech2lip.model import LipModel
-from speech2lip.storage import check_output, new_folder_atomically, output_errors, write_json
-from speech2lip.synthesis.ear import ear_fingerprint, give_ear
+from speech2lip.storage import (
+    check_output,
+    new_folder_atomically,
+    output_errors,
+    save_tensors,
+    write_json,
+)
+from speech2lip.synthesis.ear import give_ear
 from speech2lip.synthesis.hf_encoder import PretrainedEncoder, load_pretrained
 from speech2lip.synthesis.hf_speech import pretrained_name
 from speech2lip.synthesis.lip_shape import principal_components
 from speech2lip.synthesis.recogniser import find_recogniser, read_recogniser
 from speech2lip.synthesis.speech import mel_windows, window_offsets
-from speech2lip.training.checkpoint import Progressed
+from speech2lip.training.checkpoint import KeptState, Progressed
 from speech2lip.training.dataset import TrainingSet, build_training_set, light_gain, usual_light
+from speech2lip.training.fingerprint import footage_fingerprint, training_key
 from speech2lip.training.hf_sound import hear_takes
-from speech2lip.training.loop import run
-from speech2lip.training.phases import phases
+from speech2lip.training.loop import TrainingRun
+from speech2lip.training.phases import lessons, phases
 from speech2lip.training.refined_depth import with_refined_depth
 from speech2lip.training.split import Ranges, held_out_ranges
 from speech2lip.training.sync import SyncExpert
@@ -70,55 +79,131 @@ def train(
     Raises:
         FootageError, SettingsError, OutputError: as their messages say.
     """
-    settings = with_preset(settings or TrainSettings())
+    asked = settings or TrainSettings()
+    settings = with_preset(asked)
     check_output(avatar, overwrite=overwrite, kind=AVATAR_KIND)
-    prepared = _prepared(takes, avatar, footage, prepare_settings, say)
-    for line in look_over(prepared).lines():
-        say(line)
+    with state_folder(avatar) as part:
+        prepared = _prepared(takes, avatar, footage, prepare_settings, say)
+        mark = footage_fingerprint(prepared)
+        for line in look_over(prepared).lines():
+            say(line)
+        learned = _learn(_Job(prepared, mark, asked, settings, part, say))
+        with new_folder_atomically(avatar, replaces=AVATAR_KIND if overwrite else None) as folder:
+            # What was learned belongs to the footage as it was: neither other poses nor other pictures.
+            _require_unchanged(prepared, mark, part)
+            _write_avatar(folder, learned, prepared, settings)
+            _require_unchanged(prepared, mark, part)
+        made = read_avatar(avatar)
+        _remove_state(part, say)
+    about = learned.about
+    say(f"{avatar}: trained {about['seconds_trained']:.0f} s in {about['precision']} on {about['device']}")
+    return made
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is trained on what."""
+
+    footage: Footage
+    mark: str
+    """Fingerprint of the footage."""
+    asked: TrainSettings
+    """As the user wrote them."""
+    settings: TrainSettings
+    """With everything decided that was left open."""
+    part: Path
+    """The folder of the state."""
+    say: Say
+
+
+@dataclass(frozen=True)
+class _Learned:
+    model: LipModel
+    """On the processor."""
+    canonical: Canonical
+    about: dict[str, Any]
+
+
+def _learn(job: _Job) -> _Learned:
+    """Train the networks, going on where the state was last saved."""
     began = time.monotonic()
+    settings, say = job.settings, job.say
     compute = choose_device(settings.device)
-    ranges = held_out_ranges(prepared.takes, settings.hold_out)
+    ranges = held_out_ranges(job.footage.takes, settings.hold_out)
     # Whatever is wrong with it shows before footage is read.
     encoder = _pretrained(settings)
+    footage = job.footage
     if settings.depth_steps:
-        prepared = with_refined_depth(prepared, ranges, settings.depth_steps, say=say)
-    data = build_training_set(prepared, ranges, settings.model)
-    say(
-        f"{len(data.times)} frames ({data.seconds:.0f} s) to train on, "
-        f"{_held_seconds(prepared, ranges):.0f} s held out"
-    )
-    model = new_model(data, prepared, settings, say=say)
-    part = avatar.with_name(f".{avatar.name}.training")
-    with output_errors(part):
-        part.mkdir(exist_ok=True)
+        footage = with_refined_depth(footage, ranges, settings.depth_steps, say=say)
+    data = build_training_set(footage, ranges, settings.model)
+    held = _held_seconds(footage, ranges)
+    say(f"{len(data.times)} frames ({data.seconds:.0f} s) to train on, {held:.0f} s held out")
+    model = new_model(data, footage, settings, say=say)
     reading = time.monotonic() - began
     if encoder is not None:
-        _hear_with(encoder.to(compute.device), model, data, settings, part, say)
+        _hear_with(encoder.to(compute.device), model, data, job)
     expert = SyncExpert().to(compute.device)
-    learned = nn.ModuleDict({"model": compute.place(model), "expert": expert})
-    plan = phases(
-        model,
-        expert,
-        data.to(compute.device),
-        Paster(prepared.canonical, device=compute.device),
+    networks = nn.ModuleDict({"model": compute.place(model), "expert": expert})
+    planned = lessons(model, expert, settings, use_sync=True)
+    key = training_key(job.mark, job.asked, networks, planned, held_out=ranges, encoder=encoder)
+    kept = KeptState(job.part, key, say=say)
+    saved = kept.take_up()
+    if saved:
+        settings = replace(settings, voice_changes=saved.progressed.voice_changes)
+    paster = Paster(footage.canonical, device=compute.device)
+    state = TrainingRun(
+        networks,
+        phases(model, expert, data.to(compute.device), paster, settings),
         settings,
-    )
-    state = run(
-        learned,
-        plan,
-        settings,
-        compute=compute,
+        compute,
+        kept,
+        saved,
         budget_seconds=max(60 * settings.minutes - reading, 1.0),
-        state_path=part / "state.safetensors",
-        key=_key(prepared, settings, encoder),
         say=say,
-    )
-    about = _about(prepared, settings, ranges, data, state, device_name(compute))
-    with new_folder_atomically(avatar, replaces=AVATAR_KIND if overwrite else None) as folder:
-        _write_avatar(folder, model.cpu(), prepared, about, settings, ranges)
-    shutil.rmtree(part)
-    say(f"{avatar}: trained {state.seconds:.0f} s in {state.precision} on {about['device']}")
-    return read_avatar(avatar)
+    ).run()
+    about = _about(footage, settings, ranges, data, state, device_name(compute))
+    return _Learned(model.cpu(), footage.canonical, about)
+
+
+@contextmanager
+def state_folder(avatar: Path) -> Iterator[Path]:
+    """Yield the folder beside an avatar in which training keeps its state, for this process alone.
+
+    What is in it stays, for training to go on; without anything it vanishes.
+
+    Raises:
+        OutputError: the avatar is being trained by another process.
+    """
+    target = avatar.resolve() if avatar.is_symlink() else avatar
+    name = f".{target.name}.training"
+    if len(os.fsencode(name)) > 255:
+        name = f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:32]}.training"
+    part = target.with_name(name)
+    with output_errors(part):
+        part.mkdir(exist_ok=True)
+    with locked(part):
+        try:
+            yield part
+        finally:
+            if all(file.name == LOCK for file in part.iterdir()):
+                shutil.rmtree(part)
+
+
+def _remove_state(part: Path, say: Say) -> None:
+    """Remove the state of training that is done; states that were set aside for other settings stay."""
+    for name in ("state.safetensors", "state.damaged.safetensors", "heard.safetensors"):
+        (part / name).unlink(missing_ok=True)
+    others = sorted(file.name for file in part.glob("state.*.safetensors"))
+    if others:
+        say(f"training with other settings is kept in {part} ({', '.join(others)}): remove it if not needed")
+
+
+def _require_unchanged(footage: Footage, mark: str, part: Path) -> None:
+    if footage_fingerprint(read_footage(footage.folder)) != mark:
+        raise FootageError(
+            f"{footage.folder} has changed while it was trained on, so no avatar is written; what was "
+            f"learned is kept in {part}: bring the old footage back to go on, or train again to begin anew"
+        )
 
 
 def _prepared(
@@ -170,35 +255,14 @@ def _pretrained(settings: TrainSettings) -> PretrainedEncoder | None:
     return None if name is None else load_pretrained(name, download=True)
 
 
-def _hear_with(
-    encoder: PretrainedEncoder,
-    model: LipModel,
-    data: TrainingSet,
-    settings: TrainSettings,
-    part: Path,
-    say: Say,
-) -> None:
+def _hear_with(encoder: PretrainedEncoder, model: LipModel, data: TrainingSet, job: _Job) -> None:
     """Let the pretrained encoder hear the takes; this time does not count as training."""
     assert model.encoder.pretrained is not None
     began = time.monotonic()
-    projection = hear_takes(data, encoder, seed=settings.seed, cache=part / "heard.safetensors")
+    seed, cache = job.settings.seed, job.part / "heard.safetensors"
+    projection = hear_takes(data, encoder, seed=seed, cache=cache)
     model.encoder.pretrained.load_state_dict(projection.state_dict())
-    say(f"{settings.model.speech} heard the takes in {time.monotonic() - began:.0f} s")
-
-
-def _key(footage: Footage, settings: TrainSettings, encoder: PretrainedEncoder | None) -> str:
-    """Name what is trained on what: a saved state of another key is not taken up."""
-    plain = to_plain(settings)
-    for name in ("minutes", "save_seconds", "device", "precision", "base_seconds"):
-        plain.pop(name)
-    takes = [(take.name, len(take.times)) for take in footage.takes]
-    known = [plain, takes, canonical_plain(footage.canonical)]
-    if settings.ear != NO_EAR:
-        known.append(ear_fingerprint())
-    if encoder is not None:
-        known.append(encoder.fingerprint.hex())
-    text = json.dumps(known, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    job.say(f"{job.settings.model.speech} heard the takes in {time.monotonic() - began:.0f} s")
 
 
 def _held_seconds(footage: Footage, ranges: Ranges) -> float:
@@ -231,25 +295,14 @@ def _about(
         "precision": state.precision,
         "device": device,
         "history": state.history,
-        "bases": [],
     }
 
 
-def _write_avatar(
-    folder: Path,
-    model: LipModel,
-    footage: Footage,
-    about: dict[str, Any],
-    settings: TrainSettings,
-    ranges: Ranges,
-) -> None:
-    save_file(
-        {name: value.contiguous() for name, value in model.state_dict().items()},
-        folder / "weights.safetensors",
-    )
-    save_arrays(canonical_tensors(footage.canonical), folder / "canonical.safetensors")
-    about["bases"] = _write_bases(folder / "base", footage, settings.base_seconds)
-    write_json(folder / "avatar.json", about)
+def _write_avatar(folder: Path, learned: _Learned, footage: Footage, settings: TrainSettings) -> None:
+    save_tensors(folder / "weights.safetensors", learned.model.state_dict())
+    save_tensors(folder / "canonical.safetensors", canonical_tensors(learned.canonical))
+    bases = _write_bases(folder / "base", footage, settings.base_seconds)
+    write_json(folder / "avatar.json", learned.about | {"bases": bases})
 
 
 def _write_bases(folder: Path, footage: Footage, seconds: float) -> list[str]:
@@ -287,12 +340,12 @@ def _write_base(folder: Path, take: Take, start: int, stop: int, usual: Any) -> 
             for frame in take.frames(start, stop):
                 writer.write(frame.rgb, time=frame.time - take.times[start])
     write_json(folder / "take.json", {"width": take.width, "height": take.height, "fps": str(take.fps)})
-    save_arrays(
+    save_tensors(
+        folder / "track.safetensors",
         {
             "times": take.times[start:stop] - take.times[start],
             "camera_from_head": take.camera_from_head[start:stop],
             "light": light_gain(take.light[start:stop], usual),
             "eyes": eye_opening(take.landmarks[start:stop]),
         },
-        folder / "track.safetensors",
     )
