@@ -77,7 +77,7 @@ class SyncTrial:
         """Return what is found over all takes.
 
         `expert_confidence`: median less least mean distance over lags; `expert_distance`: the least;
-        `expert_offset_ms`: its lag, positive where the lips are late.
+        `expert_offset_ms`: its lag, positive where the sound is late, as in `sync_offset_ms`.
         """
         if not self._curves:
             return {"expert_confidence": None, "expert_distance": None, "expert_offset_ms": None}
@@ -86,7 +86,7 @@ class SyncTrial:
         return {
             "expert_confidence": float(mean.median() - mean[best]),
             "expert_distance": float(mean[best]),
-            "expert_offset_ms": 1000 * self._frame_seconds * (MAX_LAG - best),
+            "expert_offset_ms": 1000 * self._frame_seconds * (best - MAX_LAG),
         }
 
     def told_shifts(self) -> dict[str, float]:
