@@ -81,7 +81,7 @@ def test_an_unknown_key_is_a_fault_of_ours() -> None:
 
 
 def test_a_place_that_cannot_be_written(result: Result, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"cannot write .*metrics\.json"):
+    with pytest.raises(OutputError, match=r"Cannot write .*metrics\.json"):
         result.save(tmp_path / "missing" / "metrics.json")
 
 

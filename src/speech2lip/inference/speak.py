@@ -18,7 +18,7 @@ import torch
 import speech2lip
 from speech2lip.avatar import read_avatar
 from speech2lip.config import SpeakSettings
-from speech2lip.conventions import MEL_RATE, SAMPLE_RATE
+from speech2lip.conventions import MEL_RATE, SAMPLE_RATE, AnyPath
 from speech2lip.inference.base_planes import BasePlanes
 from speech2lip.inference.engine import Engine, Picture
 from speech2lip.inference.motion import Motion, Shown, tell, turned_pictures
@@ -57,10 +57,10 @@ class Spoke:
 
 
 def speak(
-    sound: Path,
+    sound: AnyPath,
     *,
-    avatar: Path,
-    output: Path,
+    avatar: AnyPath,
+    output: AnyPath,
     settings: SpeakSettings | None = None,
     overwrite: bool = False,
     say: Callable[[str], None] = print,
@@ -77,6 +77,7 @@ def speak(
     Raises:
         SoundError, AvatarError, OutputError, SettingsError: as their messages say.
     """
+    sound, avatar, output = Path(sound), Path(avatar), Path(output)
     settings = settings or SpeakSettings()
     check_output(output, overwrite=overwrite)
     check_speech(sound)

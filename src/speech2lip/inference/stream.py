@@ -7,7 +7,6 @@ import math
 from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from speech2lip.config import SpeakSettings
-from speech2lip.conventions import MEL_RATE, SAMPLE_RATE
+from speech2lip.conventions import MEL_RATE, SAMPLE_RATE, AnyPath
 from speech2lip.errors import SoundError
 from speech2lip.inference.motion import Shown
 from speech2lip.inference.moving_sound import MovingSound, Samples
@@ -65,7 +64,7 @@ class Streamed:
 
 
 def stream(
-    avatar: Path | Speaker,
+    avatar: AnyPath | Speaker,
     *,
     sample_rate: int = SAMPLE_RATE,
     channels: int = 1,
@@ -83,7 +82,7 @@ def stream(
         AvatarError, SettingsError: as their messages say.
     """
     own = not isinstance(avatar, Speaker)
-    speaker = Speaker(avatar, settings=settings) if isinstance(avatar, Path) else avatar
+    speaker = avatar if isinstance(avatar, Speaker) else Speaker(avatar, settings=settings)
     return SpeechStream(speaker, sample_rate=sample_rate, channels=channels, owns=own)
 
 

@@ -21,6 +21,7 @@ from speech2lip.avatar import AVATAR_KIND, FORMAT, Avatar, read_avatar
 from speech2lip.composition.paste import Paster
 from speech2lip.compute import choose_device, device_name
 from speech2lip.config import NO_EAR, PrepareSettings, TrainSettings, to_plain, with_preset
+from speech2lip.conventions import AnyPath
 from speech2lip.decomposition.cuts import runs_within_shots
 from speech2lip.decomposition.footage import Footage, Take, canonical_plain, canonical_tensors, read_footage
 from speech2lip.decomposition.landmarks import eye_opening
@@ -48,10 +49,10 @@ Say = Callable[[str], None]
 
 
 def train(
-    takes: Sequence[Path] = (),
+    takes: Sequence[AnyPath] = (),
     *,
-    avatar: Path,
-    footage: Path | None = None,
+    avatar: AnyPath,
+    footage: AnyPath | None = None,
     settings: TrainSettings | None = None,
     prepare_settings: PrepareSettings | None = None,
     overwrite: bool = False,
@@ -70,6 +71,8 @@ def train(
     Raises:
         FootageError, SettingsError, OutputError: as their messages say.
     """
+    takes, avatar = [Path(take) for take in takes], Path(avatar)
+    footage = None if footage is None else Path(footage)
     settings = with_preset(settings or TrainSettings())
     check_output(avatar, overwrite=overwrite, kind=AVATAR_KIND)
     prepared = _prepared(takes, avatar, footage, prepare_settings, say)

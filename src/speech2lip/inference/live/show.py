@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from threading import Event, Thread
 
 import numpy as np
 
 from speech2lip.config import LiveSettings, SpeakSettings
+from speech2lip.conventions import AnyPath
 from speech2lip.errors import Speech2LipError
 from speech2lip.inference.live.audience import Audience
 from speech2lip.inference.live.player import Played, Player
@@ -23,7 +23,7 @@ _LINGER = 2.0
 
 
 def live(
-    avatar: Path,
+    avatar: AnyPath,
     *,
     sound: str = "mic",
     settings: LiveSettings | None = None,
