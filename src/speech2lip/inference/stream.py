@@ -128,13 +128,17 @@ class SpeechStream:
         with self._lock:
             if self._finished:
                 raise SoundError("This stream was finished; open another one for more sound.")
-            waiting = self._native.end / self.sample_rate - self.frames / self.fps
-            if waiting + len(block) / self.sample_rate > _MOST_SECONDS:
+            if len(block) / self.sample_rate > self.room_seconds:
                 raise SoundError(
-                    f"{float(waiting):.0f} s of sound wait to be spoken, at most {_MOST_SECONDS:.0f} s may. "
-                    "Pull frames, or push less at once."
+                    f"{_MOST_SECONDS - self.room_seconds:.0f} s of sound wait to be spoken, at most "
+                    f"{_MOST_SECONDS:.0f} s may. Pull frames, or push less at once."
                 )
             self._append(block)
+
+    @property
+    def room_seconds(self) -> float:
+        """Seconds of sound that may be pushed now; who has more waits until frames were pulled."""
+        return _MOST_SECONDS - float(self._native.end / self.sample_rate - self.frames / self.fps)
 
     @property
     def finished(self) -> bool:

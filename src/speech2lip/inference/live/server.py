@@ -11,9 +11,9 @@ from importlib.resources import files
 
 from speech2lip.errors import OutputError
 from speech2lip.inference.live.audience import Audience
+from speech2lip.inference.live.guard import Guard
 from speech2lip.inference.live.player import Played
 
-_LOCAL = ("localhost", "127.0.0.1", "[::1]")
 _BOUNDARY = "picture"
 _MOST_TOLD = 200
 """Bytes that a page may send."""
@@ -47,7 +47,7 @@ class LiveServer(ThreadingHTTPServer):
             raise OutputError(
                 f"The page cannot be served at {host}:{port} ({reason}). Choose another --port; 0 finds one."
             ) from error
-        self.names = {*_LOCAL, host}
+        self.guard = Guard(host)
 
     @property
     def url(self) -> str:
@@ -61,7 +61,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer the page, its stream, pictures alone, or the state."""
-        if not self._asked_for_us():
+        if not self.server.guard.knows(self.headers.get("Host", "")):
+            self.send_error(403)
             return
         answers = {"/": self._page, "/live": self._live, "/picture": self._pictures, "/state": self._state}
         answer = answers.get(self.path.split("?")[0])
@@ -75,7 +76,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Interrupt the speech, or learn what a page has shown."""
-        if not self._asked_for_us():
+        if not self.server.guard.allows_change(self.headers):
+            self.send_error(403)
             return
         if self.path == "/interrupt":
             self.server.interrupt()
@@ -97,14 +99,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Keep the terminal for what matters."""
-
-    def _asked_for_us(self) -> bool:
-        """Refuse pages of other names that were pointed at this address (DNS rebinding)."""
-        name = self.headers.get("Host", "").rsplit(":", 1)[0]
-        if name in self.server.names or "0.0.0.0" in self.server.names:
-            return True
-        self.send_error(403)
-        return False
 
     def _page(self) -> None:
         self._send("text/html; charset=utf-8", self.server.page.encode())

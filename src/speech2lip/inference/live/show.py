@@ -18,6 +18,9 @@ from speech2lip.inference.speaker import Speaker
 from speech2lip.inference.stream import SpeechStream, Streamed, stream
 from speech2lip.media.jpeg import JpegWriter
 
+_ROOM = 1.0
+"""Seconds of sound for which there must be room before more is taken from the source; blocks are shorter."""
+_POLL = 0.02
 _LINGER = 2.0
 """Seconds that viewers get to take the last packets."""
 
@@ -89,10 +92,7 @@ def _play(
 
     def listen() -> None:
         try:
-            for block in source.blocks():
-                speech.push(block)
-                if stop.is_set():
-                    return
+            pour(source, speech, stop)
         except Speech2LipError as fault:
             faults.append(fault)
             stop.set()
@@ -106,6 +106,16 @@ def _play(
         raise faults[0]
     audience.close()
     stop.wait(_LINGER if audience.viewers else 0.0)
+
+
+def pour(source: Source, speech: SpeechStream, stop: Event) -> None:
+    """Push all sound of a source; what comes faster than it is spoken waits in the source."""
+    for block in source.blocks():
+        while speech.room_seconds < _ROOM and not stop.wait(_POLL):
+            pass
+        if stop.is_set():
+            return
+        speech.push(block)
 
 
 def _shower(audience: Audience, speaker: Speaker, quality: int) -> Callable[[Streamed], None]:
