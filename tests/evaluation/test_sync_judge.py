@@ -71,7 +71,7 @@ def test_lips_in_sync_score_best(judge: SyncJudge) -> None:
 
 @pytest.mark.parametrize("late", [3, 7])
 def test_late_lips_have_the_sign_that_the_sync_offset_gives_them(judge: SyncJudge, late: int) -> None:
-    loud, mel = _talk(9)
+    loud, _ = _talk(9)
     lips = loud[np.maximum(0, np.arange(len(loud)) - late)]
     noise = np.random.default_rng(0).normal(size=len(loud) * 640)
     wave = noise * np.repeat(10 ** (2 * loud - 2), 640)

@@ -58,7 +58,7 @@ def prepare(
             works on it.
         SettingsError: a setting makes no sense.
     """
-    takes, footage = [Path(take) for take in takes], Path(footage)
+    videos, footage = [Path(take) for take in takes], Path(footage)
     report = None if report is None else Path(report)
     settings = settings or PrepareSettings()
     check_pick(settings.face)
@@ -67,7 +67,7 @@ def prepare(
         from speech2lip.decomposition.report import check_report, write_report
 
         check_report(report)
-    result = _prepare(takes, footage, settings, overwrite, say)
+    result = _prepare(videos, footage, settings, overwrite, say)
     if report is not None:
         write_report(result, report)
         say(f"{report}: what the footage is like")

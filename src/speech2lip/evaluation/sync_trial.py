@@ -135,6 +135,9 @@ class SyncTrials:
             trial.add(moment.time - self._begins, made[name], moment.box)
         self._expected = index + 1
 
+    def pass_over(self, span: Span, index: int, moment: Moment, made: Mapping[str, Picture]) -> None:
+        """Nothing is judged across a frame that is not spoken over: it is a gap."""
+
     def end_take(self, openings: Mapping[str, Openings]) -> None:
         """Compare what was seen of a take with its sound."""
         for trial in self.rows.values():

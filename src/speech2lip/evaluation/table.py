@@ -24,7 +24,7 @@ METRICS: Mapping[str, int] = {
     "sync_offset_ms": 0, "sync_confidence": 3, "syncnet_confidence": 3, "syncnet_distance": 3,
     "syncnet_offset_ms": 0, "expert_confidence": 3, "expert_distance": 3,
     "expert_offset_ms": 0, "jitter_ratio": 2, "flicker_ratio": 2, "seam_ratio": 2,
-    "frames": 0,
+    "frames": 0, "frames_not_spoken_over": 0,
 }  # fmt: skip
 """Metrics of a row with the decimals that a table shows."""
 

@@ -13,7 +13,7 @@ from speech2lip.config import SpeakSettings
 from speech2lip.conventions import AnyPath
 from speech2lip.inference.base_planes import BasePlanes
 from speech2lip.inference.engine import Engine
-from speech2lip.inference.motion import Motion
+from speech2lip.inference.motion import Motion, base_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -32,7 +32,7 @@ class Speaker:
         avatar = Path(avatar)
         person = read_avatar(avatar)
         self.name = avatar.name
-        self.base = person.base(self.settings.take)
+        self.base = base_of(person, self.settings.take)
         self.engine = Engine(person, device=self.settings.device, precision=self.settings.precision)
         self.motion = Motion(person, self.base, self.settings)
         self.pictures = BasePlanes(self.base)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from speech2lip.config import SpeakSettings
 from speech2lip.conventions import MEL_RATE, SAMPLE_RATE, AnyPath
 from speech2lip.errors import SoundError
-from speech2lip.inference.motion import Shown
+from speech2lip.inference.motion import Shown, speak_shown
 from speech2lip.inference.moving_sound import MovingSound, Samples
 from speech2lip.inference.planes import Picture
 from speech2lip.inference.speaker import Speaker
@@ -285,7 +285,4 @@ class SpeechStream:
                 torch.lerp(heard[0].shape, heard[1].shape, part),
             )
         filmed = [self.speaker.pictures[index] for index in shown.indices]
-        motion = self.speaker.motion
-        picture, place = motion.picture(filmed, shown, engine.compute.device)
-        composed = engine.speak_coded([picture], [place], spoken)[0]
-        return motion.finish(composed, picture, shown, place)
+        return speak_shown(engine, self.speaker.motion, [filmed], [shown], spoken)[0]

@@ -18,6 +18,7 @@ from torch import nn
 
 import speech2lip
 from speech2lip.avatar import AVATAR_KIND, FORMAT, Avatar, read_avatar
+from speech2lip.composition.bearing import region_surface
 from speech2lip.composition.paste import Paster
 from speech2lip.compute import choose_device, device_name
 from speech2lip.config import NO_EAR, PrepareSettings, TrainSettings, to_plain, with_preset
@@ -37,12 +38,12 @@ from speech2lip.synthesis.lip_shape import principal_components
 from speech2lip.synthesis.recogniser import find_recogniser, read_recogniser
 from speech2lip.synthesis.speech import mel_windows, window_offsets
 from speech2lip.training.checkpoint import Progressed
-from speech2lip.training.dataset import TrainingSet, build_training_set, light_gain, usual_light
+from speech2lip.training.dataset import TrainingSet, build_training_set, light_gain, usable, usual_light
 from speech2lip.training.hf_sound import hear_takes
 from speech2lip.training.loop import run
 from speech2lip.training.phases import phases
 from speech2lip.training.refined_depth import with_refined_depth
-from speech2lip.training.split import Ranges, held_out_ranges
+from speech2lip.training.split import Ranges, held_out_ranges, trainable
 from speech2lip.training.sync import SyncExpert
 
 Say = Callable[[str], None]
@@ -71,11 +72,11 @@ def train(
     Raises:
         FootageError, SettingsError, OutputError: as their messages say.
     """
-    takes, avatar = [Path(take) for take in takes], Path(avatar)
+    videos, avatar = [Path(take) for take in takes], Path(avatar)
     footage = None if footage is None else Path(footage)
     settings = with_preset(settings or TrainSettings())
     check_output(avatar, overwrite=overwrite, kind=AVATAR_KIND)
-    prepared = _prepared(takes, avatar, footage, prepare_settings, say)
+    prepared = _prepared(videos, avatar, footage, prepare_settings, say)
     for line in look_over(prepared, read_json(prepared.folder / "footage.json")).lines():
         say(line)
     began = time.monotonic()
@@ -90,6 +91,8 @@ def train(
         f"{len(data.times)} frames ({data.seconds:.0f} s) to train on, "
         f"{_held_seconds(prepared, ranges):.0f} s held out"
     )
+    if turned := _turned_away(prepared, ranges):
+        say(f"{turned} more frames are not trained on: the head has turned away")
     model = new_model(data, prepared, settings, say=say)
     part = avatar.with_name(f".{avatar.name}.training")
     with output_errors(part):
@@ -205,6 +208,11 @@ def _key(footage: Footage, settings: TrainSettings, encoder: PretrainedEncoder |
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _turned_away(footage: Footage, ranges: Ranges) -> int:
+    allowed = sum(int(trainable(take, ranges).sum()) for take in footage.takes)
+    return allowed - sum(int(flags.sum()) for flags in usable(footage, ranges).values())
+
+
 def _held_seconds(footage: Footage, ranges: Ranges) -> float:
     return sum(
         (ranges[t.name][1] - ranges[t.name][0]) / float(t.fps) for t in footage.takes if t.name in ranges
@@ -257,12 +265,15 @@ def _write_avatar(
 
 
 def _write_bases(folder: Path, footage: Footage, seconds: float) -> list[str]:
-    """Write the longest unbroken runs of good frames, one a take, until they last long enough; the longest
-    first.
+    """Write the longest unbroken runs of good frames that can be spoken over, one a take, until they last
+    long enough; the longest first. Where no frame can be spoken over, good ones must do.
     """
-    runs = []
+    surface, runs = region_surface(footage.canonical), []
+    good = {take.name: take.left_out == 0 for take in footage.takes}
+    borne = {take.name: good[take.name] & surface.bears(take.camera_from_head) for take in footage.takes}
+    flags = borne if any(found.any() for found in borne.values()) else good
     for take in footage.takes:
-        spans = runs_within_shots(take.left_out == 0, take.shot)
+        spans = runs_within_shots(flags[take.name], take.shot)
         if spans:
             start, stop = max(spans, key=lambda span: span[1] - span[0])
             runs.append((take, start, min(stop, start + max(1, round(seconds * float(take.fps))))))

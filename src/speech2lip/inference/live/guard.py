@@ -1,10 +1,9 @@
-"""Who may use the page: those who asked for this machine by its own name, and no other website on their behalf."""
+"""Who may use the page: whoever asks for this machine by its own name, and no other website on his behalf."""
 
 from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -31,10 +30,13 @@ class Guard:
         name = _plain(host)
         return name in self.names or (self._everywhere and _is_address(name))
 
-    def allows_change(self, headers: Mapping[str, str]) -> bool:
-        """Tell whether a request may change anything: browsers say in it which site caused it."""
-        host, origin = headers.get("Host", ""), headers.get("Origin")
-        if not self.knows(host) or headers.get("Sec-Fetch-Site", "none") not in _OURS:
+    def allows_change(self, host: str, *, origin: str | None = None, site: str | None = None) -> bool:
+        """Tell whether a request may change anything: browsers say in it which website caused it.
+
+        Args:
+            host, origin, site: its headers Host, Origin and Sec-Fetch-Site; programs send no more than Host.
+        """
+        if not self.knows(host) or (site or "none") not in _OURS:
             return False
         return origin is None or urlsplit(origin).netloc.lower() == host.lower()
 

@@ -76,7 +76,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Interrupt the speech, or learn what a page has shown."""
-        if not self.server.guard.allows_change(self.headers):
+        host, origin, site = (self.headers.get(name) for name in ("Host", "Origin", "Sec-Fetch-Site"))
+        if not self.server.guard.allows_change(host or "", origin=origin, site=site):
             self.send_error(403)
             return
         if self.path == "/interrupt":

@@ -14,6 +14,7 @@ from speech2lip.inference.live.audience import Audience
 from speech2lip.inference.live.player import Played, Player
 from speech2lip.inference.live.server import LiveServer
 from speech2lip.inference.live.sources import Source, open_source
+from speech2lip.inference.motion import tell
 from speech2lip.inference.speaker import Speaker
 from speech2lip.inference.stream import SpeechStream, Streamed, stream
 from speech2lip.media.jpeg import JpegWriter
@@ -72,6 +73,7 @@ def live(
         serving = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
         serving.start()
         say(f"{speaker.name} listens to {source.name}; watch at {server.url} (Ctrl-C ends)")
+        tell(speaker.motion, say)
         try:
             _play(player, speech, source, audience, stay=settings.stay, stop=stop)
         finally:
