@@ -12,7 +12,7 @@ from pathlib import Path
 
 import tyro
 
-from speech2lip.config import EvaluateSettings, TrainSettings
+from speech2lip.config import EvaluateOutputs, EvaluateSettings, TrainSettings
 from speech2lip.evaluation.evaluate import evaluate
 from speech2lip.evaluation.table import cell, format_table
 from speech2lip.storage import read_json, write_atomically
@@ -110,7 +110,7 @@ def main(
         evaluate(
             avatar=avatar,
             footage=footage,
-            json=path,
+            outputs=EvaluateOutputs(json=path),
             settings=EvaluateSettings(measure_cost=False, pairings=pairings),
         )
         with write_atomically(page) as partial:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .config import EvaluateSettings, TrainSettings
+from .config import EvaluateOutputs, EvaluateSettings, TrainSettings
 from .errors import OutputError
 from .progress import Progress
 from .storage import new_folder_atomically, output_errors, read_json
@@ -53,7 +53,8 @@ def demo(
     if not metrics.exists():
         # The search for leaks takes longest: a few pairs are enough for a first look.
         quick = EvaluateSettings(pairings=4, judge_steps=300)
-        speech2lip.evaluate(avatar=avatar, footage=footage, json=metrics, settings=quick, say=say)
+        figures = EvaluateOutputs(json=metrics)
+        speech2lip.evaluate(avatar=avatar, footage=footage, outputs=figures, settings=quick, say=say)
     _tell_known(metrics, say)
     say(f"Done after {(time.monotonic() - began) / 60:.1f} minutes. Look at")
     say(f"  {spoken}  a sentence that the avatar has never heard")

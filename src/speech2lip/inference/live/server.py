@@ -13,6 +13,7 @@ from speech2lip.errors import OutputError
 from speech2lip.inference.live.audience import Audience
 from speech2lip.inference.live.guard import Guard
 from speech2lip.inference.live.player import Played
+from speech2lip.inference.live.sources import Source
 
 _BOUNDARY = "picture"
 _MOST_TOLD = 200
@@ -32,14 +33,16 @@ class LiveServer(ThreadingHTTPServer):
         audience: Audience,
         played: Played,
         interrupt: Callable[[], None],
-        sample_rate: int,
-        channels: int,
+        source: Source,
     ) -> None:
+        """Bind to an address; the page is told the format of the sound of `source`."""
         self.audience, self.played, self.interrupt = audience, played, interrupt
         self.watched: dict[str, int] = {}
         """What a page told last of what it has shown."""
         page = files("speech2lip.inference.live").joinpath("page.html").read_text(encoding="utf-8")
-        self.page = page.replace("__RATE__", str(sample_rate)).replace("__CHANNELS__", str(channels))
+        self.page = page.replace("__RATE__", str(source.sample_rate)).replace(
+            "__CHANNELS__", str(source.channels)
+        )
         try:
             super().__init__((host, port), _Handler)
         except (OSError, OverflowError) as error:

@@ -67,8 +67,7 @@ def live(
             audience=audience,
             played=player.played,
             interrupt=speech.interrupt,
-            sample_rate=source.sample_rate,
-            channels=source.channels,
+            source=source,
         )
         serving = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
         serving.start()
