@@ -13,7 +13,7 @@ from pathlib import Path
 
 import tyro
 
-from speech2lip.config import EvaluateSettings, TrainSettings
+from speech2lip.config import EvaluateOutputs, EvaluateSettings, TrainSettings
 from speech2lip.evaluation.evaluate import evaluate
 from speech2lip.evaluation.table import cell, format_table
 from speech2lip.storage import read_json, write_atomically
@@ -115,8 +115,12 @@ def main(arguments: Arguments) -> None:
             continue
         if not avatar.exists():
             train(avatar=avatar, footage=footage, settings=settings)
-        judging = EvaluateSettings(measure_cost=False, pairings=arguments.pairings)
-        evaluate(avatar=avatar, footage=footage, json=path, settings=judging)
+        evaluate(
+            avatar=avatar,
+            footage=footage,
+            outputs=EvaluateOutputs(json=path),
+            settings=EvaluateSettings(measure_cost=False, pairings=arguments.pairings),
+        )
         with write_atomically(arguments.page) as partial:
             partial.write_text(table(results, footage.stem), encoding="utf-8")
 

@@ -27,7 +27,7 @@ from speech2lip.evaluation.speed import write_noise
 from speech2lip.evaluation.speed_memory import growth_mb, speak_watched
 from speech2lip.inference.base_planes import BasePlanes
 from speech2lip.inference.engine import Engine
-from speech2lip.inference.motion import Motion, turned_pictures
+from speech2lip.inference.motion import Motion, speak_shown
 from speech2lip.inference.planes import split
 from speech2lip.media.coded import CodedReader
 from speech2lip.media.sound import SoundReader
@@ -108,13 +108,13 @@ def picture_late_frames(avatar: Path, sound: Path, output: Path, settings: Speak
         written = reader.read(numbers.start, numbers.stop)
     with BasePlanes(base) as planes:
         filmed = [[planes[index] for index in one.indices] for one in shown]
-    pictures, places = turned_pictures(motion, filmed, shown, torch.device("cpu"))
+    both = [motion.picture(*one, torch.device("cpu")) for one in zip(filmed, shown, strict=True)]
     mel, size = engine.hear(torch.from_numpy(wave)), (base.height, base.width)
-    boxes = [engine.paster.region(place, size) for place in places]
+    boxes = [engine.paster.region(place, size) for _, place in both]
     errors = {}
     for shift in _SHIFTS:
         moments = [(number - shift) / fps - begin for number in numbers]
-        drawn = engine.speak_coded(pictures, places, engine.listen(mel, moments))
+        drawn = speak_shown(engine, motion, filmed, shown, engine.listen(mel, moments))
         errors[shift] = sum(
             float(np.square(split(a)[0][y0:y1, x0:x1].astype(float) - split(b)[0][y0:y1, x0:x1]).mean())
             for a, b, (x0, y0, x1, y1) in zip(drawn, written, boxes, strict=True)

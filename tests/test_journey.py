@@ -31,7 +31,7 @@ class Steps:
         monkeypatch.setattr(
             speech2lip,
             "evaluate",
-            self.step("evaluate", lambda **o: o["json"].write_text(METRICS)),
+            self.step("evaluate", lambda **o: o["outputs"].json.write_text(METRICS)),
             raising=False,
         )
 

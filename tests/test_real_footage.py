@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from speech2lip.config import SpeakSettings, TrainSettings
+from speech2lip.config import EvaluateOutputs, SpeakSettings, TrainSettings
 
 pytest.importorskip("mediapipe", reason="preparing footage needs mediapipe")
 pytestmark = [pytest.mark.slow, pytest.mark.footage]
@@ -40,7 +40,8 @@ def test_from_videos_to_a_spoken_sentence(real_footage: Path, tmp_path: Path) ->
         assert (file.streams.video[0].width, file.streams.video[0].height) == (360, 288)
         assert sum(1 for _ in file.decode(video=0)) == spoke.frames
 
-    result = evaluate(avatar=avatar.folder, footage=footage.folder, json=tmp_path / "m.json", say=_quiet)
+    figures = EvaluateOutputs(json=tmp_path / "m.json")
+    result = evaluate(avatar=avatar.folder, footage=footage.folder, outputs=figures, say=_quiet)
     ours, still, real = (result.rows[name] for name in ("ours", "static_lips", "real_video"))
     assert ours["frames"] == 75
     assert real["opening_r"] > 0.97

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from speech2lip.checks import Choice, Pattern, Range, Unfit, fit, hints, parse
+from speech2lip.conventions import AnyPath
 from speech2lip.errors import SettingsError
 
 S = TypeVar("S")
@@ -393,6 +394,30 @@ class EvaluateSettings(_Checked):
     """`auto`, `cpu` or `cuda`."""
     precision: Precision = "auto"
     """`auto` (a timed probe decides), `fp32` or `bf16`."""
+
+
+@dataclass(frozen=True)
+class EvaluateInputs:
+    """What an avatar is judged with, besides its footage."""
+
+    paper: AnyPath | None = None
+    """An avatar of the same footage and hold-out that was trained as the paper does it: one more row."""
+    transcripts: AnyPath | None = None
+    """A folder with the words of the takes, `TAKE.txt`; None: beside the source videos."""
+    foreign: Sequence[AnyPath] = ()
+    """Sounds of strangers; the page shows the person speaking 20 s of them."""
+
+
+@dataclass(frozen=True)
+class EvaluateOutputs:
+    """What an evaluation writes, besides the table that it prints."""
+
+    json: AnyPath | None = None
+    """A file for the figures."""
+    report: AnyPath | None = None
+    """A page (.html) with the table, players and plots."""
+    overwrite: bool = True
+    """Whether older ones are replaced."""
 
 
 def to_plain(settings: Any) -> dict[str, Any]:

@@ -32,6 +32,12 @@ Letters
 
 from __future__ import annotations
 
+import os
+from typing import TypeAlias
+
+AnyPath: TypeAlias = "str | os.PathLike[str]"
+"""What public functions take for a file or a folder."""
+
 SAMPLE_RATE = 16_000
 """Samples per second of every wave inside the package."""
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from speech2lip.config import EvaluateSettings, PresentSettings, TrainSettings
+from speech2lip.config import EvaluateOutputs, EvaluateSettings, PresentSettings, TrainSettings
 from speech2lip.errors import OutputError
 from speech2lip.parallel import usable_cores
 from speech2lip.progress import Progress
@@ -54,7 +54,8 @@ def demo(
     if not metrics.exists():
         # The search for leaks takes longest: a few pairs are enough for a first look.
         quick = EvaluateSettings(pairings=4, judge_steps=300)
-        speech2lip.evaluate(avatar=avatar, footage=footage, json=metrics, settings=quick, say=say)
+        figures = EvaluateOutputs(json=metrics)
+        speech2lip.evaluate(avatar=avatar, footage=footage, outputs=figures, settings=quick, say=say)
     _tell_known(metrics, say)
     say(f"Done after {(time.monotonic() - began) / 60:.1f} minutes. Look at")
     say(f"  {spoken}  a sentence that the avatar has never heard")

@@ -5,6 +5,7 @@ Speech becomes a code and a lip shape, the lip field draws them, the Blend-Net m
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -29,6 +30,15 @@ class Spoken:
     """[B, K] lip shape."""
     moment: Tensor | None = None
     """[B] place in the footage from 0 to 1, for the paper's time code; None: not told."""
+
+    def of(self, which: Sequence[int]) -> Spoken:
+        """Return what speech says about some of the moments."""
+        chosen = list(which)
+        return Spoken(
+            self.code[chosen],
+            self.shape[chosen],
+            None if self.moment is None else self.moment[chosen],
+        )
 
 
 class LipModel(nn.Module):

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from speech2lip import presenter
-from speech2lip.config import PresentSettings
+from speech2lip.config import EvaluateInputs, PresentSettings
 from speech2lip.decomposition import prepare as preparation
 from speech2lip.decomposition.footage import read_footage
 from speech2lip.errors import SettingsError
 from speech2lip.evaluation import bench as benchmark
-from speech2lip.evaluation.bench import _Bench, bench, share_time
+from speech2lip.evaluation.bench import BenchPlaces, BenchPlan, _Bench, bench, share_time
 from speech2lip.evaluation.bench_presenter import SPLITS, film, view
 from speech2lip.evaluation.quality_page import quality_page
 from speech2lip.evaluation.subjects import Subject, foreign_sounds, grid_words, subjects
@@ -90,16 +90,14 @@ def test_nobody_there_is_told_not_raised(tmp_path: Path, monkeypatch: pytest.Mon
     told: list[str] = []
     page = bench(
         data=tmp_path / "data",
-        work=tmp_path / "w",
-        results=tmp_path / "r",
-        page=tmp_path / "q.md",
+        places=BenchPlaces(tmp_path / "w", tmp_path / "r", tmp_path / "q.md"),
         say=told.append,
     )
     text = page.read_text()
     assert text.count("Not measured: no footage") == 6
     assert json.loads((tmp_path / "r" / "I_grid_s1.json").read_text())["rows"] == {}
     with pytest.raises(SettingsError, match="nobody is called 'ana'"):
-        bench(data=tmp_path / "data", only=["ana"], work=tmp_path / "w")
+        bench(data=tmp_path / "data", plan=BenchPlan(only=["ana"]), places=BenchPlaces(tmp_path / "w"))
     with pytest.raises(SettingsError, match="no benchmark of 'beauty'"):
         bench("beauty")
     with pytest.raises(SettingsError, match="no folder of footage"):
@@ -170,8 +168,8 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, object]]:
         asked.append((avatar.name, settings))
         write_avatar(avatar, held_out={"c": [20, 40]})
 
-    def evaluate(*, paper: Path | None, footage: Path, **_: object) -> Result:
-        asked.append(("judged", paper and paper.name))
+    def evaluate(*, inputs: EvaluateInputs, footage: Path, **_: object) -> Result:
+        asked.append(("judged", inputs.paper and Path(inputs.paper).name))
         return Result(footage.name, "cpu", rows={"ours": {"opening_r": 0.5}})
 
     def prepare(takes: object, *, footage: Path, **_: object) -> None:
@@ -186,8 +184,9 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, object]]:
 
 def _own(tmp_path: Path, **more: Any) -> str:
     _touch(tmp_path / "me" / "1.mp4", tmp_path / "me" / "2.mov")
-    places: dict[str, Any] = {"work": tmp_path / "w", "results": tmp_path / "r", "page": tmp_path / "q.md"}
-    page = bench(data=tmp_path / "me", minutes=4, say=lambda _: None, **places, **more)
+    places = BenchPlaces(tmp_path / "w", tmp_path / "r", tmp_path / "q.md")
+    plan = BenchPlan(minutes=4, **more)
+    page = bench(data=tmp_path / "me", plan=plan, places=places, say=lambda _: None)
     return page.read_text()
 
 

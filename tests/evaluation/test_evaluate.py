@@ -17,7 +17,7 @@ import soundfile
 from safetensors.torch import save_file
 
 from speech2lip import __version__
-from speech2lip.config import EvaluateSettings
+from speech2lip.config import EvaluateInputs, EvaluateOutputs, EvaluateSettings
 from speech2lip.decomposition import footage as footage_module
 from speech2lip.errors import AvatarError, FootageError, OutputError, SettingsError, SoundError
 from speech2lip.evaluation import evaluate as evaluation
@@ -55,7 +55,8 @@ def fake_detector(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_all_rows_and_the_page(tmp_path: Path, footage: Path, avatar: Path) -> None:
     told: list[str] = []
     result = evaluate(
-        avatar=avatar, footage=footage, paper=avatar, json=tmp_path / "m.json", report=tmp_path / "r.html",
+        avatar=str(avatar), footage=str(footage), inputs=EvaluateInputs(paper=str(avatar)),
+        outputs=EvaluateOutputs(json=str(tmp_path / "m.json"), report=str(tmp_path / "r.html")),
         settings=SETTINGS, say=told.append,
     )  # fmt: skip
     rows = json.loads((tmp_path / "m.json").read_text())["rows"]
@@ -88,8 +89,8 @@ def test_other_voices_and_strangers_words(tmp_path: Path, footage: Path) -> None
     settings = dataclasses.replace(settings, revoiced=True, revoiced_frames=10)
     told: list[str] = []
     result = evaluate(
-        avatar=avatar, footage=footage, report=tmp_path / "r.html", foreign=[tmp_path / "french.wav"],
-        settings=settings, say=told.append,
+        avatar=avatar, footage=footage, outputs=EvaluateOutputs(report=tmp_path / "r.html"),
+        inputs=EvaluateInputs(foreign=[tmp_path / "french.wav"]), settings=settings, say=told.append,
     )  # fmt: skip
     assert list(result.revoiced) == [OWN, *REVOICINGS]
     assert all(row["opening_r"] is not None for row in result.revoiced.values())
@@ -100,10 +101,12 @@ def test_other_voices_and_strangers_words(tmp_path: Path, footage: Path) -> None
     assert page.count('class="foreign"') == 1
     assert "french" in page
     assert page.count("<td>telephone</td>") == 1
+    french = EvaluateInputs(foreign=[tmp_path / "french.wav"])
     with pytest.raises(SettingsError, match="--report"):
-        evaluate(avatar=avatar, footage=footage, foreign=[tmp_path / "french.wav"], settings=settings)
+        evaluate(avatar=avatar, footage=footage, inputs=french, settings=settings)
+    missing = EvaluateInputs(foreign=[tmp_path / "none.wav"])
     with pytest.raises(SoundError, match=r"none\.wav"):
-        evaluate(avatar=avatar, footage=footage, foreign=[tmp_path / "none.wav"], settings=settings)
+        evaluate(avatar=avatar, footage=footage, inputs=missing, settings=settings)
 
 
 def test_long_takes_are_judged_part_by_part_with_the_same_figures(
@@ -193,14 +196,15 @@ def check_in_browser(page: Path) -> None:
 
 
 def test_nothing_is_written_when_it_cannot_be(tmp_path: Path, footage: Path, avatar: Path) -> None:
+    nowhere = EvaluateOutputs(json=tmp_path / "none" / "m.json")
     with pytest.raises(OutputError):
-        evaluate(avatar=avatar, footage=footage, json=tmp_path / "none" / "m.json", settings=SETTINGS)
+        evaluate(avatar=avatar, footage=footage, outputs=nowhere, settings=SETTINGS)
     seen = write_avatar(tmp_path / "seen.avatar", held_out={})
     with pytest.raises(FootageError, match="has seen every frame"):
         evaluate(avatar=seen, footage=footage, settings=SETTINGS)
     other = write_avatar(tmp_path / "other.avatar", held_out={"a": [0, 40]})
     with pytest.raises(AvatarError, match="has seen frames"):
-        evaluate(avatar=avatar, footage=footage, paper=other, settings=SETTINGS)
+        evaluate(avatar=avatar, footage=footage, inputs=EvaluateInputs(paper=other), settings=SETTINGS)
 
 
 def test_code_is_named_by_its_own_repository_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

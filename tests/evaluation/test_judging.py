@@ -15,11 +15,10 @@ from speech2lip.composition.paste import Paster
 from speech2lip.decomposition.footage import Take, read_footage
 from speech2lip.evaluation import judging, listening
 from speech2lip.evaluation.closure import OpeningScale
-from speech2lip.evaluation.held_out import Span
+from speech2lip.evaluation.held_out import CodedFrame, Span
 from speech2lip.evaluation.judging import Judge
 from speech2lip.evaluation.rows import RealVideo
 from speech2lip.evaluation.tally import Tally
-from speech2lip.media.video import Frame
 from tests.evaluation.made_footage import FakeDetector, write_footage
 
 
@@ -50,7 +49,7 @@ class _Listening(RealVideo):
         self.asked: list[tuple[int, float]] = []
 
     def make(
-        self, take: Take, frames: Sequence[Frame], mel: Tensor, moments: NDArray[np.float64]
+        self, take: Take, frames: Sequence[CodedFrame], mel: Tensor, moments: NDArray[np.float64]
     ) -> list[NDArray[np.uint8]]:
         self.asked += [(mel.shape[1], float(moment)) for moment in moments]
         return super().make(take, frames, mel, moments)

@@ -13,9 +13,9 @@ from speech2lip.avatar import read_avatar
 from speech2lip.config import SpeakSettings
 from speech2lip.errors import SettingsError
 from speech2lip.evaluation import speed
-from speech2lip.evaluation.bench import bench
+from speech2lip.evaluation.bench import BenchPlaces, bench
 from speech2lip.evaluation.resized import Size, resized_avatar
-from speech2lip.evaluation.speed import measure_speed, write_noise
+from speech2lip.evaluation.speed import SpeedPlan, measure_speed, write_noise
 from speech2lip.evaluation.speed_memory import _speak_here, growth_mb, speak_watched
 from speech2lip.evaluation.speed_page import bars, spark
 from speech2lip.inference.engine import Engine
@@ -48,12 +48,14 @@ def test_everything_is_measured_and_told(tmp_path: Path, monkeypatch: pytest.Mon
         results=tmp_path / "results",
         page=tmp_path / "speed.md",
         settings=PLAIN,
-        sizes=(Size("own", SIZE[0]), Size("in 320", 128, (320, 240))),
-        seconds=1.0,
-        long_minutes=0.05,
-        stream_seconds=0.2,
-        canvas=(320, 240),
-        faces=(96, 192),
+        plan=SpeedPlan(
+            sizes=(Size("own", SIZE[0]), Size("in 320", 128, (320, 240))),
+            seconds=1.0,
+            long_minutes=0.05,
+            stream_seconds=0.2,
+            canvas=(320, 240),
+            faces=(96, 192),
+        ),
         say=lambda _: None,
     )
     figures = json.loads((tmp_path / "results" / "speed.json").read_text())
@@ -105,9 +107,9 @@ def test_a_resized_avatar_shows_the_same_face_elsewhere(tmp_path: Path) -> None:
 
 def test_without_an_avatar_it_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="--work"):
-        bench("speed", work=tmp_path, results=tmp_path / "r", page=tmp_path / "p.md")
+        bench("speed", places=BenchPlaces(tmp_path, tmp_path / "r", tmp_path / "p.md"))
     with pytest.raises(SettingsError, match="quality and speed"):
-        bench("beauty", work=tmp_path)
+        bench("beauty", places=BenchPlaces(tmp_path))
 
 
 def test_small_plots() -> None:

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from speech2lip.evaluation import sync_judge
+from speech2lip.evaluation.sync import av_offset
 from speech2lip.evaluation.sync_judge import SyncJudge, _Lesson, _lesson_loss, mouth
 from speech2lip.evaluation.sync_trial import SyncTrial
 
@@ -69,8 +70,14 @@ def test_lips_in_sync_score_best(judge: SyncJudge) -> None:
 
 
 @pytest.mark.parametrize("late", [3, 7])
-def test_late_lips_are_told_in_milliseconds(judge: SyncJudge, late: int) -> None:
-    assert _verdict(judge, late=late).verdict()["expert_offset_ms"] == pytest.approx(40 * late)
+def test_late_lips_have_the_sign_that_the_sync_offset_gives_them(judge: SyncJudge, late: int) -> None:
+    loud, _ = _talk(9)
+    lips = loud[np.maximum(0, np.arange(len(loud)) - late)]
+    noise = np.random.default_rng(0).normal(size=len(loud) * 640)
+    wave = noise * np.repeat(10 ** (2 * loud - 2), 640)
+    other = av_offset(lips, wave.astype(np.float32), np.arange(len(loud)) / FPS, max_lag=0.5)
+    assert other.milliseconds < 0
+    assert _verdict(judge, late=late).verdict()["expert_offset_ms"] == pytest.approx(-40 * late)
 
 
 def test_shifted_sound_is_told_from_true_sound(judge: SyncJudge) -> None:

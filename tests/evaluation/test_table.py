@@ -18,7 +18,8 @@ METRIC_KEYS = """
     sync_confidence jitter_ratio flicker_ratio seam_ratio frames
 """
 ADDED_KEYS = (
-    "syncnet_confidence syncnet_distance syncnet_offset_ms expert_confidence expert_distance expert_offset_ms"
+    "syncnet_confidence syncnet_distance syncnet_offset_ms expert_confidence expert_distance "
+    "expert_offset_ms frames_not_spoken_over"
 )
 """Keys that came later; those above keep their names and order."""
 COST_KEYS = "prepare_fps train_seconds speak_fps first_frame_ms peak_mb gflop_per_frame weights_mb"
@@ -81,7 +82,7 @@ def test_an_unknown_key_is_a_fault_of_ours() -> None:
 
 
 def test_a_place_that_cannot_be_written(result: Result, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"cannot write .*metrics\.json"):
+    with pytest.raises(OutputError, match=r"Cannot write .*metrics\.json"):
         result.save(tmp_path / "missing" / "metrics.json")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -191,6 +193,52 @@ def test_the_spectrum_as_a_convolution() -> None:
     wave = torch.randn(12_345, generator=torch.Generator().manual_seed(0)) * 0.1
     assert (Mel()(wave[None]) - log_mel(wave)).abs().max() < 1e-3
     assert (Mel()(torch.zeros(1, 4000)) - log_mel(torch.zeros(4000))).abs().max() < 1e-4
+
+
+def test_a_folder_that_is_no_export_is_left_alone(exported: tuple[Path, Path], tmp_path: Path) -> None:
+    avatar, _ = exported
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "wedding.mp4").write_bytes(b"film")
+    with pytest.raises(OutputError, match="left alone"):
+        speech2lip.export(avatar, onnx=tmp_path / "films", overwrite=True)
+    assert (tmp_path / "films" / "wedding.mp4").read_bytes() == b"film"
+
+
+def test_what_was_put_beside_an_export_is_not_lost(
+    exported: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    avatar, folder = exported
+    shutil.copytree(folder, tmp_path / "a.onnx")
+    (tmp_path / "a.onnx" / "wedding.mp4").write_bytes(b"film")
+    with pytest.raises(OutputError, match=r"wedding\.mp4"):
+        speech2lip.export(avatar, onnx=tmp_path / "a.onnx", overwrite=True)
+    assert (tmp_path / "a.onnx" / "wedding.mp4").is_file()
+
+
+def test_an_older_export_stays_until_the_new_one_is_whole(
+    exported: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    avatar, folder = exported
+    shutil.copytree(folder, tmp_path / "a.onnx")
+    before = sorted((file.name, file.stat().st_mtime_ns) for file in (tmp_path / "a.onnx").iterdir())
+
+    def full(*words: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("speech2lip.inference.export.shutil.copyfile", full)
+    with pytest.raises(OutputError, match="No room left"):
+        speech2lip.export(avatar, onnx=tmp_path / "a.onnx", overwrite=True)
+    after = sorted((file.name, file.stat().st_mtime_ns) for file in (tmp_path / "a.onnx").iterdir())
+    assert after == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a.onnx"]
+
+
+def test_an_older_export_is_replaced(exported: tuple[Path, Path], tmp_path: Path) -> None:
+    avatar, folder = exported
+    shutil.copytree(folder, tmp_path / "a.onnx")
+    (tmp_path / "a.onnx" / "mel.onnx").write_bytes(b"old")
+    speech2lip.export(str(avatar), onnx=str(tmp_path / "a.onnx"), overwrite=True, say=lambda _: None)
+    assert (tmp_path / "a.onnx" / "mel.onnx").read_bytes() == (folder / "mel.onnx").read_bytes()
 
 
 def test_what_cannot_be_exported_is_one_line(

@@ -269,9 +269,9 @@ def test_moving_sound_ends_where_it_is_told() -> None:
     assert (sound.cut(80, 100)[:, 0] == [0] * 10 + [1] * 5 + [0] * 5).all()
 
 
-def test_the_public_function_opens_a_folder(tmp_path: Path) -> None:
+def test_the_public_function_opens_a_folder_that_a_string_names(tmp_path: Path) -> None:
     folder = made_avatar(tmp_path / "a.avatar", frames=3, fps=Fraction(30))
-    with speech2lip.stream(folder, settings=PLAIN) as speech:
+    with speech2lip.stream(str(folder), settings=PLAIN) as speech:
         speech.push(np.zeros(RATE, np.float32))
         found = _all(speech)
     assert len(found) > 20

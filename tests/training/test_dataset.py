@@ -14,7 +14,7 @@ from speech2lip.errors import FootageError
 from speech2lip.training import dataset
 from speech2lip.training.dataset import build_training_set, chosen_frames
 from tests.evaluation.made_footage import FRAMES, write_footage
-from tests.made_face import TINY
+from tests.made_face import TINY, head_pose
 
 
 def test_frames_on_both_sides_of_a_cut_are_never_taken_for_neighbours(tmp_path: Path) -> None:
@@ -25,6 +25,17 @@ def test_frames_on_both_sides_of_a_cut_are_never_taken_for_neighbours(tmp_path: 
     assert cut.shot[[0, 11, 12, 29, 30, FRAMES - 1]].tolist() == [0, 0, 1, 1, 2, 2]
     assert set(whole) - set(broken) == {11, 29}
     assert set(broken) < set(whole)
+
+
+def test_frames_that_look_away_are_not_trained_on(tmp_path: Path) -> None:
+    footage = read_footage(write_footage(tmp_path / "a.footage"))
+    poses = footage.takes[0].camera_from_head.copy()
+    poses[10:20] = head_pose(turn=(0, 1.4, 0))
+    turned = replace(footage.takes[0], camera_from_head=poses)
+    whole = build_training_set(footage, {}, TINY)
+    fewer = build_training_set(replace(footage, takes=(turned, *footage.takes[1:])), {}, TINY)
+    assert len(whole.times) - len(fewer.times) == 10
+    assert 9 not in fewer.followed.tolist()  # frame 20 does not follow frame 9
 
 
 def test_sound_that_is_put_right_is_what_training_hears(tmp_path: Path) -> None:

@@ -37,16 +37,12 @@ class Arguments:
 
 def run(arguments: Arguments) -> None:
     """Run the benchmark."""
-    from speech2lip import bench
+    from speech2lip.evaluation.bench import BenchPlaces, BenchPlan, bench
 
     bench(
         arguments.what,
         data=arguments.data,
-        minutes=arguments.minutes,
-        only=arguments.only,
-        paper=arguments.paper,
-        work=arguments.work,
-        results=arguments.results,
-        page=arguments.page,
+        plan=BenchPlan(arguments.minutes, arguments.only, arguments.paper),
+        places=BenchPlaces(arguments.work, arguments.results, arguments.page),
         settings=arguments.settings,
     )

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from speech2lip.config import EvaluateSettings
+from speech2lip.config import EvaluateInputs, EvaluateOutputs, EvaluateSettings
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,7 @@ def run(arguments: Arguments) -> None:
     evaluate(
         avatar=arguments.avatar,
         footage=arguments.footage,
-        paper=arguments.paper,
-        transcripts=arguments.transcripts,
-        json=arguments.json,
-        report=arguments.report,
-        foreign=arguments.foreign,
+        inputs=EvaluateInputs(arguments.paper, arguments.transcripts, arguments.foreign),
+        outputs=EvaluateOutputs(arguments.json, arguments.report),
         settings=arguments.settings,
     )

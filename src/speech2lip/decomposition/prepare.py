@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from speech2lip.config import PrepareSettings, to_plain
+from speech2lip.conventions import AnyPath
 from speech2lip.decomposition.canonical import named_frame
 from speech2lip.decomposition.faces import check_pick
 from speech2lip.decomposition.fitted_takes import fit_takes
@@ -29,11 +30,11 @@ _SUFFIXES = frozenset(
 
 
 def prepare(
-    takes: Sequence[Path],
+    takes: Sequence[AnyPath],
     *,
-    footage: Path,
+    footage: AnyPath,
     settings: PrepareSettings | None = None,
-    report: Path | None = None,
+    report: AnyPath | None = None,
     overwrite: bool = False,
     say: Say = print,
 ) -> Footage:
@@ -57,6 +58,8 @@ def prepare(
             works on it.
         SettingsError: a setting makes no sense.
     """
+    videos, footage = [Path(take) for take in takes], Path(footage)
+    report = None if report is None else Path(report)
     settings = settings or PrepareSettings()
     check_pick(settings.face)
     named_frame(settings.canonical_frame)
@@ -64,7 +67,7 @@ def prepare(
         from speech2lip.decomposition.report import check_report, write_report
 
         check_report(report)
-    result = _prepare(takes, footage, settings, overwrite, say)
+    result = _prepare(videos, footage, settings, overwrite, say)
     if report is not None:
         write_report(result, report)
         say(f"{report}: what the footage is like")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,16 @@ import numpy as np
 
 from speech2lip.avatar import read_avatar
 from speech2lip.compute import device_name
-from speech2lip.config import EvaluateSettings, SpeakSettings, TrainSettings, from_plain, to_plain
+from speech2lip.config import (
+    EvaluateInputs,
+    EvaluateOutputs,
+    EvaluateSettings,
+    SpeakSettings,
+    TrainSettings,
+    from_plain,
+    to_plain,
+)
+from speech2lip.conventions import AnyPath
 from speech2lip.decomposition.footage import read_footage
 from speech2lip.decomposition.landmarks import LandmarkDetector
 from speech2lip.errors import SettingsError, Speech2LipError
@@ -45,16 +55,38 @@ _SPLITS = {
 }
 
 
+@dataclass(frozen=True)
+class BenchPlan:
+    """Who is measured after how much training."""
+
+    minutes: float = 60.0
+    """For all training together; shared out by how much each person would get without a limit."""
+    only: Sequence[str] = ()
+    """Names of the people to measure; all without."""
+    paper: bool = False
+    """Whether a second avatar is trained as the paper does it, in as much time; one that is in the work
+    folder (`NAME.paper.avatar`) is judged in any case.
+    """
+
+
+@dataclass(frozen=True)
+class BenchPlaces:
+    """Where a benchmark keeps and writes everything."""
+
+    work: Path = Path("runs/bench")
+    """Footage and avatars are kept here."""
+    results: Path = Path("benchmarks/results")
+    """One JSON file for each table."""
+    page: Path = QUALITY_PAGE
+    """The Markdown page that is made of all result files; of speed it is `docs/speed.md` unless given."""
+
+
 def bench(
     what: str = "quality",
     *,
-    data: Path | None = None,
-    minutes: float = 60.0,
-    only: Sequence[str] = (),
-    paper: bool = False,
-    work: Path = Path("runs/bench"),
-    results: Path = Path("benchmarks/results"),
-    page: Path = QUALITY_PAGE,
+    data: AnyPath | None = None,
+    plan: BenchPlan | None = None,
+    places: BenchPlaces | None = None,
     settings: EvaluateSettings | None = None,
     say: Say = print,
 ) -> Path:
@@ -66,13 +98,9 @@ def bench(
     Args:
         what: `quality`, or `speed` of the first avatar in the work folder (no training).
         data: folder of footage, each person a folder in it; None: the one named by SPEECH2LIP_DATA, if any.
-        minutes: for all training together; shared out by how much each person would get without a limit.
-        only: names of the people to measure; all without.
-        paper: whether a second avatar is trained as the paper does it, in as much time; one that is in the
-            work folder (`NAME.paper.avatar`) is judged in any case.
-        work: footage and avatars are kept here.
-        results: one JSON file for each table.
-        page: the Markdown page that is made of all result files; of speed it is `docs/speed.md` unless given.
+        plan: who is measured after how much training.
+        places: where everything is kept and written.
+        settings: how avatars are judged.
 
     Returns:
         The page.
@@ -80,33 +108,39 @@ def bench(
     Raises:
         SettingsError: no such benchmark, no such folder of footage, or nobody of a name in `only`.
     """
+    plan, places, settings = plan or BenchPlan(), places or BenchPlaces(), settings or EvaluateSettings()
     if what == "speed":
-        settings = settings or EvaluateSettings()
-        page = page if page != QUALITY_PAGE else QUALITY_PAGE.with_name("speed.md")
+        page = places.page if places.page != QUALITY_PAGE else QUALITY_PAGE.with_name("speed.md")
         how = SpeakSettings(device=settings.device, precision=settings.precision)
-        return measure_speed(work, results=results, page=page, settings=how, say=say)
+        return measure_speed(places.work, results=places.results, page=page, settings=how, say=say)
     if what != "quality":
         raise SettingsError(f"there is no benchmark of {what!r}; there are quality and speed")
-    data = data or (Path(os.environ["SPEECH2LIP_DATA"]) if os.environ.get("SPEECH2LIP_DATA") else None)
+    named = data or os.environ.get("SPEECH2LIP_DATA")
+    return _measure_quality(Path(named) if named else None, plan, places, settings, say)
+
+
+def _measure_quality(
+    data: Path | None, plan: BenchPlan, places: BenchPlaces, settings: EvaluateSettings, say: Say
+) -> Path:
     if data is not None and not data.is_dir():
         raise SettingsError(f"there is no folder of footage {data}; name one with --data or SPEECH2LIP_DATA")
     everybody = subjects(data)
-    unknown = sorted(set(only) - {subject.name for subject in everybody})
+    unknown = sorted(set(plan.only) - {subject.name for subject in everybody})
     if unknown:
         names = ", ".join(subject.name for subject in everybody)
         raise SettingsError(f"nobody is called {unknown[0]!r}; there are {names}")
-    with output_errors(work):
-        for folder in (work, results, page.absolute().parent):
+    with output_errors(places.work):
+        for folder in (places.work, places.results, places.page.absolute().parent):
             folder.mkdir(parents=True, exist_ok=True)
-    chosen = [subject for subject in everybody if not only or subject.name in only]
-    shares = share_time(chosen, minutes / 2 if paper else minutes)
-    runs = _Bench(data, work, results, settings or EvaluateSettings(), say, paper=paper)
+    chosen = [subject for subject in everybody if not plan.only or subject.name in plan.only]
+    shares = share_time(chosen, plan.minutes / 2 if plan.paper else plan.minutes)
+    runs = _Bench(data, places.work, places.results, settings, say, paper=plan.paper)
     for subject in chosen:
         runs.run(subject, shares.get(subject.name, 0.0))
-        with write_atomically(page) as partial:
-            partial.write_text(quality_page(results), encoding="utf-8")
-    say(f"{page}: the tables; {results}: the figures")
-    return page
+        with write_atomically(places.page) as partial:
+            partial.write_text(quality_page(places.results), encoding="utf-8")
+    say(f"{places.page}: the tables; {places.results}: the figures")
+    return places.page
 
 
 def share_time(chosen: Sequence[Subject], minutes: float) -> dict[str, float]:
@@ -225,14 +259,15 @@ class _Bench:
         result = evaluate(
             avatar=avatar,
             footage=footage,
-            paper=paper,
-            transcripts=words,
-            report=report,
-            foreign=_other_languages_first(foreign_sounds(self.data)),
+            inputs=EvaluateInputs(paper, words, _other_languages_first(foreign_sounds(self.data))),
+            outputs=EvaluateOutputs(report=report),
             settings=dataclasses.replace(self.settings, revoiced=True),
             say=self.say,
         )
-        self._save(benchmark, name, result, avatar, paper=paper, note=note, split=_SPLITS[benchmark])
+        more: dict[str, Any] = {"split": _SPLITS[benchmark]} | ({"note": note} if note else {})
+        if paper is not None:
+            more["paper_seconds_trained"] = read_avatar(paper).about["seconds_trained"]
+        self._save(benchmark, name, result, avatar, more)
 
     def _transcripts(self, footage: Path) -> Path | None:
         """Write the words of GRID sentences, which their names tell; None where the names tell nothing."""
@@ -269,27 +304,15 @@ class _Bench:
             seconds_trained=person.info.seconds_trained,
             rows=rows,
         )
-        self._save(
-            "III", name, result, avatar, note="no picture truth", split="held-out frames, others' sound"
-        )
+        more = {"split": "held-out frames, others' sound", "note": "no picture truth"}
+        self._save("III", name, result, avatar, more)
 
     def _save(
-        self,
-        benchmark: str,
-        name: str,
-        result: Result,
-        avatar: Path,
-        *,
-        note: str,
-        split: str,
-        paper: Path | None = None,
+        self, benchmark: str, name: str, result: Result, avatar: Path, more: Mapping[str, object]
     ) -> None:
         seconds = read_avatar(avatar).info.seconds_footage
-        more: dict[str, Any] = {"benchmark": benchmark, "split": split, "machine": machine()}
-        more |= {"seconds_footage": seconds} | ({"note": note} if note else {})
-        if paper is not None:
-            more["paper_seconds_trained"] = read_avatar(paper).info.seconds_trained
-        details = {**result.details, **more}
+        about = {"benchmark": benchmark, "machine": machine(), "seconds_footage": seconds}
+        details = {**result.details, **about, **more}
         dataclasses.replace(result, footage=name, details=details).save(self._path(benchmark, name))
 
     def _path(self, benchmark: str, name: str) -> Path:

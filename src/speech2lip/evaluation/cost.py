@@ -21,6 +21,7 @@ from speech2lip.config import SpeakSettings
 from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.decomposition.footage import Footage
 from speech2lip.inference.engine import Engine
+from speech2lip.media.coded import read_coded
 from speech2lip.parallel import usable_cores
 
 Costs = dict[str, float | None]
@@ -79,10 +80,10 @@ def _speak_here(avatar: Path, sound: Path, settings: SpeakSettings) -> Costs:
     person = read_avatar(avatar)
     engine = Engine(person, device=settings.device, precision=settings.precision)
     base = person.bases[0]
-    frame = next(iter(base.frames(0, 1)))
+    picture = read_coded(base.folder / "picture.mp4", start_frame=0, stop_frame=1)[0]
     place = base.place(0, engine.compute.device)
     spoken = engine.listen(engine.hear(torch.zeros(16_000), [0.5]), [0.5])
-    engine.speak_frames([frame.rgb], [place], spoken)
+    engine.speak_coded([picture], [place], spoken)
     first = time.perf_counter() - began
     with tempfile.TemporaryDirectory() as folder:
         output, short, long = (Path(folder) / name for name in ("spoken.mp4", "short.wav", "long.wav"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,7 +42,9 @@ LEAST_PAIRED = 15
 def driven_openings(
     maker: Maker, span: Span, mel: Tensor, moments: Series, detector: LandmarkDetector
 ) -> Series:
-    """Return the lip openings of a span's frames under the sound of moments [T]; NaN where none is known.
+    """Return the lip openings of a span's frames under the sound of moments [T].
+
+    NaN where none is known or the frame is not spoken over.
 
     Args:
         moments: seconds in `mel`, one for each frame of the span.
@@ -71,7 +74,8 @@ def _driven(
         places = np.array([frame.index - span.start for frame in batch])
         for name, maker in makers.items():
             pictures = maker.make(span.take, batch, mel, moments[places])
-            for place, picture in zip(places, pictures, strict=True):
+            spoken = maker.shares(span.take)[[frame.index for frame in batch]] == 1
+            for place, picture in zip(places[spoken], itertools.compress(pictures, spoken), strict=True):
                 points = detectors[name].detect(picture)
                 if points is not None:
                     found[name][place] = points

@@ -12,7 +12,8 @@ import numpy as np
 from speech2lip import __version__
 from speech2lip.avatar import Avatar, read_avatar
 from speech2lip.compute import device_name
-from speech2lip.config import EvaluateSettings, SpeakSettings
+from speech2lip.config import EvaluateInputs, EvaluateOutputs, EvaluateSettings, SpeakSettings
+from speech2lip.conventions import AnyPath
 from speech2lip.decomposition.footage import Footage, read_footage
 from speech2lip.decomposition.landmarks import LandmarkDetector
 from speech2lip.errors import AvatarError, SettingsError
@@ -39,15 +40,11 @@ from speech2lip.storage import check_output
 
 def evaluate(
     *,
-    avatar: Path,
-    footage: Path,
-    paper: Path | None = None,
-    transcripts: Path | None = None,
-    json: Path | None = None,
-    report: Path | None = None,
-    foreign: Sequence[Path] = (),
+    avatar: AnyPath,
+    footage: AnyPath,
+    inputs: EvaluateInputs | None = None,
+    outputs: EvaluateOutputs | None = None,
     settings: EvaluateSettings | None = None,
-    overwrite: bool = True,
     say: Callable[[str], None] = print,
 ) -> Result:
     """Measure an avatar on the held-out frames of its footage and print the table.
@@ -60,28 +57,22 @@ def evaluate(
     Args:
         avatar: an avatar folder; it knows what it has never seen.
         footage: the footage that it was trained on.
-        paper: an avatar of the same footage and hold-out that was trained as the paper does it.
-        transcripts: a folder with the words of the takes, `TAKE.txt`; by default beside the source videos.
-        json: where to write the figures.
-        report: where to write a page (.html) with the table, players and plots.
-        foreign: sounds of strangers; the page shows the person speaking 20 s of them.
+        inputs: what else it is judged with: the paper's avatar, transcripts, strangers' sounds.
+        outputs: what is written: figures, a page.
+        settings: how.
 
     Raises:
         AvatarError, FootageError, OutputError, SettingsError, SoundError: as their messages say.
     """
-    settings = settings or EvaluateSettings()
-    for path in filter(None, (json, report)):
-        check_output(path, overwrite=overwrite)
-    for sound in foreign:
-        check_speech(sound)
-    if foreign and report is None:
-        raise SettingsError("foreign sounds are shown in the report; name a page to write (--report)")
+    avatar, footage, settings = Path(avatar), Path(footage), settings or EvaluateSettings()
+    inputs, outputs = inputs or EvaluateInputs(), outputs or EvaluateOutputs()
+    json, report, foreign = _checked(inputs, outputs)
     given = GivenWeights(settings)
     person, prepared = read_avatar(avatar), read_footage(footage)
     unseen = unseen_spans(person, prepared)
     spans = [part for span in unseen for part in span.parts() if len(part.kept)]
     engine = Engine(person, device=settings.device, precision=settings.precision)
-    others = _others(paper, unseen, prepared, settings)
+    others = _others(_path(inputs.paper), unseen, prepared, settings)
     rows = makers(person, prepared, engine, others)
     scale = OpeningScale.measure(np.concatenate([take.opening for take in prepared.takes]))
     tallies = {name: Tally(scale) for name in rows}
@@ -91,7 +82,8 @@ def evaluate(
             from speech2lip.evaluation.report import Report, show_foreign
 
             page = stack.enter_context(Report(report, person))
-        judge = Judge(prepared, engine.paster, rows, tallies, transcripts=transcripts)
+        words = _path(inputs.transcripts)
+        judge = Judge(prepared, engine.paster, rows, tallies, transcripts=words)
         expert = judge_of(person, prepared, steps=settings.judge_steps)
         trials = None if expert is None else SyncTrials(expert, rows)
         experts = given.experts(rows, engine.compute.device)
@@ -129,6 +121,23 @@ def evaluate(
     if json is not None:
         result.save(json)
     return result
+
+
+def _path(path: AnyPath | None) -> Path | None:
+    return None if path is None else Path(path)
+
+
+def _checked(inputs: EvaluateInputs, outputs: EvaluateOutputs) -> tuple[Path | None, Path | None, list[Path]]:
+    """Return where figures and page are written and what strangers say, once it is known that all can be."""
+    json, report = _path(outputs.json), _path(outputs.report)
+    foreign = [Path(sound) for sound in inputs.foreign]
+    for path in filter(None, (json, report)):
+        check_output(path, overwrite=outputs.overwrite)
+    for sound in foreign:
+        check_speech(sound)
+    if foreign and report is None:
+        raise SettingsError("foreign sounds are shown in the report; name a page to write (--report)")
+    return json, report, foreign
 
 
 def _told(result: Result, about: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +13,30 @@ from numpy.typing import NDArray
 from speech2lip.avatar import Avatar
 from speech2lip.decomposition.footage import WHOLE_SECONDS, Footage, Take
 from speech2lip.errors import FootageError
-from speech2lip.media.video import Frame
+from speech2lip.media.coded import CodedReader, rgb_from_coded
+
+Picture = NDArray[np.uint8]
 
 BATCH = 8
 """Frames drawn at once."""
 PART_SECONDS = 60.0
 """Long takes are judged in parts of about this length."""
+
+
+@dataclass(frozen=True)
+class CodedFrame:
+    """One picture of a take as it is coded: what `speak` begins with."""
+
+    index: int
+    time: float
+    """Seconds from the first frame of the take."""
+    coded: Picture
+    """uint8 [3 H / 2, W], yuv420p in BT.709 video range."""
+
+    @cached_property
+    def rgb(self) -> Picture:
+        """The picture as people see it; uint8 [H, W, 3]."""
+        return rgb_from_coded(self.coded)
 
 
 @dataclass(frozen=True)
@@ -53,10 +72,10 @@ class Span:
         edges = np.linspace(self.start, self.stop, count + 1).astype(int).tolist()
         return [Span(self.take, a, b) for a, b in itertools.pairwise(edges)]
 
-    def batches(self, size: int = BATCH) -> Iterator[list[Frame]]:
+    def batches(self, size: int = BATCH) -> Iterator[list[CodedFrame]]:
         """Decode the frames that can be judged, a few at a time; a batch never spans a gap."""
-        batch: list[Frame] = []
-        for frame in self.take.frames(self.start, self.stop):
+        batch: list[CodedFrame] = []
+        for frame in self._frames(size):
             if self.take.left_out[frame.index] == 0:
                 batch.append(frame)
             if batch and (len(batch) == size or self.take.left_out[frame.index] != 0):
@@ -64,6 +83,13 @@ class Span:
                 batch = []
         if batch:
             yield batch
+
+    def _frames(self, size: int) -> Iterator[CodedFrame]:
+        with CodedReader(self.take.picture_path) as reader:
+            for first in range(self.start, self.stop, size):
+                pictures = reader.read(first, min(first + size, self.stop))
+                for index, picture in enumerate(pictures, first):
+                    yield CodedFrame(index, float(self.take.times[index]), picture)
 
     def part(self, start: int, count: int) -> Span:
         """Return at most `count` frames from the `start`-th on."""

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from speech2lip.composition.paste import Paster
 from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.decomposition.landmarks import LandmarkDetector
-from speech2lip.evaluation.held_out import Span
+from speech2lip.evaluation.held_out import CodedFrame, Span
 from speech2lip.evaluation.listening import Heard, listen_to
 from speech2lip.evaluation.mouth_box import mouth_box_of
 from speech2lip.evaluation.nearest import moved
 from speech2lip.evaluation.rows import Maker, hear
 from speech2lip.evaluation.tally import Figures, Moment, Tally
 from speech2lip.evaluation.watching import Watcher
-from speech2lip.media.video import Frame
 from speech2lip.training.dataset import place_of
 
 Picture = NDArray[np.uint8]
@@ -40,6 +39,7 @@ class Judge:
         self.makers, self.tallies, self.paster = makers, tallies, paster
         self.heard: Heard | None = None
         """Sound of the take that is or was followed last."""
+        self._shares = np.ones(0)
         self._shape = footage.canonical.shape
         self._enlarge_below = footage.settings.small_face_pixels
         self._transcripts = transcripts
@@ -49,6 +49,7 @@ class Judge:
         self.heard = heard = listen_to(span, transcripts=self._transcripts)
         if watcher is not None:
             watcher.begin_take(span, heard)
+        self._shares = np.min([maker.shares(span.take) for maker in self.makers.values()], axis=0)
         expected, sound = span.start, hear(self.makers.values(), heard.wave)
         with contextlib.ExitStack() as stack:
             detectors = {
@@ -72,7 +73,7 @@ class Judge:
     def _add(
         self,
         span: Span,
-        batch: Sequence[Frame],
+        batch: Sequence[CodedFrame],
         made: Mapping[str, Sequence[Picture]],
         detectors: Mapping[str, LandmarkDetector],
         watcher: Watcher | None,
@@ -83,12 +84,24 @@ class Judge:
                 self._cut()
             moment = self.moment(span.take, frame)
             pictures = {name: row[number] for name, row in made.items()}
+            if self._shares[frame.index] < 1:
+                self._pass_over(span, frame.index, moment, pictures, watcher)
+                continue
             figures: dict[str, Figures] = {
                 name: tally.add(moment, pictures[name], detectors[name].detect(pictures[name]))
                 for name, tally in self.tallies.items()
             }
             if watcher is not None:
                 watcher.frame(span, frame.index, moment, pictures, figures)
+
+    def _pass_over(
+        self, span: Span, index: int, moment: Moment, made: Mapping[str, Picture], watcher: Watcher | None
+    ) -> None:
+        """Show a frame that is not, or not fully, spoken over: what was filmed says nothing of the avatar."""
+        for tally in self.tallies.values():
+            tally.pass_over(moment.time)
+        if watcher is not None:
+            watcher.pass_over(span, index, moment, made)
 
     def _cut(self) -> None:
         for tally in self.tallies.values():
@@ -99,7 +112,7 @@ class Judge:
             for tally in self.tallies.values():
                 tally.skip(float(take.times[index]))
 
-    def moment(self, take: Take, frame: Frame) -> Moment:
+    def moment(self, take: Take, frame: CodedFrame) -> Moment:
         """Gather what is known of a frame: mouth box, landmarks, what is replaced."""
         height, width = frame.rgb.shape[:2]
         # Light has no part in where things lie.

@@ -138,6 +138,9 @@ class Likeness:
         for name, distance in zip(others, found.tolist(), strict=True):
             self._sums[name] += distance
 
+    def pass_over(self, span: Span, index: int, moment: Moment, made: Mapping[str, Picture]) -> None:
+        """Nothing is judged across a frame that is not spoken over: it is a gap."""
+
     def end_take(self, openings: Mapping[str, Openings]) -> None:
         """Do nothing."""
 

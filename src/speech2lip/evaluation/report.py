@@ -126,8 +126,12 @@ class Report:
         figures: Mapping[str, Figures],
     ) -> None:
         """Show a frame."""
+        self.worst.add(span.take.name, index, figures[JUDGED], moment.real, made[JUDGED], moment.box)
+        self.pass_over(span, index, moment, made)
+
+    def pass_over(self, span: Span, index: int, moment: Moment, made: Mapping[str, Picture]) -> None:
+        """Show a frame in the player and on the contact sheet, but not among the worst."""
         picture, begun = made[JUDGED], float(span.times[0])
-        self.worst.add(span.take.name, index, figures[JUDGED], moment.real, picture, moment.box)
         if self._sheet is None or self._heard is None:
             return
         self._sheet.add(index, moment.time, moment.real, picture, moment.box)

@@ -49,6 +49,7 @@ MEANING: Mapping[str, str] = {
     "flicker_ratio": "changes of light in the mouth box over the real ones; 1 is right",
     "seam_ratio": "edge of what was pasted over the real frame there; 1 is right",
     "frames": "frames judged",
+    "frames_not_spoken_over": "frames shown as they were filmed: the head has turned away",
     "opening_error": "lip opening off by, in eye distances &#8595;",
 }
 

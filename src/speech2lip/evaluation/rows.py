@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -16,19 +16,29 @@ from speech2lip.composition.paste import Place
 from speech2lip.conventions import MEL_BANDS
 from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.errors import SettingsError
+from speech2lip.evaluation.held_out import CodedFrame
 from speech2lip.evaluation.nearest import NearestLips, places_of
 from speech2lip.inference.engine import Engine
-from speech2lip.media.video import Frame
+from speech2lip.inference.motion import mixed
+from speech2lip.inference.planes import write_box
+from speech2lip.inference.spoken_over import drawn_shares
+from speech2lip.media.coded import rgb_from_coded
 from speech2lip.synthesis.speech import log_mel
 
 Picture = NDArray[np.uint8]
 Moments = NDArray[np.float64]
+Shares = NDArray[np.float64]
+Draw = Callable[[list[int]], list[Picture]]
 
 
 class Maker(Protocol):
     """Makes frames of a row."""
 
-    def make(self, take: Take, frames: Sequence[Frame], mel: Tensor, moments: Moments) -> list[Picture]:
+    def shares(self, take: Take) -> Shares:
+        """Return how much of what is drawn each frame of a take shows; [T] in [0, 1]."""
+        ...
+
+    def make(self, take: Take, frames: Sequence[CodedFrame], mel: Tensor, moments: Moments) -> list[Picture]:
         """Show the frames with the lips of the moments [T] (seconds in `mel`); the sound may be another's."""
         ...
 
@@ -36,7 +46,11 @@ class Maker(Protocol):
 class RealVideo:
     """The frames themselves: what the measuring costs."""
 
-    def make(self, take: Take, frames: Sequence[Frame], mel: Tensor, moments: Moments) -> list[Picture]:
+    def shares(self, take: Take) -> Shares:
+        """Every frame can be judged."""
+        return np.ones(len(take.times))
+
+    def make(self, take: Take, frames: Sequence[CodedFrame], mel: Tensor, moments: Moments) -> list[Picture]:
         """Return the frames as they are."""
         return [frame.rgb for frame in frames]
 
@@ -58,19 +72,64 @@ def hear(makers: Iterable[Maker], wave: NDArray[np.float32]) -> Tensor:
 class _Pasting:
     engine: Engine
     usual: NDArray[np.float32]
+    _shares: dict[str, Shares] = field(default_factory=dict, compare=False, kw_only=True)
 
-    def places(self, take: Take, frames: Sequence[Frame]) -> list[Place]:
+    def shares(self, take: Take) -> Shares:
+        """Return how much of the lips is drawn in each frame of a take: 0 where the head has turned away."""
+        if take.name not in self._shares:
+            bears, fps = self.engine.surface.bears_frames, float(take.fps)
+            shots = np.split(take.camera_from_head, take.cuts)
+            self._shares[take.name] = np.concatenate(
+                [drawn_shares(bears(shot, fps=fps), fps=fps) for shot in shots]
+            )
+        return self._shares[take.name]
+
+    def places(self, take: Take, frames: Sequence[CodedFrame]) -> list[Place]:
         return places_of(self.engine.paster, take, [frame.index for frame in frames], self.usual)
 
-    def paste(self, take: Take, frames: Sequence[Frame], patches: Tensor) -> list[Picture]:
-        together = zip(frames, patches, self.places(take, frames), strict=True)
-        return [self.engine.compose(frame.rgb, patch, place) for frame, patch, place in together]
+    def show(self, take: Take, frames: Sequence[CodedFrame], draw: Draw) -> list[Picture]:
+        """Return frames as `speak` shows them: drawn where they can be spoken over, coded, faded.
+
+        Args:
+            draw: returns the frames of some numbers, with lips, as they are coded.
+        """
+        shares = self.shares(take)[[frame.index for frame in frames]]
+        shown = [frame.coded for frame in frames]
+        drawn = np.flatnonzero(shares > 0).tolist()
+        for number, made in zip(drawn, draw(drawn) if drawn else [], strict=True):
+            share = float(shares[number])
+            shown[number] = made if share == 1 else mixed(shown[number], made, share)
+        return [rgb_from_coded(picture) for picture in shown]
+
+    def paste(self, take: Take, frames: Sequence[CodedFrame], patches: Tensor) -> list[Picture]:
+        def draw(which: list[int]) -> list[Picture]:
+            some = [frames[number] for number in which]
+            together = zip(some, patches[which], self.places(take, some), strict=True)
+            return [
+                recoded(frame, self.engine.compose(frame.rgb, patch, place))
+                for frame, patch, place in together
+            ]
+
+        return self.show(take, frames, draw)
+
+
+def recoded(frame: CodedFrame, made: Picture) -> Picture:
+    """Code what a picture [H, W, 3] has that its frame has not; all else stays as it is coded."""
+    changed = (made != frame.rgb).any(2)
+    coded = frame.coded.copy()
+    if changed.any():
+        rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
+        x0, y0 = int(columns[0]) // 2 * 2, int(rows[0]) // 2 * 2
+        x1, y1 = int(columns[-1]) // 2 * 2 + 2, int(rows[-1]) // 2 * 2 + 2
+        colours = torch.from_numpy(made[y0:y1, x0:x1]).permute(2, 0, 1).float() / 255
+        write_box(coded, (x0, y0, x1, y1), colours, torch.from_numpy(changed[y0:y1, x0:x1]))
+    return coded
 
 
 class StaticLips(_Pasting):
     """The mean lip patch in every frame."""
 
-    def make(self, take: Take, frames: Sequence[Frame], mel: Tensor, moments: Moments) -> list[Picture]:
+    def make(self, take: Take, frames: Sequence[CodedFrame], mel: Tensor, moments: Moments) -> list[Picture]:
         """Paste the same lips everywhere."""
         return self.paste(take, frames, self.engine.reference.expand(len(frames), -1, -1, -1))
 
@@ -81,7 +140,7 @@ class Nearest(_Pasting):
 
     lips: NearestLips
 
-    def make(self, take: Take, frames: Sequence[Frame], mel: Tensor, moments: Moments) -> list[Picture]:
+    def make(self, take: Take, frames: Sequence[CodedFrame], mel: Tensor, moments: Moments) -> list[Picture]:
         """Paste what was seen when it last sounded like this."""
         return self.paste(take, frames, self.lips.patches(mel[:MEL_BANDS], moments))
 
@@ -89,10 +148,16 @@ class Nearest(_Pasting):
 class Spoken(_Pasting):
     """The avatar."""
 
-    def make(self, take: Take, frames: Sequence[Frame], mel: Tensor, moments: Moments) -> list[Picture]:
+    def make(self, take: Take, frames: Sequence[CodedFrame], mel: Tensor, moments: Moments) -> list[Picture]:
         """Let the avatar speak."""
         spoken = self.engine.listen(mel, moments)
-        return self.engine.speak_frames([f.rgb for f in frames], self.places(take, frames), spoken)
+
+        def draw(which: list[int]) -> list[Picture]:
+            some = [frames[number] for number in which]
+            pictures = [frame.coded for frame in some]
+            return self.engine.speak_coded(pictures, self.places(take, some), spoken.of(which))
+
+        return self.show(take, frames, draw)
 
 
 def usual_light_of(avatar: Avatar) -> NDArray[np.float32]:

@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,32 +52,42 @@ _MANY_PIXELS = 2_100_000
 """Pictures larger than 1920 x 1080 speak less: their speed shows soon, and they take long."""
 
 
+@dataclass(frozen=True)
+class SpeedPlan:
+    """Which picture sizes are measured, and how much sound is spoken."""
+
+    sizes: tuple[Size, ...] = _SIZES
+    seconds: float = 20.0
+    """Of sound for each size, a quarter of it for the largest."""
+    long_minutes: float = 10.0
+    """Of sound for the memory."""
+    stream_seconds: float = 3.0
+    """For each number of streams."""
+    canvas: tuple[int, int] = (1920, 1080)
+    """Size of the picture in which heads of several heights are laid."""
+    faces: tuple[int, ...] = (256, 512, 768, 1080)
+    """Heights of these heads."""
+
+
 def measure_speed(
     work: Path,
     *,
     results: Path,
     page: Path,
     settings: SpeakSettings | None = None,
-    sizes: tuple[Size, ...] = _SIZES,
-    seconds: float = 20.0,
-    long_minutes: float = 10.0,
-    stream_seconds: float = 3.0,
-    canvas: tuple[int, int] = (1920, 1080),
-    faces: tuple[int, ...] = (256, 512, 768, 1080),
+    plan: SpeedPlan | None = None,
     say: Say = print,
 ) -> Path:
     """Measure the first avatar of a folder at several picture sizes; write `speed.json` and the page.
 
     Args:
         work: a folder with avatars in it; `NAME.paper.avatar` is measured beside, if there is one.
-        seconds: of sound for each size, a quarter of it for the largest; long_minutes: of sound for the
-            memory; stream_seconds: for each number of streams; canvas: size of the picture in which heads
-            of several heights, `faces`, are laid.
+        plan: which sizes, and how much sound is spoken.
 
     Raises:
         SettingsError: there is no avatar in the folder.
     """
-    settings = settings or SpeakSettings()
+    settings, plan = settings or SpeakSettings(), plan or SpeedPlan()
     avatars = sorted(work.glob("*.avatar"))
     own = [path for path in avatars if not path.name.endswith(".paper.avatar")]
     if not own:
@@ -85,10 +96,10 @@ def measure_speed(
         )
     with tempfile.TemporaryDirectory() as folder:
         room = Path(folder)
-        sound = write_noise(room / "sound.wav", seconds)
-        short = write_noise(room / "short.wav", seconds / 4)
+        sound = write_noise(room / "sound.wav", plan.seconds)
+        short = write_noise(room / "short.wav", plan.seconds / 4)
         rows: list[Figures] = []
-        for size in sizes:
+        for size in plan.sizes:
             avatar = resized_avatar(own[0], size, room / f"{len(rows)}.avatar")
             large = size.canvas is not None and size.canvas[0] * size.canvas[1] > _MANY_PIXELS
             spoken = short if large else sound
@@ -100,12 +111,12 @@ def measure_speed(
             "machine": machine(),
             "cores": len(usable_cores()),
             "sizes": rows,
-            "streams": _streams(room / f"{middle}.avatar", settings, stream_seconds),
+            "streams": _streams(room / f"{middle}.avatar", settings, plan.stream_seconds),
             "memory": _watched(
-                room / "0.avatar", write_noise(room / "long.wav", 60 * long_minutes), settings
+                room / "0.avatar", write_noise(room / "long.wav", 60 * plan.long_minutes), settings
             ),
-            "faces": _faces(own[0], settings, canvas, faces),
-            "lengths": _lengths(room / f"{middle}.avatar", settings, seconds),
+            "faces": _faces(own[0], settings, plan.canvas, plan.faces),
+            "lengths": _lengths(room / f"{middle}.avatar", settings, plan.seconds),
         }
         if figures["sizes"][0]["device"].endswith("CPU threads"):
             held = _watched(room / f"{middle}.avatar", sound, settings, **_AVX2)

@@ -84,7 +84,7 @@ class SyncTrial:
         """Return what is found over all takes.
 
         `expert_confidence`: median less least mean distance over lags; `expert_distance`: the least;
-        `expert_offset_ms`: its lag, positive where the lips are late.
+        `expert_offset_ms`: its lag, positive where the sound is late, as in `sync_offset_ms`.
         """
         if not self._curves:
             return {"expert_confidence": None, "expert_distance": None, "expert_offset_ms": None}
@@ -93,7 +93,7 @@ class SyncTrial:
         return {
             "expert_confidence": float(mean.median() - mean[best]),
             "expert_distance": float(mean[best]),
-            "expert_offset_ms": 1000 * self._frame_seconds * (MAX_LAG - best),
+            "expert_offset_ms": 1000 * self._frame_seconds * (best - MAX_LAG),
         }
 
     def told_shifts(self) -> dict[str, float]:
@@ -141,6 +141,9 @@ class SyncTrials:
                 trial.skip()
             trial.add(moment.time - self._begins, made[name], moment.box)
         self._expected = index + 1
+
+    def pass_over(self, span: Span, index: int, moment: Moment, made: Mapping[str, Picture]) -> None:
+        """Nothing is judged across a frame that is not spoken over: it is a gap."""
 
     def end_take(self, openings: Mapping[str, Openings]) -> None:
         """Compare what was seen of a take with its sound."""

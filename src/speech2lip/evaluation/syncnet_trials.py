@@ -129,6 +129,9 @@ class SyncNetTrials:
                 row.add(crop)
         self._shown += times
 
+    def pass_over(self, span: Span, index: int, moment: Moment, made: Mapping[str, Picture]) -> None:
+        """Nothing is judged across a frame that is not spoken over: it is a gap."""
+
     def end_take(self, openings: Mapping[str, Openings]) -> None:
         """Compare what was seen of a take with its sound."""
         self._end_piece()

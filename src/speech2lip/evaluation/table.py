@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from speech2lip.errors import OutputError
+from speech2lip.storage import write_json
 
 Row = Mapping[str, float | None]
 
@@ -25,7 +24,7 @@ METRICS: Mapping[str, int] = {
     "sync_offset_ms": 0, "sync_confidence": 3, "syncnet_confidence": 3, "syncnet_distance": 3,
     "syncnet_offset_ms": 0, "expert_confidence": 3, "expert_distance": 3,
     "expert_offset_ms": 0, "jitter_ratio": 2, "flicker_ratio": 2, "seam_ratio": 2,
-    "frames": 0,
+    "frames": 0, "frames_not_spoken_over": 0,
 }  # fmt: skip
 """Metrics of a row with the decimals that a table shows."""
 
@@ -83,15 +82,7 @@ class Result:
 
     def save(self, path: Path) -> None:
         """Write the JSON file; an older one stays until the new one is whole."""
-        text = json.dumps(self.as_json(), indent=2, allow_nan=False) + "\n"
-        partial = path.with_name(path.name + ".partial")
-        try:
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(path)
-        except OSError as error:
-            raise OutputError(
-                f"cannot write {path}: {error.strerror or error}; name another place"
-            ) from error
+        write_json(path, self.as_json())
 
     def markdown(self) -> str:
         """Return the table of those metrics that at least one row has."""

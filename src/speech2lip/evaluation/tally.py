@@ -72,6 +72,8 @@ class Tally:
     def __init__(self, scale: OpeningScale) -> None:
         self.scale = scale
         self.frames = 0
+        self.not_spoken_over = 0
+        """Frames that are shown as they were filmed, as the head has turned away."""
         self.takes: list[Openings] = []
         self.silences: dict[str, list[Series]] = {}
         """Openings while nobody speaks, by kind of silence."""
@@ -106,6 +108,11 @@ class Tally:
         """Note that a frame is missing, so that nothing is measured across the gap."""
         nothing = np.full((478, 3), np.nan, np.float32)
         self._follow(time, (nothing, nothing), (math.nan, math.nan))
+
+    def pass_over(self, time: float) -> None:
+        """Note that a frame is shown as it was filmed, wholly or in part: it is counted, not judged."""
+        self.not_spoken_over += 1
+        self.skip(time)
 
     def cut(self) -> None:
         """Note that the next frame does not follow the last one: nothing is measured across."""
@@ -145,7 +152,7 @@ class Tally:
     def row(self) -> dict[str, float | None]:
         """Return the row of the table."""
         if not self.frames:
-            return {"frames": 0}
+            return {"frames": 0, "frames_not_spoken_over": self.not_spoken_over}
         opening, width = self._opening(), np.concatenate(self._widths, axis=1)
         sync, closed = pooled_offset(self._curves), _pool(self._closures)
         row: dict[str, float | None] = {
@@ -164,6 +171,7 @@ class Tally:
             "jitter_ratio": _ratio(self._jitter),
             "flicker_ratio": _ratio(self._flicker),
             "frames": self.frames,
+            "frames_not_spoken_over": self.not_spoken_over,
         }
 
     def details(self) -> dict[str, object]:

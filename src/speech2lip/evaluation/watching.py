@@ -33,6 +33,10 @@ class Watcher(Protocol):
         """A frame was judged: pictures and figures by row."""
         ...
 
+    def pass_over(self, span: Span, index: int, moment: Moment, made: Mapping[str, Picture]) -> None:
+        """A frame is shown as it was filmed, wholly or in part, and not judged: pictures by row."""
+        ...
+
     def end_take(self, openings: Mapping[str, Openings]) -> None:
         """A take ends: lip openings by row."""
         ...
@@ -60,6 +64,11 @@ class Watchers:
         """A frame was judged."""
         for watcher in self.watchers:
             watcher.frame(span, index, moment, made, figures)
+
+    def pass_over(self, span: Span, index: int, moment: Moment, made: Mapping[str, Picture]) -> None:
+        """A frame was not judged."""
+        for watcher in self.watchers:
+            watcher.pass_over(span, index, moment, made)
 
     def end_take(self, openings: Mapping[str, Openings]) -> None:
         """A take ends."""

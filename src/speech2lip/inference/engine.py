@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from speech2lip.avatar import Avatar
+from speech2lip.composition.bearing import region_surface
 from speech2lip.composition.blend_net import BlendNet
 from speech2lip.composition.paste import Paster, Place, pose_numbers
 from speech2lip.compute import choose_device, probe_precision
@@ -42,6 +43,8 @@ class Engine:
         self.compute = choose_device(device)
         self.model = self.compute.place(avatar.model).eval()
         self.paster = Paster(avatar.canonical, device=self.compute.device)
+        self.surface = region_surface(avatar.canonical)
+        """Tells which head poses can be spoken over."""
         self.offsets = window_offsets(self.model.settings).to(self.compute.device)
         self.uv = uv_lattice(*self.model.lip_field.drawn_size).to(self.compute.device)
         self.reference = self.model.lip_field.mean.detach()

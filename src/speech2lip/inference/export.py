@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
+import glob
 import shutil
 import warnings
 from collections.abc import Callable
@@ -11,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import save_file
 from torch import Tensor
 
 import speech2lip
@@ -19,16 +19,24 @@ from speech2lip.avatar import Avatar, BaseTake, read_avatar
 from speech2lip.composition.blend_net import CROP_SIZE
 from speech2lip.composition.paste import pose_numbers
 from speech2lip.composition.pose_mapping import look_up
-from speech2lip.conventions import MEL_RATE, SAMPLE_RATE
+from speech2lip.conventions import MEL_RATE, SAMPLE_RATE, AnyPath
 from speech2lip.decomposition.head_pose import camera_matrix
-from speech2lip.errors import MissingExtra, OutputError, SettingsError
+from speech2lip.errors import MissingExtra, OutputError, SettingsError, Speech2LipError
 from speech2lip.inference.engine import Engine
 from speech2lip.inference.exported import FFT, HOP, WINDOW, Graph, graphs
-from speech2lip.storage import output_errors, temporary_sibling
+from speech2lip.storage import (
+    FolderKind,
+    new_folder_atomically,
+    output_errors,
+    read_json,
+    save_tensors,
+    write_json,
+)
 from speech2lip.synthesis.speech import SILENT_MEL, window_offsets
 
 FORMAT = 1
 _OPSET = 17
+_MANIFEST = "manifest.json"
 
 _STEPS = (
     "mel: compute the spectrum of the sound; frame f is centred on second f / mel_rate",
@@ -44,20 +52,41 @@ _STEPS = (
 )
 
 
-def export(avatar: Path, *, onnx: Path, overwrite: bool = False, say: Callable[[str], None] = print) -> Path:
+def export(
+    avatar: AnyPath, *, onnx: AnyPath, overwrite: bool = False, say: Callable[[str], None] = print
+) -> Path:
     """Write the networks and tables of an avatar as ONNX files with a manifest.
 
     Args:
         avatar: an avatar folder.
         onnx: the folder to write: `manifest.json`, a graph for each step (`mel`, `listen`, `grid`, `map`,
             `read`, `blend`), `tables.safetensors`, and the base takes' pictures.
+        overwrite: replace an older export; it stays until the new one is complete.
 
     Raises:
         AvatarError, OutputError, MissingExtra: as their messages say.
     """
+    avatar, onnx = Path(avatar), Path(onnx)
     _need_onnx()
     if onnx.exists() and not overwrite:
         raise OutputError(f"{onnx} exists already. Choose another name, or allow it (--overwrite).")
+    person, engine = _exportable(avatar)
+    with output_errors(onnx):
+        onnx.absolute().parent.mkdir(parents=True, exist_ok=True)
+    tables = _tables(person, engine)
+    with new_folder_atomically(onnx, replaces=_kind(onnx) if overwrite else None) as folder:
+        listed = [_write(graph, folder) for graph in graphs(engine)]
+        save_tensors(folder / "tables.safetensors", tables)
+        for take in person.bases:
+            shutil.copyfile(take.folder / "picture.mp4", folder / f"{take.name}.mp4")
+        write_json(folder / _MANIFEST, _manifest(person, listed, tables))
+    size = sum(file.stat().st_size for file in onnx.iterdir()) / 1e6
+    say(f"{onnx}: {len(listed)} graphs, {len(tables)} tables, {len(person.bases)} base takes, {size:.1f} MB")
+    return onnx
+
+
+def _exportable(avatar: Path) -> tuple[Avatar, Engine]:
+    """Load an avatar; raise SettingsError where its networks cannot be exported."""
     person = read_avatar(avatar)
     engine = Engine(person, device="cpu", precision="fp32")
     if engine.listener is not None:
@@ -69,27 +98,17 @@ def export(avatar: Path, *, onnx: Path, overwrite: bool = False, say: Callable[[
         raise SettingsError(
             f"{avatar} was trained with other networks than the default ones; those cannot be exported"
         )
-    with output_errors(onnx):
-        onnx.absolute().parent.mkdir(parents=True, exist_ok=True)
-        folder = temporary_sibling(onnx)
-        folder.mkdir()
-        try:
-            listed = [_write(graph, folder) for graph in graphs(engine)]
-            tables = _tables(person, engine)
-            save_file(tables, folder / "tables.safetensors")
-            for take in person.bases:
-                shutil.copyfile(take.folder / "picture.mp4", folder / f"{take.name}.mp4")
-            manifest = _manifest(person, listed, tables)
-            (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-            if onnx.exists():
-                shutil.rmtree(onnx)
-            folder.rename(onnx)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-    size = sum(file.stat().st_size for file in onnx.iterdir()) / 1e6
-    say(f"{onnx}: {len(listed)} graphs, {len(tables)} tables, {len(person.bases)} base takes, {size:.1f} MB")
-    return onnx
+    return person, engine
+
+
+def _kind(onnx: Path) -> FolderKind:
+    """Describe an export that may be replaced: it holds what its own manifest lists and nothing else."""
+    files = [_MANIFEST, "tables.safetensors"]
+    with contextlib.suppress(Speech2LipError, AttributeError, TypeError, KeyError):
+        manifest = read_json(onnx / _MANIFEST)
+        listed = [*manifest["graphs"].values(), *manifest["bases"]]
+        files += [glob.escape(str(one["file"])) for one in listed]
+    return FolderKind("an exported avatar", manifest=_MANIFEST, key="made_by", files=tuple(files))
 
 
 def _need_onnx() -> None:

@@ -209,10 +209,15 @@ def shrink_to(seen: Floats, between: Floats, small: Floats) -> None:
 
     Twin: `shrink`, a bilinear `interpolate` with `antialias=True`.
     """
-    height, width = seen.shape[0], seen.shape[1]
-    rows, columns = small.shape[0], small.shape[1]
-    weights, first, taps = _triangles(width, columns)
-    for i in range(height):
+    _shrink_across(seen, between)
+    _shrink_down(between, small)
+
+
+@compiled(fastmath=True)
+def _shrink_across(seen: Floats, between: Floats) -> None:
+    columns = between.shape[1]
+    weights, first, taps = _triangles(seen.shape[1], columns)
+    for i in range(seen.shape[0]):
         for k in range(columns):
             target = between[i, k]
             for c in range(8):
@@ -221,7 +226,12 @@ def shrink_to(seen: Floats, between: Floats, small: Floats) -> None:
                 weight, source = weights[k, m], seen[i, first[k] + m]
                 for c in range(8):
                     target[c] += weight * source[c]
-    weights, first, taps = _triangles(height, rows)
+
+
+@compiled(fastmath=True)
+def _shrink_down(between: Floats, small: Floats) -> None:
+    rows, columns = small.shape[0], small.shape[1]
+    weights, first, taps = _triangles(between.shape[0], rows)
     for k in range(rows):
         for i in range(columns):
             for c in range(8):

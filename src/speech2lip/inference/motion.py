@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from speech2lip.avatar import Avatar, BaseTake
 from speech2lip.composition.backdrop import learn_backdrop
+from speech2lip.composition.bearing import region_surface
 from speech2lip.composition.new_pose import NECK, Turner, offset_to, rotation_of
 from speech2lip.composition.paste import Place
 from speech2lip.config import SpeakSettings
@@ -22,7 +24,12 @@ from speech2lip.inference.base_motion import calm_span, smooth_order, turning_po
 from speech2lip.inference.motion_files import PoseTrack, read_driver, read_pose_track
 from speech2lip.inference.motion_front import Front
 from speech2lip.inference.planes import Picture
+from speech2lip.inference.spoken_over import best_stretch, longest_run, with_shares
 from speech2lip.media.coded import coded_from_rgb, rgb_from_coded
+
+if TYPE_CHECKING:
+    from speech2lip.inference.engine import Engine
+    from speech2lip.model import Spoken
 
 Array = NDArray[np.float64]
 
@@ -32,6 +39,8 @@ _SHOTS = 16
 """Frames of the base take that its background is learned from."""
 _WARN_DEGREES = 15.0
 """How far beyond what the footage shows a head is turned before the user is told."""
+_TRIED_SECONDS = (10.0, 60.0)
+"""A turned head's movement is tried for so long, at least and at most, to tell how far it turns away."""
 _SWAY = 0.12
 """Shift of the neck, in eye units, that another video's head may bring along, softly limited."""
 
@@ -45,6 +54,8 @@ class Shown:
     """How far on the way to the next frame, from 0 to 1: the mixture of both is shown."""
     offset: Array | None = None
     """[4, 4] rigid movement of the head in camera space; None leaves the frame as it was filmed."""
+    drawn: float = 1.0
+    """How much of the drawn lips is shown, from 0 (the head has turned away: the filmed ones) to 1."""
 
     @property
     def indices(self) -> tuple[int, ...]:
@@ -72,14 +83,19 @@ class Motion:
         self._driver: Array | None = None
         if settings.motion not in ("base", "still"):
             self._driver = read_driver(Path(settings.motion), fps=self._fps)
-        start, stop = (
-            (0, len(base.times)) if settings.motion == "base" else calm_span(self._poses, fps=self._fps)
-        )
+        self._surface = region_surface(person.canonical)
+        self._can_be_spoken_over = self._surface.bears_frames(base.camera_from_head, fps=self._fps)
+        begin = base.frame_at(settings.start) if settings.motion == "base" else 0
+        start, stop = best_stretch(self._can_be_spoken_over, fps=self._fps, start=begin)
+        self.stretch = (start, stop)
+        """Frames of the base take, first and stop, that are shown."""
+        if settings.motion != "base":
+            begin, stop = (start + edge for edge in calm_span(self._poses[start:stop], fps=self._fps))
+            start = begin
         eyes = None if base.eyes is None else base.eyes[start:stop]
         first, last = turning_points(self._poses[start:stop], fps=self._fps, eyes=eyes)
         self._turns = (start + first, start + last)
-        begin = base.frame_at(settings.start) if settings.motion == "base" else start
-        self.first = begin
+        self.first = min(max(begin, start), stop - 1)
         """Index of the base frame that speech begins with."""
         self._hold = Rotation.from_matrix(self._poses[start:stop, :3, :3]).mean()
         self._neck = _necks(self._poses[start:stop]).mean(0)
@@ -93,6 +109,21 @@ class Motion:
 
     def shown(self) -> Iterator[Shown]:
         """Yield without end what is shown, frame by frame."""
+        if not self.turns and self._can_be_spoken_over[slice(*self.stretch)].all():
+            yield from self._planned()
+            return
+        for one, share in with_shares(self._planned(), self._bears, fps=self._fps):
+            yield replace(one, drawn=share)
+
+    def _bears(self, shown: Shown) -> bool:
+        """Tell whether what is shown can be spoken over, as the head is turned in it."""
+        if shown.offset is None:
+            return bool(self._can_be_spoken_over[list(shown.indices)].all())
+        pose = _between(self._poses, shown.index, shown.part)
+        return bool(self._surface.bears((shown.offset @ pose)[None])[0])
+
+    def _planned(self) -> Iterator[Shown]:
+        """Yield without end which frames are shown and how their heads are turned."""
         driver = self._driven()
         for number, at in enumerate(smooth_order(self.first, *self._turns)):
             index, part = int(at), at % 1
@@ -118,22 +149,43 @@ class Motion:
         return coded_from_rgb(rgb), moved
 
     def finish(self, composed: Picture, picture: Picture, shown: Shown, place: Place) -> Picture:
-        """Return a composed picture with what was in front of the mouth in front again, where that is wanted.
+        """Return a composed picture as it is shown.
+
+        With what was in front of the mouth in front again, where that is wanted, and faded where the head
+        turns away.
 
         Args:
             composed: with lips; picture, place: as `picture` returned them.
         """
-        return composed if self._front is None else self._front.keep(composed, picture, shown.indices, place)
+        if self._front is not None:
+            composed = self._front.keep(composed, picture, shown.indices, place)
+        return composed if shown.drawn == 1 else mixed(picture, composed, shown.drawn)
 
     def remarks(self) -> list[str]:
-        """Say what the user should know before the head moves: what stays in front, and warnings."""
-        if self._front is None:
-            return self.warnings()
-        found, count = len(self._front.covered), len(self.base.times)
-        told = f"nothing was found in front of the mouth in {count} frames"
-        if found:
-            told = f"something is in front of the mouth in {found} of {count} frames and stays there"
-        return [told, *self.warnings()]
+        """Say what the user should know: what cannot be spoken over, what stays in front, and warnings."""
+        told = []
+        if self._front is not None:
+            found, count = len(self._front.covered), len(self.base.times)
+            told.append(f"nothing was found in front of the mouth in {count} frames")
+            if found:
+                told = [f"something is in front of the mouth in {found} of {count} frames and stays there"]
+        return [*self._not_spoken_over(), *told, *self.warnings()]
+
+    def _not_spoken_over(self) -> list[str]:
+        """Say how much of the base video, or of a turned head's movement, cannot be spoken over."""
+        if self.turns:
+            seconds = 2 * (self._turns[1] - self._turns[0] + 1) / self._fps
+            count = round(min(max(seconds, _TRIED_SECONDS[0]), _TRIED_SECONDS[1]) * self._fps)
+            away = sum(one.drawn < 1 for one in itertools.islice(self.shown(), count))
+            what = f"of the first {count} frames"
+        else:
+            away, count = int((~self._can_be_spoken_over).sum()), len(self.base.times)
+            what = f"of {count} frames of the base video"
+        if not away:
+            return []
+        skipped = not self.turns and self.stretch != (0, count)
+        how = "they are skipped" if skipped else "their own lips are shown there"
+        return [f"{away} {what} cannot be spoken over (head turned away): {how}"]
 
     def warnings(self) -> list[str]:
         """Say how far beyond what the footage shows the head is turned, where that is much."""
@@ -238,12 +290,49 @@ def _as_poses(rotations: Array) -> Array:
     return poses
 
 
-def turned_pictures(
-    motion: Motion, filmed: Sequence[Sequence[Picture]], shown: Sequence[Shown], device: torch.device
-) -> tuple[list[Picture], list[Place]]:
-    """Return the pictures that are shown and where the head is in each."""
-    both = [motion.picture(frames, one, device) for frames, one in zip(filmed, shown, strict=True)]
-    return [picture for picture, _ in both], [place for _, place in both]
+def speak_shown(
+    engine: Engine,
+    motion: Motion,
+    filmed: Sequence[Sequence[Picture]],
+    shown: Sequence[Shown],
+    spoken: Spoken,
+) -> list[Picture]:
+    """Return the pictures that are shown, uint8 [3 H / 2, W], speaking where they can be spoken over.
+
+    Args:
+        filmed: for each the frames `shown.indices`.
+        spoken: what speech says about their moments.
+    """
+    both = [motion.picture(*one, engine.compute.device) for one in zip(filmed, shown, strict=True)]
+    pictures = [picture for picture, _ in both]
+    drawn = [index for index, one in enumerate(shown) if one.drawn > 0]
+    for index, one in enumerate(shown):
+        if not one.drawn:
+            pictures[index] = pictures[index].copy()  # what was decoded is kept for other streams
+    if drawn:
+        places = [both[index][1] for index in drawn]
+        composed = engine.speak_coded([pictures[index] for index in drawn], places, spoken.of(drawn))
+        for index, place, picture in zip(drawn, places, composed, strict=True):
+            pictures[index] = motion.finish(picture, pictures[index], shown[index], place)
+    return pictures
+
+
+def base_of(person: Avatar, take: str | None) -> BaseTake:
+    """Return the base take of a name; None: the one with the longest stretch that can be spoken over.
+
+    Raises:
+        SettingsError: there is none of that name.
+    """
+    if take is not None:
+        return person.base(take)
+    surface = region_surface(person.canonical)
+
+    def seconds(base: BaseTake) -> float:
+        fps = float(base.fps)
+        start, stop = longest_run(surface.bears_frames(base.camera_from_head, fps=fps))
+        return (stop - start) / fps
+
+    return max(person.bases, key=seconds)
 
 
 Say = Callable[[str], None]

@@ -18,10 +18,10 @@ import torch
 import speech2lip
 from speech2lip.avatar import read_avatar
 from speech2lip.config import SpeakSettings
-from speech2lip.conventions import MEL_RATE, SAMPLE_RATE
+from speech2lip.conventions import MEL_RATE, SAMPLE_RATE, AnyPath
 from speech2lip.inference.base_planes import BasePlanes
 from speech2lip.inference.engine import Engine, Picture
-from speech2lip.inference.motion import Motion, Shown, tell, turned_pictures
+from speech2lip.inference.motion import Motion, Shown, base_of, speak_shown, tell
 from speech2lip.inference.moving_sound import MovingSound, Samples
 from speech2lip.inference.pipeline import in_order, worker_count
 from speech2lip.media.sound import SoundReader, check_speech, resample_blocks
@@ -57,10 +57,10 @@ class Spoke:
 
 
 def speak(
-    sound: Path,
+    sound: AnyPath,
     *,
-    avatar: Path,
-    output: Path,
+    avatar: AnyPath,
+    output: AnyPath,
     settings: SpeakSettings | None = None,
     overwrite: bool = False,
     say: Callable[[str], None] = print,
@@ -77,12 +77,13 @@ def speak(
     Raises:
         SoundError, AvatarError, OutputError, SettingsError: as their messages say.
     """
+    sound, avatar, output = Path(sound), Path(avatar), Path(output)
     settings = settings or SpeakSettings()
     check_output(output, overwrite=overwrite)
     reader = SoundReader(sound, keep=True)
     check_speech(reader)
     person = read_avatar(avatar)
-    base = person.base(settings.take)
+    base = base_of(person, settings.take)
     engine = Engine(person, device=settings.device, precision=settings.precision)
     motion = Motion(person, base, settings)
     tell(motion, say)
@@ -164,10 +165,7 @@ def spoken_pictures(
         def draw(job: _Job) -> tuple[Stretch, list[Picture]]:
             moments = job.stretch.moments
             spoken = engine.listen(engine.hear(torch.from_numpy(job.stretch.wave), moments), moments)
-            pictures, places = turned_pictures(motion, job.filmed, job.shown, engine.compute.device)
-            composed = engine.speak_coded(pictures, places, spoken)
-            together = zip(composed, pictures, job.shown, places, strict=True)
-            return job.stretch, [motion.finish(*one) for one in together]
+            return job.stretch, speak_shown(engine, motion, job.filmed, job.shown, spoken)
 
         yield from in_order(draw, jobs(), workers=workers)
 

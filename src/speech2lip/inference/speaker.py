@@ -10,9 +10,10 @@ import torch
 
 from speech2lip.avatar import read_avatar
 from speech2lip.config import SpeakSettings
+from speech2lip.conventions import AnyPath
 from speech2lip.inference.base_planes import BasePlanes
 from speech2lip.inference.engine import Engine
-from speech2lip.inference.motion import Motion
+from speech2lip.inference.motion import Motion, base_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -25,12 +26,13 @@ class Speaker:
         AvatarError, SettingsError: as their messages say.
     """
 
-    def __init__(self, avatar: Path, *, settings: SpeakSettings | None = None) -> None:
+    def __init__(self, avatar: AnyPath, *, settings: SpeakSettings | None = None) -> None:
         """Load an avatar folder and draw one frame, so that the first one of a stream is not late."""
         self.settings = settings or SpeakSettings()
+        avatar = Path(avatar)
         person = read_avatar(avatar)
         self.name = avatar.name
-        self.base = person.base(self.settings.take)
+        self.base = base_of(person, self.settings.take)
         self.engine = Engine(person, device=self.settings.device, precision=self.settings.precision)
         self.motion = Motion(person, self.base, self.settings)
         self.pictures = BasePlanes(self.base)

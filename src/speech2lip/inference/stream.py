@@ -7,7 +7,6 @@ import math
 from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -18,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 
 from speech2lip.config import SpeakSettings
-from speech2lip.conventions import MEL_RATE, SAMPLE_RATE
+from speech2lip.conventions import MEL_RATE, SAMPLE_RATE, AnyPath
 from speech2lip.errors import SoundError
-from speech2lip.inference.motion import Shown
+from speech2lip.inference.motion import Shown, speak_shown
 from speech2lip.inference.moving_sound import MovingSound, Samples
 from speech2lip.inference.planes import Picture
 from speech2lip.inference.speaker import Speaker
@@ -65,7 +64,7 @@ class Streamed:
 
 
 def stream(
-    avatar: Path | Speaker,
+    avatar: AnyPath | Speaker,
     *,
     sample_rate: int = SAMPLE_RATE,
     channels: int = 1,
@@ -83,7 +82,7 @@ def stream(
         AvatarError, SettingsError: as their messages say.
     """
     own = not isinstance(avatar, Speaker)
-    speaker = Speaker(avatar, settings=settings) if isinstance(avatar, Path) else avatar
+    speaker = avatar if isinstance(avatar, Speaker) else Speaker(avatar, settings=settings)
     return SpeechStream(speaker, sample_rate=sample_rate, channels=channels, owns=own)
 
 
@@ -129,13 +128,17 @@ class SpeechStream:
         with self._lock:
             if self._finished:
                 raise SoundError("This stream was finished; open another one for more sound.")
-            waiting = self._native.end / self.sample_rate - self.frames / self.fps
-            if waiting + len(block) / self.sample_rate > _MOST_SECONDS:
+            if len(block) / self.sample_rate > self.room_seconds:
                 raise SoundError(
-                    f"{float(waiting):.0f} s of sound wait to be spoken, at most {_MOST_SECONDS:.0f} s may. "
-                    "Pull frames, or push less at once."
+                    f"{_MOST_SECONDS - self.room_seconds:.0f} s of sound wait to be spoken, at most "
+                    f"{_MOST_SECONDS:.0f} s may. Pull frames, or push less at once."
                 )
             self._append(block)
+
+    @property
+    def room_seconds(self) -> float:
+        """Seconds of sound that may be pushed now; who has more waits until frames were pulled."""
+        return _MOST_SECONDS - float(self._native.end / self.sample_rate - self.frames / self.fps)
 
     @property
     def finished(self) -> bool:
@@ -282,7 +285,4 @@ class SpeechStream:
                 torch.lerp(heard[0].shape, heard[1].shape, part),
             )
         filmed = [self.speaker.pictures[index] for index in shown.indices]
-        motion = self.speaker.motion
-        picture, place = motion.picture(filmed, shown, engine.compute.device)
-        composed = engine.speak_coded([picture], [place], spoken)[0]
-        return motion.finish(composed, picture, shown, place)
+        return speak_shown(engine, self.speaker.motion, [filmed], [shown], spoken)[0]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from speech2lip.composition.bearing import region_surface
 from speech2lip.composition.blend_net import CROP_SIZE
 from speech2lip.composition.paste import Paster, Place, pose_numbers
 from speech2lip.composition.pose_mapping import (
@@ -221,13 +222,24 @@ def motion_weight(patches: Tensor, mask: Tensor) -> Tensor:
     return weight / weight[inside].mean()
 
 
+def usable(footage: Footage, ranges: Ranges) -> dict[str, NDArray[np.bool_]]:
+    """Tell which frames of each take are trained on: those that may be and whose head pose the mapping bears.
+
+    In the others the far cheek has folded over what lies behind it, whose colour lips would learn.
+    """
+    surface = region_surface(footage.canonical)
+    return {
+        take.name: trainable(take, ranges) & surface.bears(take.camera_from_head) for take in footage.takes
+    }
+
+
 def build_training_set(footage: Footage, ranges: Ranges, settings: ModelSettings) -> TrainingSet:
     """Read all frames that may be trained on and bring their mouths into canonical space (O2C).
 
     Raises:
         FootageError: nothing is left to train on.
     """
-    allowed = {take.name: trainable(take, ranges) for take in footage.takes}
+    allowed = usable(footage, ranges)
     count = sum(int(flags.sum()) for flags in allowed.values())
     _require_enough(count)
     frames = chosen_frames(allowed, MAX_FRAMES)

@@ -18,9 +18,11 @@ from torch import nn
 
 import speech2lip
 from speech2lip.avatar import AVATAR_KIND, FORMAT, Avatar, read_avatar
+from speech2lip.composition.bearing import region_surface
 from speech2lip.composition.paste import Paster
 from speech2lip.compute import choose_device, device_name
 from speech2lip.config import NO_EAR, PrepareSettings, TrainSettings, to_plain, with_preset
+from speech2lip.conventions import AnyPath
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.decomposition.cuts import runs_within_shots
 from speech2lip.decomposition.footage import Footage, Take, canonical_plain, canonical_tensors, read_footage
@@ -44,23 +46,23 @@ from speech2lip.synthesis.lip_shape import principal_components
 from speech2lip.synthesis.recogniser import find_recogniser, read_recogniser
 from speech2lip.synthesis.speech import mel_windows, window_offsets
 from speech2lip.training.checkpoint import KeptState, Progressed
-from speech2lip.training.dataset import TrainingSet, build_training_set, light_gain, usual_light
+from speech2lip.training.dataset import TrainingSet, build_training_set, light_gain, usable, usual_light
 from speech2lip.training.fingerprint import footage_fingerprint, training_key
 from speech2lip.training.hf_sound import hear_takes
 from speech2lip.training.loop import TrainingRun
 from speech2lip.training.phases import lessons, phases
 from speech2lip.training.refined_depth import with_refined_depth
-from speech2lip.training.split import Ranges, held_out_ranges
+from speech2lip.training.split import Ranges, held_out_ranges, trainable
 from speech2lip.training.sync import SyncExpert
 
 Say = Callable[[str], None]
 
 
 def train(
-    takes: Sequence[Path] = (),
+    takes: Sequence[AnyPath] = (),
     *,
-    avatar: Path,
-    footage: Path | None = None,
+    avatar: AnyPath,
+    footage: AnyPath | None = None,
     settings: TrainSettings | None = None,
     prepare_settings: PrepareSettings | None = None,
     overwrite: bool = False,
@@ -79,11 +81,13 @@ def train(
     Raises:
         FootageError, SettingsError, OutputError: as their messages say.
     """
+    videos, avatar = [Path(take) for take in takes], Path(avatar)
+    footage = None if footage is None else Path(footage)
     asked = settings or TrainSettings()
     settings = with_preset(asked)
     check_output(avatar, overwrite=overwrite, kind=AVATAR_KIND)
     with state_folder(avatar) as part:
-        prepared = _prepared(takes, avatar, footage, prepare_settings, say)
+        prepared = _prepared(videos, avatar, footage, prepare_settings, say)
         mark = footage_fingerprint(prepared)
         for line in look_over(prepared).lines():
             say(line)
@@ -138,6 +142,8 @@ def _learn(job: _Job) -> _Learned:
     data = build_training_set(footage, ranges, settings.model)
     held = _held_seconds(footage, ranges)
     say(f"{len(data.times)} frames ({data.seconds:.0f} s) to train on, {held:.0f} s held out")
+    if turned := _turned_away(footage, ranges):
+        say(f"{turned} more frames are not trained on: the head has turned away")
     model = new_model(data, footage, settings, say=say)
     reading = time.monotonic() - began
     if encoder is not None:
@@ -265,6 +271,11 @@ def _hear_with(encoder: PretrainedEncoder, model: LipModel, data: TrainingSet, j
     job.say(f"{job.settings.model.speech} heard the takes in {time.monotonic() - began:.0f} s")
 
 
+def _turned_away(footage: Footage, ranges: Ranges) -> int:
+    allowed = sum(int(trainable(take, ranges).sum()) for take in footage.takes)
+    return allowed - sum(int(flags.sum()) for flags in usable(footage, ranges).values())
+
+
 def _held_seconds(footage: Footage, ranges: Ranges) -> float:
     return sum(
         (ranges[t.name][1] - ranges[t.name][0]) / float(t.fps) for t in footage.takes if t.name in ranges
@@ -306,13 +317,16 @@ def _write_avatar(folder: Path, learned: _Learned, footage: Footage, settings: T
 
 
 def _write_bases(folder: Path, footage: Footage, seconds: float) -> list[str]:
-    """Write the longest unbroken runs of good frames, one a take, until they last long enough.
+    """Write the longest unbroken runs of good frames that can be spoken over, one a take.
 
-    The longest comes first.
+    As many as last long enough; the longest first. Where no frame can be spoken over, good ones must do.
     """
-    runs = []
+    surface, runs = region_surface(footage.canonical), []
+    good = {take.name: take.left_out == 0 for take in footage.takes}
+    borne = {take.name: good[take.name] & surface.bears(take.camera_from_head) for take in footage.takes}
+    flags = borne if any(found.any() for found in borne.values()) else good
     for take in footage.takes:
-        spans = runs_within_shots(take.left_out == 0, take.shot)
+        spans = runs_within_shots(flags[take.name], take.shot)
         if spans:
             start, stop = max(spans, key=lambda span: span[1] - span[0])
             runs.append((take, start, min(stop, start + max(1, round(seconds * float(take.fps))))))

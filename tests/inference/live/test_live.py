@@ -20,10 +20,11 @@ import pytest
 import soundfile
 from skimage.io import imread
 
-from speech2lip.config import LiveSettings
+import speech2lip
+from speech2lip.config import LiveSettings, SpeakSettings
 from speech2lip.errors import OutputError, SettingsError, SoundError
-from speech2lip.inference.live.show import live
-from speech2lip.inference.live.sources import _raw, open_source
+from speech2lip.inference.live.show import live, pour
+from speech2lip.inference.live.sources import Source, _raw, open_source
 from speech2lip.media.coded import coded_from_rgb
 from speech2lip.media.jpeg import JpegWriter
 from tests.made_face import SIZE, made_avatar
@@ -144,6 +145,11 @@ def test_the_page_the_pictures_and_the_state(avatar: Path, tmp_path: Path) -> No
                 urllib.request.urlopen(url + wrong, timeout=20)
         with pytest.raises(urllib.error.HTTPError, match="403"):
             urllib.request.urlopen(urllib.request.Request(url, headers={"Host": "evil.example"}), timeout=20)
+        elsewhere = {"Origin": "http://evil.example"}
+        with pytest.raises(urllib.error.HTTPError, match="403"):
+            urllib.request.urlopen(
+                urllib.request.Request(url + "interrupt", method="POST", headers=elsewhere), timeout=20
+            )
         assert thread.is_alive()
         stop.set()
 
@@ -176,6 +182,28 @@ def test_a_browser_shows_it(avatar: Path, tmp_path: Path) -> None:
             viewer.terminate()
             viewer.wait(10)
     assert state["samples_heard"] > 0
+
+
+def test_sound_faster_than_real_time_waits_and_is_all_spoken(
+    avatar: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("speech2lip.inference.stream._MOST_SECONDS", 1.5)
+    wave = np.random.default_rng(0).normal(0, 0.1, (4 * RATE, 1)).astype(np.float32)
+    source = Source("made", RATE, 1, lambda: iter(np.array_split(wave, 200)), patient=False)
+    heard = []
+    with speech2lip.stream(avatar, settings=SpeakSettings(device="cpu", precision="fp32")) as speech:
+
+        def feed() -> None:
+            pour(source, speech, Event())
+            speech.finish()
+
+        feeding = Thread(target=feed)
+        feeding.start()
+        while feeding.is_alive() or speech.frames < 100:
+            one = speech.pull(draw=False)
+            heard += [] if one is None else [one.sound]
+        feeding.join()
+    assert (np.concatenate(heard) == wave).all()
 
 
 def test_wrong_sources_are_one_line(avatar: Path, tmp_path: Path) -> None:

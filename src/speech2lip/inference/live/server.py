@@ -11,9 +11,10 @@ from importlib.resources import files
 
 from speech2lip.errors import OutputError
 from speech2lip.inference.live.audience import Audience
+from speech2lip.inference.live.guard import Guard
 from speech2lip.inference.live.player import Played
+from speech2lip.inference.live.sources import Source
 
-_LOCAL = ("localhost", "127.0.0.1", "[::1]")
 _BOUNDARY = "picture"
 _MOST_TOLD = 200
 """Bytes that a page may send."""
@@ -32,14 +33,16 @@ class LiveServer(ThreadingHTTPServer):
         audience: Audience,
         played: Played,
         interrupt: Callable[[], None],
-        sample_rate: int,
-        channels: int,
+        source: Source,
     ) -> None:
+        """Bind to an address; the page is told the format of the sound of `source`."""
         self.audience, self.played, self.interrupt = audience, played, interrupt
         self.watched: dict[str, int] = {}
         """What a page told last of what it has shown."""
         page = files("speech2lip.inference.live").joinpath("page.html").read_text(encoding="utf-8")
-        self.page = page.replace("__RATE__", str(sample_rate)).replace("__CHANNELS__", str(channels))
+        self.page = page.replace("__RATE__", str(source.sample_rate)).replace(
+            "__CHANNELS__", str(source.channels)
+        )
         try:
             super().__init__((host, port), _Handler)
         except (OSError, OverflowError) as error:
@@ -47,7 +50,7 @@ class LiveServer(ThreadingHTTPServer):
             raise OutputError(
                 f"The page cannot be served at {host}:{port} ({reason}). Choose another --port; 0 finds one."
             ) from error
-        self.names = {*_LOCAL, host}
+        self.guard = Guard(host)
 
     @property
     def url(self) -> str:
@@ -61,7 +64,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer the page, its stream, pictures alone, or the state."""
-        if not self._asked_for_us():
+        if not self.server.guard.knows(self.headers.get("Host", "")):
+            self.send_error(403)
             return
         answers = {"/": self._page, "/live": self._live, "/picture": self._pictures, "/state": self._state}
         answer = answers.get(self.path.split("?")[0])
@@ -75,7 +79,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Interrupt the speech, or learn what a page has shown."""
-        if not self._asked_for_us():
+        host, origin, site = (self.headers.get(name) for name in ("Host", "Origin", "Sec-Fetch-Site"))
+        if not self.server.guard.allows_change(host or "", origin=origin, site=site):
+            self.send_error(403)
             return
         if self.path == "/interrupt":
             self.server.interrupt()
@@ -97,14 +103,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Keep the terminal for what matters."""
-
-    def _asked_for_us(self) -> bool:
-        """Refuse pages of other names that were pointed at this address (DNS rebinding)."""
-        name = self.headers.get("Host", "").rsplit(":", 1)[0]
-        if name in self.server.names or "0.0.0.0" in self.server.names:
-            return True
-        self.send_error(403)
-        return False
 
     def _page(self) -> None:
         self._send("text/html; charset=utf-8", self.server.page.encode())

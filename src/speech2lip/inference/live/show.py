@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from threading import Event, Thread
 
 import numpy as np
 
 from speech2lip.config import LiveSettings, SpeakSettings
+from speech2lip.conventions import AnyPath
 from speech2lip.errors import Speech2LipError
 from speech2lip.inference.live.audience import Audience
 from speech2lip.inference.live.player import Played, Player
 from speech2lip.inference.live.server import LiveServer
 from speech2lip.inference.live.sources import Source, open_source
+from speech2lip.inference.motion import tell
 from speech2lip.inference.speaker import Speaker
 from speech2lip.inference.stream import SpeechStream, Streamed, stream
 from speech2lip.media.jpeg import JpegWriter
 
+_ROOM = 1.0
+"""Seconds of sound for which there must be room before more is taken from the source; blocks are shorter."""
+_POLL = 0.02
 _LINGER = 2.0
 """Seconds that viewers get to take the last packets."""
 
 
 def live(
-    avatar: Path,
+    avatar: AnyPath,
     *,
     sound: str = "mic",
     settings: LiveSettings | None = None,
@@ -63,12 +67,12 @@ def live(
             audience=audience,
             played=player.played,
             interrupt=speech.interrupt,
-            sample_rate=source.sample_rate,
-            channels=source.channels,
+            source=source,
         )
         serving = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
         serving.start()
         say(f"{speaker.name} listens to {source.name}; watch at {server.url} (Ctrl-C ends)")
+        tell(speaker.motion, say)
         try:
             _play(player, speech, source, audience, stay=settings.stay, stop=stop)
         finally:
@@ -89,10 +93,7 @@ def _play(
 
     def listen() -> None:
         try:
-            for block in source.blocks():
-                speech.push(block)
-                if stop.is_set():
-                    return
+            pour(source, speech, stop)
         except Speech2LipError as fault:
             faults.append(fault)
             stop.set()
@@ -106,6 +107,16 @@ def _play(
         raise faults[0]
     audience.close()
     stop.wait(_LINGER if audience.viewers else 0.0)
+
+
+def pour(source: Source, speech: SpeechStream, stop: Event) -> None:
+    """Push all sound of a source; what comes faster than it is spoken waits in the source."""
+    for block in source.blocks():
+        while speech.room_seconds < _ROOM and not stop.wait(_POLL):
+            pass
+        if stop.is_set():
+            return
+        speech.push(block)
 
 
 def _shower(audience: Audience, speaker: Speaker, quality: int) -> Callable[[Streamed], None]:
