@@ -40,7 +40,7 @@ def video_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def damaged(content: bytes, other: bytes, random: np.random.Generator) -> bytes:
-    """Damage a file in one way: cut it, flip bits at the start or anywhere, or give it another one's header."""
+    """Damage a file in one way: cut it, flip bits at its start or anywhere, or swap its header."""
     data = np.frombuffer(content, np.uint8).copy()
     way = random.integers(5)
     if way == 0:
