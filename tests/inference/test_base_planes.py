@@ -36,14 +36,11 @@ def _write(path: Path, size: tuple[int, int], frames: int) -> None:
 
 def _told(base: BaseTake) -> list[str]:
     """What reading every frame says, coded and as RGB."""
-    told = []
-    with pytest.raises(AvatarError) as error, BasePlanes(base) as planes:
-        for index in range(len(base.times)):
-            planes[index]
-    told.append(str(error.value))
-    with pytest.raises(AvatarError) as error:
+    with BasePlanes(base) as planes, pytest.raises(AvatarError) as coded:
+        [planes[index] for index in range(len(base.times))]
+    with pytest.raises(AvatarError) as rgb:
         list(base.frames(0, len(base.times)))
-    return [*told, str(error.value)]
+    return [str(coded.value), str(rgb.value)]
 
 
 @pytest.mark.parametrize("fault", ["short", "cut", "missing", "other", "nonsense"])

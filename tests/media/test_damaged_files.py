@@ -86,7 +86,7 @@ def read_video(path: Path) -> None:
 def test_any_damage(request: pytest.FixtureRequest, tmp_path: Path, kind: str, rounds: int) -> None:
     files: list[Path] = request.getfixturevalue(f"{kind}_files")
     random = np.random.default_rng(7)
-    good = 0
+    good, told = 0, []
     for number in range(rounds):
         file, other = (files[i] for i in random.integers(len(files), size=2))
         path = tmp_path / f"{number}{file.suffix}"
@@ -96,6 +96,7 @@ def test_any_damage(request: pytest.FixtureRequest, tmp_path: Path, kind: str, r
                 read(path)
                 good += 1
             except Speech2LipError as error:
-                assert "\n" not in str(error)
+                told.append(str(error))
         path.unlink()
+    assert not any("\n" in line for line in told)
     assert good > rounds // 10, "most files were damaged beyond reading: nothing was tried"

@@ -46,20 +46,21 @@ def test_sound(small_disk: Path) -> None:
         write_flac(small_disk / "sound.flac", noise(10))
 
 
+def _write(path: Path, pictures: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:
+    with VideoWriter(path, VideoFormat(width=160, height=120, fps=Fraction(25))) as writer:
+        for picture in pictures:
+            writer.write(picture)
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_video(small_disk: Path, suffix: str) -> None:
     """In the middle of it, and at its end, when its index is written."""
     random = np.random.default_rng(0)
     for frames in (60, 2):
         (small_disk / "filler").write_bytes(b"x" * (120_000 if frames == 2 else 0))
-        with (
-            pytest.raises(OutputError, match="No room left while writing") as error,
-            VideoWriter(
-                small_disk / f"a{suffix}", VideoFormat(width=160, height=120, fps=Fraction(25))
-            ) as writer,
-        ):
-            for _ in range(frames):
-                writer.write(random.integers(0, 255, (120, 160, 3), np.uint8))
+        pictures = random.integers(0, 255, (frames, 120, 160, 3), np.uint8)
+        with pytest.raises(OutputError, match="No room left while writing") as error:
+            _write(small_disk / f"a{suffix}", pictures)
         assert "\n" not in str(error.value)
         assert [file.name for file in small_disk.iterdir()] == ["filler"]
 
