@@ -1,6 +1,8 @@
 import dataclasses
+import shutil
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -13,6 +15,7 @@ from speech2lip.config import SpeakSettings
 from speech2lip.errors import AvatarError, OutputError, SettingsError, SoundError
 from speech2lip.inference.engine import Engine
 from speech2lip.inference.speak import batch_frames, speak, speech_stretches
+from speech2lip.media.packets import decode_packets
 from speech2lip.media.sound import SoundReader
 from speech2lip.synthesis.speech import log_mel, mel_windows, window_offsets
 from tests.made_face import SIZE, TINY, made_avatar
@@ -52,6 +55,30 @@ def test_picture_and_sound_have_equal_length_to_the_frame(
     assert len(pictures) == spoke.frames
     assert (pictures[0].width, pictures[0].height) == (SIZE[1], SIZE[0])
     assert abs(samples / rate - spoke.seconds) < 2100 / rate
+
+
+def test_short_speech_is_decoded_once(avatar: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = []
+
+    def noted(*given: Any) -> Any:
+        passes.append(given)
+        return decode_packets(*given)
+
+    monkeypatch.setattr("speech2lip.media.sound.decode_packets", noted)
+    path = _sound(tmp_path / "s.wav", 0.3)
+    speak(path, avatar=avatar, output=tmp_path / "o.mp4", settings=PLAIN, say=lambda _: None)
+    assert len(passes) == 1
+
+
+def test_a_base_video_cut_short_is_one_line(avatar: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(avatar, tmp_path / "a.avatar"))
+    video = next(copy.glob("base/*/picture.mp4"))
+    video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+    with pytest.raises(AvatarError) as error:
+        speak(_sound(tmp_path / "s.wav", 0.3), avatar=copy, output=tmp_path / "o.mp4", settings=PLAIN)
+    assert str(video) in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "o.mp4").exists()
 
 
 def test_stretches_hear_what_one_piece_hears(tmp_path: Path) -> None:

@@ -106,10 +106,13 @@ def _look_up(kind: Wide, width: int, height: int) -> av.filter.Graph:
 
 @cache
 def _table(kind: Wide) -> str:
-    """The conversion at `_SIDE` values of each channel as a .cube file, red fastest."""
+    """The conversion at `_SIDE` values of each channel as a .cube file, red fastest.
+
+    It is of 256ths, not 255ths: ffmpeg takes the upper 8 of the 16 bits that come out.
+    """
     values = np.round(np.linspace(0, 65535, _SIDE)).astype(np.uint16)
     blue, green, red = np.meshgrid(values, values, values, indexing="ij")
-    narrow = bt709_from_wide(np.stack([red, green, blue], axis=-1).reshape(1, -1, 3), kind)[0] / 255
+    narrow = bt709_from_wide(np.stack([red, green, blue], axis=-1).reshape(1, -1, 3), kind)[0] * (256 / 65535)
     return f"LUT_3D_SIZE {_SIDE}\n" + "".join(f"{r:.5f} {g:.5f} {b:.5f}\n" for r, g, b in narrow.tolist())
 
 
