@@ -20,7 +20,7 @@ install_import_hook(
 # Before anything imports torch, as the command line does.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-_SET_BY_OTHERS = ("PYTEST_", "QT_", "TF_", "TPU_", "TORCH", "KMP_", "LD_LIBRARY_PATH")
+_SET_BY_OTHERS = ("PYTEST_", "GLOG_", "QT_", "TF_", "TPU_", "TORCH", "KMP_", "LD_LIBRARY_PATH")
 """Beginnings of what pytest, and libraries that are loaded by a test, set in the environment."""
 
 
