@@ -168,7 +168,7 @@ def test_a_browser_shows_it(avatar: Path, tmp_path: Path) -> None:
             stderr=subprocess.DEVNULL,
         )
         try:
-            limit = time.monotonic() + 25
+            limit = time.monotonic() + 120
             while (state := _state(url)).get("pictures_shown", 0) < 5:
                 assert time.monotonic() < limit, state
                 time.sleep(0.2)
