@@ -187,10 +187,10 @@ def test_wrong_sources_are_one_line(avatar: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="channels"):
         open_source("mic", LiveSettings(channels=3))
     _speech(tmp_path / "s.wav", 0.5)
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OutputError, match="port"):
-        port = taken.getsockname()[1]
-        settings = LiveSettings(port=port, device="cpu", precision="fp32")
-        live(avatar, sound=str(tmp_path / "s.wav"), settings=settings)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = LiveSettings(port=taken.getsockname()[1], device="cpu", precision="fp32")
+        with pytest.raises(OutputError, match="port"):
+            live(avatar, sound=str(tmp_path / "s.wav"), settings=settings)
 
 
 def test_raw_sound_keeps_whole_samples() -> None:
