@@ -67,7 +67,7 @@ _TRACK = {
     "eyes": Kept(np.float32, ("T",), -10, 10, optional=True),
 }
 _LARGEST_WEIGHT = 1e9
-_TYPES = {torch.float32: "F32", torch.uint8: "U8"}
+_TYPES = {torch.float32: "F32", torch.int64: "I64", torch.uint8: "U8"}
 
 
 @dataclass(frozen=True)

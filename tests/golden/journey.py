@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from speech2lip.avatar import Avatar
 from speech2lip.config import EvaluateSettings, PrepareSettings, PresentSettings, TrainSettings
 from speech2lip.conventions import SAMPLE_RATE
-from speech2lip.decomposition.footage import Footage
+from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.decomposition.prepare import prepare
 from speech2lip.evaluation.agreement import pearson
 from speech2lip.evaluation.evaluate import evaluate
-from speech2lip.evaluation.exact import true_opening
 from speech2lip.evaluation.held_out import Span
 from speech2lip.evaluation.revoiced import compare_voices
 from speech2lip.evaluation.rows import Spoken, usual_light_of
 from speech2lip.inference.engine import Engine
 from speech2lip.presenter import film, read_truth, speech_clips
+from speech2lip.presenter.truth import Truth
 from speech2lip.training.train import train
 
 Figures = dict[str, float]
@@ -62,7 +62,7 @@ def prepared(folder: Path) -> tuple[Footage, Figures]:
     with _silent():
         takes, target = film_takes(folder), folder / "presenter.footage"
         footage = prepare(takes, footage=target, settings=PREPARING, say=_nothing)
-    return footage, _footage_figures(footage, folder)
+    return footage, _footage_figures(footage)
 
 
 def trained(footage: Footage, folder: Path, settings: TrainSettings = TRAINING) -> Figures:
@@ -79,29 +79,32 @@ def figures(folder: Path) -> Figures:
     return found | trained(footage, folder)
 
 
-def _footage_figures(footage: Footage, folder: Path) -> Figures:
+def _footage_figures(footage: Footage) -> Figures:
     """Measure footage against the presenter's truth."""
     opening = np.concatenate([take.opening for take in footage.takes]).astype(np.float64)
-    truths = [true_opening(take) for take in footage.takes]
-    exact = np.concatenate([truth for truth in truths if truth is not None]).astype(np.float64)
+    exact = np.concatenate([_truth_of(take).lip_opening for take in footage.takes])
     kept = sum(int((take.left_out == 0).sum()) for take in footage.takes)
     depth = footage.canonical.depth
     return {
         "prepare.frames": float(sum(len(take.times) for take in footage.takes)),
         "prepare.frames_kept": float(kept),
         "prepare.focal": footage.settings.focal,
-        "prepare.turn_error_degrees": _turn_error(footage, folder),
+        "prepare.turn_error_degrees": _turn_error(footage),
         "prepare.opening_r": pearson(opening, exact),
         "prepare.opening_bias": float(np.nanmean(opening - exact)),
         "prepare.relief": float(np.percentile(depth, 90) - np.percentile(depth, 10)),
     }
 
 
-def _turn_error(footage: Footage, folder: Path) -> float:
+def _truth_of(take: Take) -> Truth:
+    """Read the truth beside the video that the take was read from."""
+    return read_truth(take.folder.parents[2] / f"{take.name}.mp4")
+
+
+def _turn_error(footage: Footage) -> float:
     """Return the median angle between fitted and true head poses, but for the one turn between their axes."""
     found = np.concatenate([take.camera_from_head[:, :3, :3] for take in footage.takes])
-    truths = [read_truth(folder / f"{take.name}.mp4") for take in footage.takes]
-    true = np.concatenate([truth.camera_from_head[:, :3, :3] for truth in truths])
+    true = np.concatenate([_truth_of(take).camera_from_head[:, :3, :3] for take in footage.takes])
     left, _, right = np.linalg.svd(np.einsum("tji,tjk->tik", found, true).mean(0))
     error = np.einsum("tij,jk,tlk->til", found, left @ right, true)
     cosine: NDArray[np.float64] = (np.trace(error, axis1=1, axis2=2) - 1) / 2

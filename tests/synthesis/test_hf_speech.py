@@ -58,7 +58,7 @@ def test_kinds_of_speech() -> None:
         assert pretrained_name(speech) == name
         SpeechEncoder(dataclasses.replace(TINY, speech=speech))
     for wrong in ("hf", "hf:", "mel+hf:", "melhf:a/b", "hf+mel:a", "noise+hf:a/b", "hear"):
-        with pytest.raises(SettingsError, match=r"there is no speech .* hf:FOLDER"):
+        with pytest.raises(SettingsError, match=r"--model\.speech must be .* \+hf:FOLDER, not"):
             SpeechEncoder(dataclasses.replace(TINY, speech=wrong))
 
 
