@@ -273,6 +273,21 @@ def test_a_gradient_that_is_no_number_is_not_saved(tmp_path: Path) -> None:
     assert all(bool(value.isfinite().all()) for value in kept.model.values())
 
 
+def test_weights_that_are_no_numbers_are_not_learned_from(tmp_path: Path) -> None:
+    """Texture looked up at places that are no numbers ends the process on the way back."""
+    model = _model()
+    run = _run(tmp_path, model, dataclasses.replace(SETTINGS, steps=40))
+    lips = run.plan[2]
+
+    def losses(random: torch.Generator) -> dict[str, torch.Tensor]:
+        torch.nn.init.constant_(model.grid_field.start, torch.nan)
+        return lips.losses(random)
+
+    run.plan[2] = dataclasses.replace(lips, losses=losses)
+    with pytest.raises(TrainingError, match=r"step 1 of the phase 'lips': its loss 'squared'"):
+        run.run()
+
+
 def test_training_goes_on_when_saving_fails_and_says_so_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
