@@ -9,7 +9,9 @@ from speech2lip.inference.kernels import Bytes, Floats
 
 
 @compiled(fastmath=True)
-def read_colours(y: Bytes, u: Bytes, v: Bytes, x0: int, y0: int, rgb_from_yuv: Floats, seen: Floats) -> None:
+def read_colours(  # noqa: PLR0913 - compiled: arrays and numbers only
+    y: Bytes, u: Bytes, v: Bytes, x0: int, y0: int, rgb_from_yuv: Floats, seen: Floats
+) -> None:
     """Read the colours of a box that begins at even x0, y0 into channels 0 to 2 of `seen` [h, w, 8].
 
     Twin: `read_box`, except that chroma is interpolated with what lies around the box.
@@ -69,7 +71,7 @@ def add_residual(seen: Floats, residual: Floats, left: int, top: int, right: int
 
 
 @compiled(fastmath=True)
-def write_colours(
+def write_colours(  # noqa: PLR0913 - compiled: arrays and numbers only
     seen: Floats, yuv_from_rgb: Floats, chroma: Floats, y: Bytes, u: Bytes, v: Bytes, x0: int, y0: int
 ) -> None:
     """Write channels 0 to 2 of `seen` [h, w, 8] into a picture where the mask (channel 3) is above 0.

@@ -17,7 +17,7 @@ Indices = NDArray[np.int32]
 
 
 @compiled(fastmath=True)
-def solve_lattice(
+def solve_lattice(  # noqa: PLR0913 - compiled: arrays and numbers only
     start: Floats,
     step: Floats,
     depth: Floats,
