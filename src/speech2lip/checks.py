@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import os
 import re
 import types
 from collections.abc import Mapping
@@ -72,7 +73,8 @@ class PlainName:
 
     def allows(self, value: Any) -> bool:
         """Tell whether it is one."""
-        return value not in ("", ".", "..") and not set(value) & {"/", "\0"} and len(value) <= 255
+        leads = value in ("", ".", "..") or set(value) & {"/", "\0"}
+        return not leads and len(os.fsencode(value)) <= 255
 
     def told(self, kind: str) -> str:
         """Say it."""
@@ -216,7 +218,13 @@ def _number(value: Any) -> float | None:
 
 
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and len(value) <= _LONGEST_TEXT else None
+    if not isinstance(value, str) or len(value) > _LONGEST_TEXT:
+        return None
+    try:
+        os.fsencode(value)  # half a character is no text; the bytes of a file's name may be
+    except UnicodeEncodeError:
+        return None
+    return value
 
 
 def _flag(value: Any) -> bool | None:

@@ -1,0 +1,119 @@
+"""Every setting is checked where it is made: what is accepted is sound, what is not is one line."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+
+from speech2lip.cli import main
+from speech2lip.config import (
+    EvaluateSettings,
+    LiveSettings,
+    LossWeights,
+    ModelSettings,
+    PrepareSettings,
+    SpeakSettings,
+    TrainSettings,
+    from_plain,
+    to_plain,
+    with_preset,
+)
+from speech2lip.errors import SettingsError
+from tests.hostile import NASTY
+
+KINDS: tuple[type[Any], ...] = (
+    PrepareSettings, LossWeights, ModelSettings, TrainSettings, SpeakSettings, LiveSettings, EvaluateSettings,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_defaults_are_fine_and_come_back_from_json(kind: type[Any]) -> None:
+    assert from_plain(kind, to_plain(kind())) == kind()
+
+
+@pytest.mark.parametrize(("kind", "name"), [(k, f.name) for k in KINDS for f in dataclasses.fields(k)])
+def test_a_nasty_value_is_one_line_or_harmless(kind: type[Any], name: str) -> None:
+    default = getattr(kind(), name)
+    for value in (*NASTY, float("nan"), math.inf, -math.inf):
+        try:
+            made = getattr(kind(**{name: value}), name)
+        except SettingsError as error:
+            told = str(error)
+        else:
+            told = ""
+        if told:
+            assert "\n" not in told
+            assert name.replace("_", "-") in told
+            continue
+        if isinstance(default, float):
+            assert isinstance(made, float)
+            assert math.isfinite(made)
+        elif default is not None:
+            assert isinstance(made, type(default))
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: SpeakSettings(start="x"), "--start must be a number from 0 to 1,000,000, not 'x'"),  # type: ignore[arg-type]
+        (lambda: SpeakSettings(crf=-1), "--crf must be a number from 0 to 51, not -1"),
+        (lambda: SpeakSettings(precision="fp16"), "--precision must be auto, fp32 or bf16, not 'fp16'"),
+        (lambda: SpeakSettings(device="tpu"), "--device must be auto, cpu or cuda, not 'tpu'"),
+        (lambda: TrainSettings(precision="fp16"), "--precision must be auto, fp32 or bf16, not 'fp16'"),
+        (lambda: TrainSettings(steps=-5), "--steps must be a whole number from 1"),
+        (lambda: TrainSettings(minutes=0), "--minutes must be a number above 0"),
+        (lambda: TrainSettings(ear="left"), "--ear must be built-in or nothing, not 'left'"),
+        (lambda: ModelSettings(field="gird"), "--model.field must be grid or paper, not 'gird'"),
+        (lambda: ModelSettings(blend="huge"), "--model.blend must be small, colour or paper, not 'huge'"),
+        (lambda: ModelSettings(speech="smell"), "--model.speech must be mel, phonetic"),
+        (
+            lambda: ModelSettings(field_cells=(0, 4)),
+            r"--model.field-cells\[0\] must be a whole number from 1",
+        ),
+        (lambda: ModelSettings(encoder_width=12_000), "--model.encoder-width must be .* to 1,024, not 12000"),
+        (lambda: ModelSettings(past_seconds=0, ahead_seconds=0), "must be 0.08 together"),
+        (lambda: TrainSettings(blend_share=0.8), "must be less than 1 together"),
+        (lambda: LossWeights(sync=-0.1), "--losses.sync must be a number from 0"),
+        (lambda: LiveSettings(channels=3), "--channels must be a whole number from 1 to 2, not 3"),
+        (lambda: EvaluateSettings(pairings=-1), "--pairings must be a whole number from 0"),
+        (lambda: PrepareSettings(focal=float("nan")), "--focal must be a number from 0.1 to 100, not nan"),
+    ],
+)
+def test_the_line_names_the_flag_what_it_may_be_and_the_value(make: Any, told: str) -> None:
+    with pytest.raises(SettingsError, match=told):
+        make()
+
+
+def test_whole_numbers_serve_as_numbers() -> None:
+    assert isinstance(SpeakSettings(crf=20).crf, float)
+    with pytest.raises(SettingsError, match="--batch"):
+        TrainSettings(batch=2.0)  # type: ignore[arg-type]
+
+
+def test_presets_keep_to_the_bounds() -> None:
+    for preset in ("default", "paper"):
+        with_preset(TrainSettings(preset=preset))
+
+
+def test_a_saved_setting_that_is_unknown_is_one_line() -> None:
+    with pytest.raises(SettingsError, match="saved ModelSettings: loudness"):
+        from_plain(ModelSettings, {"loudness": 3})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["speak", "a.wav", "--avatar", "a", "--output", "o.mp4", "--precision", "fp16"], "--precision must"),
+        (["speak", "a.wav", "--avatar", "a", "--output", "o.mp4", "--start", "nan"], "--start must be"),
+        (["train", "--avatar", "a", "--model.field", "gird"], "--model.field must be grid or paper"),
+        (["train", "--avatar", "a", "--steps", "-3"], "--steps must be a whole number"),
+    ],
+)
+def test_on_the_command_line_too(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert told in lines[0]
