@@ -149,7 +149,7 @@ def test_nothing_judged_is_an_empty_row() -> None:
     from speech2lip.evaluation.closure import OpeningScale
     from speech2lip.evaluation.tally import Tally
 
-    assert Tally(OpeningScale.measure(REAL)).row() == {"frames": 0}
+    assert Tally(OpeningScale.measure(REAL)).row() == {"frames": 0, "frames_not_spoken_over": 0}
 
 
 def test_an_hour_holds_no_more_landmarks_than_a_minute() -> None:

@@ -64,7 +64,7 @@ def test_a_frame_can_be_rendered_again_from_its_truth(video: Path) -> None:
 
 def test_what_cannot_be_presented_is_told(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="even size"):
-        present(tmp_path, settings=PresentSettings(size=33))
+        present(tmp_path, settings=PresentSettings(size=65))
     with pytest.raises(SettingsError, match="5 to 120"):
         present(tmp_path, settings=PresentSettings(fps=1))
     with pytest.raises(SettingsError, match="Voice 'b' has no 'train'"):
