@@ -49,8 +49,8 @@ test: $(STAMP)  ## the tests that are quick
 test-slow: $(STAMP)  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow -o faulthandler_timeout=1800
 
-test-order: $(STAMP)  ## the quick tests in a random order (told at the top; again with --random-order-seed)
-	$(BIN)/python -m pytest -m "not slow" --random-order
+test-order: $(STAMP)  ## the quick tests in a random order and with other examples (the seed is told at the top)
+	$(BIN)/python -m pytest -m "not slow" --random-order --hypothesis-profile=default
 
 golden: $(STAMP)  ## renew the golden figures of the made presenter, tests/golden/presenter.txt
 	$(BIN)/python -m tests.golden

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from jaxtyping import install_import_hook
 
@@ -16,6 +17,10 @@ from tests.shapes import modules_with_shapes
 install_import_hook(
     ["speech2lip.composition", "speech2lip.synthesis", *modules_with_shapes()], "beartype.beartype"
 )
+
+# The same examples on every run; `make test-order` looks for others.
+hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("same")
 
 # Before anything imports torch, as the command line does.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

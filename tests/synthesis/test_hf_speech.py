@@ -197,6 +197,16 @@ def test_a_projection_of_any_size_is_read_back(encoder: PretrainedEncoder) -> No
     assert bytes(again.encoder.pretrained.fingerprint.tolist()) == encoder.fingerprint
 
 
+def test_sizes_are_told_without_room_for_the_numbers() -> None:
+    with torch.device("meta"):
+        sketched = LipModel(SETTINGS, (24, 32))
+    whole = LipModel(SETTINGS, (24, 32))
+    assert {name: value.shape for name, value in sketched.state_dict().items()} == {
+        name: value.shape for name, value in whole.state_dict().items()
+    }
+    assert sketched.encoder.in_time == whole.encoder.in_time == 44
+
+
 def test_only_the_encoder_of_the_training_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right, wrong = (tiny_encoder(tmp_path / f"{seed}", "hubert", seed=seed) for seed in (0, 1))
     projection = _listener(load_pretrained(str(right))).projection

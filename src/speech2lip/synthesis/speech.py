@@ -129,7 +129,8 @@ class SpeechEncoder(nn.Module):
             self.features = nn.Conv1d(COMPONENTS, width, 3, padding=1)
             self.channels += COMPONENTS
             # Features stand for more of the sound to come than mel frames do: the last ones come too late.
-            self.in_time = int((window_offsets(settings) <= self._last_in_time(settings)).sum())
+            with torch.device("cpu"):  # also where the networks' sizes alone are asked for
+                self.in_time = int((window_offsets(settings) <= self._last_in_time(settings)).sum())
         if self.scores is not None or self.features is not None:
             # Some phone explains even faint noise best: what is no speech can shut the scores out.
             self.gate = nn.Conv1d(MEL_BANDS, width, 1, stride=STRIDE)
