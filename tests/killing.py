@@ -129,7 +129,7 @@ def train_holds(folder: Path) -> None:
 
 
 def train_done(folder: Path) -> None:
-    assert read_avatar(folder / "p.avatar").about["settings"]["steps"] == TRAIN.steps
+    assert read_avatar(folder / "p.avatar").info.settings["steps"] == TRAIN.steps
     _nothing_left(folder)
 
 

@@ -59,10 +59,7 @@ class Format:
         if not isinstance(number, int) or isinstance(number, bool) or number < 1:
             raise self.damaged(path, f"format must be a whole number from 1, not {shown(number)}")
         if number > self.number:
-            raise self.error(
-                f"{path} was made by a newer version of speech2lip (format {shown(number)}, this version "
-                f"reads up to {self.number}): update speech2lip"
-            )
+            raise self._newer(path, number)
         for step in range(number, self.number):
             try:
                 plain = self.migrations[step](plain) | {"format": step + 1}
@@ -71,6 +68,21 @@ class Format:
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise self.damaged(path, f"format {number}: {type(error).__name__} {error}") from error
         return plain
+
+    def refuse_newer(self, path: Path) -> None:
+        """Raise an error where there is a file of a newer version, which must not be written over."""
+        try:
+            number = read_json(path).get("format")
+        except Speech2LipError:
+            return
+        if isinstance(number, int) and number > self.number:
+            raise self._newer(path, number)
+
+    def _newer(self, path: Path, number: int) -> Speech2LipError:
+        return self.error(
+            f"{path} was made by a newer version of speech2lip (format {shown(number)}, this version "
+            f"reads up to {self.number}): update speech2lip"
+        )
 
     def damaged(self, path: Path, reason: str) -> Speech2LipError:
         """Say that a file is damaged, how, and what to do."""

@@ -74,6 +74,33 @@ def test_without_a_face_it_says_so_and_keeps_what_was_read(tmp_path: Path) -> No
     assert not (out / "footage.json").exists()
 
 
+def test_a_take_that_was_damaged_is_read_anew(tmp_path: Path) -> None:
+    out, source = tmp_path / "a.footage", _video(tmp_path / "noise.mp4", seconds=0.4)
+    for _ in range(2):
+        with pytest.raises(FootageError, match=r"seen for 0\.0 s"):
+            prepare([source], footage=out, say=lambda _: None)
+        (damaged,) = out.rglob("track.safetensors")
+        damaged.write_bytes(b"nothing")
+
+
+def test_what_is_remembered_of_failures_may_be_damaged(tmp_path: Path) -> None:
+    out, source = tmp_path / "a.footage", _video(tmp_path / "noise.mp4", seconds=0.4)
+    (out / "takes").mkdir(parents=True)
+    for text in ('{"noise": "broken"}', '{"noise": {"source": []}}', "nothing"):
+        (out / "takes" / "failed.json").write_text(text)
+        with pytest.raises(FootageError, match=r"seen for 0\.0 s"):
+            prepare([source], footage=out, say=lambda _: None)
+
+
+def test_footage_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    out = tmp_path / "a.footage"
+    (out / "takes").mkdir(parents=True)
+    (out / "footage.json").write_text('{"format": 9}')
+    with pytest.raises(FootageError, match=r"newer version of speech2lip \(format 9.*: update speech2lip"):
+        prepare([_video(tmp_path / "noise.mp4", seconds=0.4)], footage=out, say=lambda _: None)
+    assert sorted(path.name for path in out.iterdir()) == ["footage.json", "takes"]
+
+
 def test_all_black_says_that_no_face_is_seen(tmp_path: Path) -> None:
     path = tmp_path / "black.mp4"
     with VideoWriter(path, VideoFormat(width=64, height=64, fps=Fraction(25), sample_rate=16_000)) as writer:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
 
 import speech2lip
 from speech2lip.config import PrepareSettings, to_plain
@@ -20,15 +19,16 @@ from speech2lip.decomposition.footage import (
     canonical_plain,
     canonical_tensors,
     read_take,
+    read_track,
 )
 from speech2lip.decomposition.landmarks import FACE_OVAL
 from speech2lip.decomposition.left_out import find_strangers, reasons_of
-from speech2lip.decomposition.packed_landmarks import KeptLandmarks, LandmarkRows, chosen_points
+from speech2lip.decomposition.packed_landmarks import LandmarkRows, chosen_points
 from speech2lip.decomposition.settling import Settled, settle_canonical
 from speech2lip.decomposition.sound_offset import LEAST_OFFSET_MS, SoundOffset, find_offsets
 from speech2lip.decomposition.staging import Staging
 from speech2lip.errors import FootageError
-from speech2lip.storage import output_errors, read_json, save_tensors, write_json
+from speech2lip.storage import output_errors, save_tensors, write_json
 
 Say = Callable[[str], None]
 
@@ -119,15 +119,9 @@ def _keep_poses(staging: Staging, settled: Settled, say: Say) -> None:
 
 
 def _read_raw(folder: Path) -> dict[str, Any]:
-    plain = read_json(folder / "take.json")
-    kept = folder / "track.safetensors"
-    with safe_open(kept, framework="numpy") as file:
-        names = set(file.keys()) - {"landmarks", "landmark_blocks"}
-        track: dict[str, Any] = {name: file.get_tensor(name) for name in names}
-    track["landmarks"] = KeptLandmarks(kept, plain, frames=len(track["times"]))
+    info, track = read_track(folder, whole=True)
     track["seen"] = ~np.isnan(track["landmarks"][:, 0, 0])
-    track["people"] = plain.get("people", 1)
-    return track | {key: plain[key] for key in ("width", "height", "fps")}
+    return track | {"width": info.width, "height": info.height, "fps": info.fps, "people": info.people}
 
 
 def _fit_shots(

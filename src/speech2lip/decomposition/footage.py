@@ -41,6 +41,7 @@ from speech2lip.formats import (
     CanonicalInfo,
     FootageInfo,
     SourceInfo,
+    TakeInfo,
     read_footage_json,
     read_take_json,
 )
@@ -75,6 +76,13 @@ _TRACK = {
     "light": Kept(np.float32, ("T", 3), 0, 256, missing=True),
     "shot": Kept(np.int32, ("T",), 0, 1e9, optional=True),
 }
+_FIRST_PASS = _TRACK | {
+    "shot": Kept(np.int32, ("T",), 0, 1e9),
+    "sharpness": Kept(np.float32, ("T",), 0, 1e12),
+    "covered": Kept(np.float32, ("T",), -1e6, 1e6, missing=True),
+    "look_gaps": Kept(np.float32, ("S", "S"), -1e3, 1e3, missing=True),
+}
+"""What fitting reads of a track."""
 _POSES = {"camera_from_head": _POSE, "left_out": Kept(np.uint8, ("T",), 0, len(REASONS) - 1)}
 _CANONICAL = {
     "k": Kept(np.float64, (3, 3), -1e6, 1e6),
@@ -236,19 +244,10 @@ def read_take(
     Raises:
         FootageError: a file of it is missing or damaged, or is a link.
     """
-    info = read_take_json(inside(folder, "take.json", error=FootageError))
-    for name in ("picture.mp4", "sound.flac"):
-        inside(folder, name, error=FootageError)
-    sizes: Sizes = {}
-    path = inside(folder, "track.safetensors", error=FootageError)
+    info, track = read_track(folder)
+    path = poses or inside(folder, "poses.safetensors", error=FootageError)
     try:
-        track = read_arrays(path, _TRACK, sizes)
-        if not len(track["times"]):
-            raise Damaged("times is empty")
-        check_rising("times", track["times"])
-        landmarks = KeptLandmarks(path, asdict(info), frames=len(track["times"]))
-        path = poses or inside(folder, "poses.safetensors", error=FootageError)
-        fitted = read_arrays(path, _POSES, sizes)
+        fitted = read_arrays(path, _POSES, {"T": len(track["times"])})
         check_rigid("camera_from_head", fitted["camera_from_head"])
     except Damaged as error:
         raise FOOTAGE.damaged(path, str(error)) from error
@@ -260,13 +259,40 @@ def read_take(
         fps=info.fps,
         focal=settings.focal,
         times=track["times"],
-        landmarks=landmarks,
+        landmarks=track["landmarks"],
         light=track["light"],
         camera_from_head=fitted["camera_from_head"],
         left_out=fitted["left_out"],
         cuts=np.flatnonzero(np.diff(track["shot"])) + 1 if "shot" in track else np.zeros(0, np.intp),
         sound_shift=sound_shift,
     )
+
+
+def read_track(folder: Path, *, whole: bool = False) -> tuple[TakeInfo, dict[str, Any]]:
+    """Read what the first pass over a take has left: its take.json, and arrays by name.
+
+    Args:
+        folder: the take's.
+        whole: all that fitting needs; otherwise times, light, shot and landmarks.
+
+    Raises:
+        FootageError: a file of it is missing or damaged, or is a link.
+    """
+    info = read_take_json(inside(folder, "take.json", error=FootageError))
+    for name in ("picture.mp4", "sound.flac"):
+        inside(folder, name, error=FootageError)
+    path, sizes = inside(folder, "track.safetensors", error=FootageError), Sizes()
+    try:
+        track: dict[str, Any] = read_arrays(path, _FIRST_PASS if whole else _TRACK, sizes)
+        if not len(track["times"]):
+            raise Damaged("times is empty")
+        if whole and track["shot"].max() >= sizes["S"]:
+            raise Damaged(f"shot must be below {sizes['S']}, not {track['shot'].max()}")
+        check_rising("times", track["times"])
+        track["landmarks"] = KeptLandmarks(path, asdict(info), frames=len(track["times"]))
+    except Damaged as error:
+        raise FOOTAGE.damaged(path, str(error)) from error
+    return info, track
 
 
 def source_path(take: Take) -> Path:

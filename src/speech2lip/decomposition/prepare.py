@@ -13,10 +13,11 @@ from speech2lip.conventions import AnyPath
 from speech2lip.decomposition.canonical import named_frame
 from speech2lip.decomposition.faces import check_pick
 from speech2lip.decomposition.fitted_takes import fit_takes
-from speech2lip.decomposition.footage import FORMAT, Footage, read_footage
+from speech2lip.decomposition.footage import FORMAT, Footage, read_footage, read_track
 from speech2lip.decomposition.staging import Staging, claim_folder
 from speech2lip.decomposition.tracking import check_take, source_of, track_take
 from speech2lip.errors import FootageError, OutputError, SoundError, Speech2LipError
+from speech2lip.formats import FOOTAGE
 from speech2lip.locks import locked
 from speech2lip.progress import Progress
 from speech2lip.storage import output_errors, read_json, write_json
@@ -84,6 +85,7 @@ def _prepare(
         check_take(path)
         if footage.is_dir() and path.resolve().is_relative_to(footage.resolve()):
             raise OutputError(f"{path} lies in {footage}, which preparing changes; move the videos elsewhere")
+    FOOTAGE.refuse_newer(footage / "footage.json")
     claim_folder(footage)
     with locked(footage):
         return _prepare_named(named, Staging(footage), settings, overwrite, say)
@@ -100,10 +102,11 @@ def _prepare_named(
         for name, path in named.items()
         if overwrite or (name not in failed and not _is_up_to_date(staging.track(name), path, settings))
     ]
-    if not fresh and _is_finished(footage, named, settings):
+    known = None if fresh else _finished(footage, named, settings)
+    if known is not None:
         say(f"{footage} is up to date: {len(named)} takes")
         staging.remove_if_empty()
-        return read_footage(footage)
+        return known
     staging.check(fresh)
     failed |= _track_all({name: named[name] for name in fresh}, staging, settings, say)
     _write_failures(footage, failed)
@@ -124,11 +127,16 @@ def _known_failures(
 ) -> dict[str, dict[str, Any]]:
     """Return takes that could not be used last time and have not changed since: {name: reason, source}."""
     path = footage / "takes" / "failed.json"
-    known = read_json(path) if path.is_file() else {}
+    try:
+        known = read_json(path) if path.is_file() else {}
+    except Speech2LipError:  # then they are tried once more
+        return {}
     return {
         name: known[name]
         for name, source in named.items()
-        if name in known and known[name].get("source") == source_of(source, settings)
+        if isinstance(known.get(name), dict)
+        and isinstance(known[name].get("reason"), str)
+        and known[name].get("source") == source_of(source, settings)
     }
 
 
@@ -174,19 +182,23 @@ def _name_takes(takes: Sequence[Path]) -> dict[str, Path]:
 
 
 def _is_up_to_date(folder: Path, path: Path, settings: PrepareSettings) -> bool:
+    """Tell whether a take was read from this file with these settings, and what was read is whole."""
     try:
+        read_track(folder, whole=True)
         return bool(read_json(folder / "take.json").get("source") == source_of(path, settings))
     except Speech2LipError:
         return False
 
 
-def _is_finished(footage: Path, named: dict[str, Path], settings: PrepareSettings) -> bool:
+def _finished(footage: Path, named: dict[str, Path], settings: PrepareSettings) -> Footage | None:
+    """Return the footage where it is that of these takes and settings, and whole."""
     try:
         plain = read_json(footage / "footage.json")
+        found = read_footage(footage)
     except Speech2LipError:
-        return False
+        return None
     same = plain.get("format") == FORMAT and plain.get("settings") == to_plain(settings)
-    return same and set(plain.get("takes", [])) | set(plain.get("left_out_takes", {})) == set(named)
+    return found if same and {*found.info.takes, *found.info.left_out_takes} == set(named) else None
 
 
 def _track_all(

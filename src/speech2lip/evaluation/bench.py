@@ -266,7 +266,7 @@ class _Bench:
         )
         more: dict[str, Any] = {"split": _SPLITS[benchmark]} | ({"note": note} if note else {})
         if paper is not None:
-            more["paper_seconds_trained"] = read_avatar(paper).about["seconds_trained"]
+            more["paper_seconds_trained"] = read_avatar(paper).info.seconds_trained
         self._save(benchmark, name, result, avatar, more)
 
     def _transcripts(self, footage: Path) -> Path | None:
