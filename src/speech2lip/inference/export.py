@@ -24,6 +24,7 @@ from speech2lip.decomposition.head_pose import camera_matrix
 from speech2lip.errors import MissingExtra, OutputError, SettingsError, Speech2LipError
 from speech2lip.inference.engine import Engine
 from speech2lip.inference.exported import FFT, HOP, WINDOW, Graph, graphs
+from speech2lip.inference.spoken_over import drawn_shares
 from speech2lip.storage import (
     FolderKind,
     new_folder_atomically,
@@ -49,6 +50,7 @@ _STEPS = (
     "pasted = frame + (lips - frame) x mask, colours in [0, 1]",
     "reduce pasted, mask and reference to crop_size (bilinear, antialiased), run blend, enlarge the residual "
     "(bilinear) and add it where mask > 0; elsewhere the frame stays as it is",
+    "mix the result with the frame as it was by `drawn` (tables), or skip base frames where it is below 1",
 )
 
 
@@ -172,6 +174,7 @@ def _depths(engine: Engine) -> Tensor:
 
 def _track(take: BaseTake, engine: Engine) -> dict[str, np.ndarray[Any, Any]]:
     head = engine.paster.head_from_canonical.double().numpy()
+    borne = engine.surface.bears_frames(take.camera_from_head, fps=float(take.fps))
     return {
         "times": take.times.astype(np.float32),
         "observed_from_canonical": (take.camera_from_head @ head).astype(np.float32),
@@ -179,6 +182,7 @@ def _track(take: BaseTake, engine: Engine) -> dict[str, np.ndarray[Any, Any]]:
         "pose": pose_numbers(take.steady_from_head @ head),
         "light": take.light.astype(np.float32),
         "k_observed": camera_matrix(take.width, take.height, take.focal).astype(np.float32),
+        "drawn": drawn_shares(borne, fps=float(take.fps)).astype(np.float32),
     }
 
 
@@ -193,6 +197,7 @@ _UNITS = {
     "pose": "the lip field's input: rotation vector / 0.2 rad, tanh of the shift in eye units",
     "light": "red, green, blue over the canonical light",
     "k_observed": "pixels of the base take",
+    "drawn": "share, 0 where the head has turned away and the frame is shown as it was filmed",
 }
 
 
