@@ -18,6 +18,7 @@ from speech2lip.decomposition.footage import read_footage
 from speech2lip.decomposition.sound_offset import SoundOffset
 from speech2lip.errors import FootageError, OutputError
 from speech2lip.locks import locked
+from speech2lip.training import dataset
 from speech2lip.training import train as training
 from speech2lip.training.fingerprint import footage_fingerprint
 from speech2lip.training.loop import TrainingRun
@@ -209,6 +210,14 @@ def test_networks_of_another_version_begin_anew(footage: Path, monkeypatch: pyte
     monkeypatch.setattr(training, "SyncExpert", lambda: plain(width=8))
     said = _stopped(footage)
     assert [line for line in said if "what is learned changed" in line and "set aside" in line]
+
+
+def test_other_frames_of_the_same_footage_begin_anew(footage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A version that chooses its frames otherwise does not go on with what was learned of others."""
+    _stopped(footage)
+    monkeypatch.setattr(dataset, "MAX_FRAMES", 25)
+    said = _stopped(footage)
+    assert [line for line in said if "the frames trained on changed" in line and "set aside" in line]
 
 
 def test_a_damaged_state_begins_anew(footage: Path) -> None:

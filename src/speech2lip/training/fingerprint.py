@@ -16,6 +16,7 @@ from speech2lip.decomposition.footage import Footage, canonical_plain
 from speech2lip.errors import FootageError
 from speech2lip.synthesis.ear import ear_fingerprint
 from speech2lip.synthesis.hf_encoder import PretrainedEncoder
+from speech2lip.training.dataset import TrainingSet
 from speech2lip.training.phases import Lesson
 
 _MAKE = 1
@@ -80,7 +81,7 @@ def training_key(
     learned: nn.Module,
     lessons: list[Lesson],
     *,
-    held_out: Mapping[str, tuple[int, int]],
+    data: TrainingSet,
     encoder: PretrainedEncoder | None,
 ) -> dict[str, Any]:
     """Name what is trained on what: a saved state of another key is not taken up.
@@ -89,7 +90,7 @@ def training_key(
         footage: its fingerprint.
         settings: as asked for, before anything is decided by the time that there is.
         learned: all networks; lessons: what of them is learned, and for how long.
-        held_out: what is held out of each take.
+        data: what is trained on, on the processor.
         encoder: the pretrained one, if any.
     """
     networks = [(name, list(value.shape)) for name, value in learned.state_dict().items()]
@@ -100,7 +101,7 @@ def training_key(
     key: dict[str, Any] = {
         "the version of speech2lip": speech2lip.__version__,
         "the footage": footage,
-        "what is held out": _mark(held_out),
+        "the frames trained on": _mark([data.times.tolist(), data.followed.tolist()]),
         "what is learned": _mark([_MAKE, networks, plan]),
     }
     if settings.ear != NO_EAR:

@@ -151,7 +151,7 @@ def _learn(job: _Job) -> _Learned:
     expert = SyncExpert().to(compute.device)
     networks = nn.ModuleDict({"model": compute.place(model), "expert": expert})
     planned = lessons(model, expert, settings, use_sync=True)
-    key = training_key(job.mark, job.asked, networks, planned, held_out=ranges, encoder=encoder)
+    key = training_key(job.mark, job.asked, networks, planned, data=data, encoder=encoder)
     kept = KeptState(job.part, key, say=say)
     saved = kept.take_up()
     if saved:
