@@ -141,7 +141,9 @@ def test_given_weights_fill_their_own_columns(
     monkeypatch.setattr(syncnet_trials, "LEAST_FRAMES", 10)
     avatar = write_avatar(tmp_path / "short.avatar", held_out={"c": [28, 40]})
     # The public heads are positive: no difference makes up for another.
-    lpips = {name: value.abs() if name[:3] == "lin" else value for name, value in Lpips().state_dict().items()}
+    lpips = {
+        name: value.abs() if name[:3] == "lin" else value for name, value in Lpips().state_dict().items()
+    }
     save_file(lpips, tmp_path / "lpips.safetensors")
     save_file(SyncNet().state_dict(), tmp_path / "syncnet.safetensors")
     settings = dataclasses.replace(
