@@ -140,7 +140,11 @@ def test_given_weights_fill_their_own_columns(
 ) -> None:
     monkeypatch.setattr(syncnet_trials, "LEAST_FRAMES", 10)
     avatar = write_avatar(tmp_path / "short.avatar", held_out={"c": [28, 40]})
-    save_file(Lpips().state_dict(), tmp_path / "lpips.safetensors")
+    # The public heads are positive: no difference makes up for another.
+    lpips = {
+        name: value.abs() if name[:3] == "lin" else value for name, value in Lpips().state_dict().items()
+    }
+    save_file(lpips, tmp_path / "lpips.safetensors")
     save_file(SyncNet().state_dict(), tmp_path / "syncnet.safetensors")
     settings = dataclasses.replace(
         SETTINGS, silent_frames=0, pairings=0, judge_steps=0, lpips_weights=tmp_path / "lpips.safetensors",
@@ -148,7 +152,7 @@ def test_given_weights_fill_their_own_columns(
     )  # fmt: skip
     rows = evaluate(avatar=avatar, footage=footage, settings=settings, say=lambda _: None).rows
     assert rows["real_video"]["lpips"] == pytest.approx(0, abs=1e-6)
-    assert abs(rows["ours"]["lpips"]) > 1e-4
+    assert rows["ours"]["lpips"] > 1e-3
     for row in rows.values():
         assert row["syncnet_distance"] > 0
         assert abs(row["syncnet_offset_ms"]) <= 600
