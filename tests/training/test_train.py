@@ -22,8 +22,9 @@ from speech2lip.training import dataset
 from speech2lip.training import train as training
 from speech2lip.training.fingerprint import footage_fingerprint
 from speech2lip.training.loop import TrainingRun
+from speech2lip.training.state_folder import state_folder, state_path
 from speech2lip.training.sync import SyncExpert
-from speech2lip.training.train import state_folder, train
+from speech2lip.training.train import train
 from tests.evaluation.made_footage import write_footage
 from tests.made_face import TINY
 
@@ -247,6 +248,26 @@ def test_footage_that_changes_under_training_makes_no_avatar(
     assert _kept(footage) == {"state.safetensors"}
 
 
+def test_killed_before_the_state_was_removed_it_is_complete(
+    footage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "remove_state", _killed)
+        with pytest.raises(Killed):
+            _train(footage)
+    avatar = footage.with_name("ana.avatar")
+    before = (avatar / "avatar.json").read_bytes()
+    assert any("is complete" in line for line in _train(footage))
+    assert (avatar / "avatar.json").read_bytes() == before
+    assert not state_path(avatar).exists()
+    with pytest.raises(OutputError, match="exists already"):
+        _train(footage)
+
+
+def _killed(*_: object) -> None:
+    raise Killed
+
+
 def test_the_state_stays_until_the_avatar_was_read_back(
     footage: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,8 +280,10 @@ def test_the_state_stays_until_the_avatar_was_read_back(
             _train(footage)
     assert _kept(footage) == {"state.safetensors"}
     said: list[str] = []
+    avatar = footage.with_name("ana.avatar")
+    (avatar / "weights.safetensors").write_bytes(b"damaged")
     train(
-        avatar=footage.with_name("ana.avatar"), footage=footage, settings=SETTINGS, overwrite=True,
+        avatar=avatar, footage=footage, settings=SETTINGS, overwrite=True,
         say=said.append,
     )  # fmt: skip
     assert any(line.startswith("going on after") for line in said)

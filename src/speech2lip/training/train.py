@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,13 +26,11 @@ from speech2lip.decomposition.footage import Footage, Take, canonical_plain, can
 from speech2lip.decomposition.landmarks import eye_opening
 from speech2lip.decomposition.report_advice import look_over
 from speech2lip.errors import FootageError, SettingsError
-from speech2lip.locks import LOCK, locked
 from speech2lip.media.video import Encoding, VideoFormat, VideoWriter
 from speech2lip.model import LipModel
 from speech2lip.storage import (
     check_output,
     new_folder_atomically,
-    output_errors,
     save_tensors,
     write_json,
 )
@@ -53,6 +48,7 @@ from speech2lip.training.loop import TrainingRun
 from speech2lip.training.phases import lessons, phases
 from speech2lip.training.refined_depth import with_refined_depth
 from speech2lip.training.split import Ranges, held_out_ranges, trainable
+from speech2lip.training.state_folder import finished_before, note_written, remove_state, state_folder
 from speech2lip.training.sync import SyncExpert
 
 Say = Callable[[str], None]
@@ -85,6 +81,8 @@ def train(
     footage = None if footage is None else Path(footage)
     asked = settings or TrainSettings()
     settings = with_preset(asked)
+    if complete := finished_before(avatar, say=say):
+        return complete
     check_output(avatar, overwrite=overwrite, kind=AVATAR_KIND)
     with state_folder(avatar) as part:
         prepared = _prepared(videos, avatar, footage, prepare_settings, say)
@@ -97,8 +95,9 @@ def train(
             _require_unchanged(prepared, mark, part)
             _write_avatar(folder, learned, prepared, settings)
             _require_unchanged(prepared, mark, part)
+            note_written(part, folder)
         made = read_avatar(avatar)
-        _remove_state(part, say)
+        remove_state(part, say)
     about = learned.about
     say(f"{avatar}: trained {about['seconds_trained']:.0f} s in {about['precision']} on {about['device']}")
     return made
@@ -169,39 +168,6 @@ def _learn(job: _Job) -> _Learned:
     ).run()
     about = _about(footage, settings, ranges, data, state, device_name(compute))
     return _Learned(model.cpu(), footage.canonical, about)
-
-
-@contextmanager
-def state_folder(avatar: Path) -> Iterator[Path]:
-    """Yield the folder beside an avatar in which training keeps its state, for this process alone.
-
-    What is in it stays, for training to go on; without anything it vanishes.
-
-    Raises:
-        OutputError: the avatar is being trained by another process.
-    """
-    target = avatar.resolve() if avatar.is_symlink() else avatar
-    name = f".{target.name}.training"
-    if len(os.fsencode(name)) > 255:
-        name = f".{hashlib.sha256(os.fsencode(target.name)).hexdigest()[:32]}.training"
-    part = target.with_name(name)
-    with output_errors(part):
-        part.mkdir(exist_ok=True)
-    with locked(part):
-        try:
-            yield part
-        finally:
-            if all(file.name == LOCK for file in part.iterdir()):
-                shutil.rmtree(part)
-
-
-def _remove_state(part: Path, say: Say) -> None:
-    """Remove the state of training that is done; states that were set aside for other settings stay."""
-    for name in ("state.safetensors", "state.damaged.safetensors", "heard.safetensors"):
-        (part / name).unlink(missing_ok=True)
-    others = sorted(file.name for file in part.glob("state.*.safetensors"))
-    if others:
-        say(f"training with other settings is kept in {part} ({', '.join(others)}): remove it if not needed")
 
 
 def _require_unchanged(footage: Footage, mark: str, part: Path) -> None:
