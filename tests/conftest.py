@@ -22,8 +22,10 @@ install_import_hook(
 hypothesis.settings.register_profile("same", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("same")
 
-# Before anything imports torch, as the command line does.
+# Before anything imports torch, as the command line does. What tests compute is small: a second thread costs
+# more than it brings, twice as much where others want the core. OMP_NUM_THREADS=2 tries two all the same.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 _SET_BY_OTHERS = ("PYTEST_", "GLOG_", "QT_", "TF_", "TPU_", "TORCH", "KMP_", "LD_LIBRARY_PATH")
 """Beginnings of what pytest, and libraries that are loaded by a test, set in the environment."""
