@@ -14,11 +14,10 @@ ana.avatar/
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -155,11 +154,6 @@ class Avatar:
     canonical: Canonical
     bases: tuple[BaseTake, ...]
     """Longest first."""
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """The contents of avatar.json as JSON values."""
-        return asdict(self.info)
 
     def base(self, name: str | None) -> BaseTake:
         """Return a base take by name; None: the longest.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,8 +155,3 @@ def tensor_shapes(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
             return {name: (one.get_dtype(), tuple(one.get_shape())) for name, one in slices.items()}
     except (SafetensorError, OSError) as error:
         raise Damaged(str(error)) from error
-
-
-def missing_names(wanted: Iterable[str], there: Iterable[str]) -> list[str]:
-    """Return names that are wanted and not there, in order."""
-    return sorted(set(wanted) - set(there))
