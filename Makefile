@@ -69,10 +69,10 @@ types: $(STAMP)  ## static types
 	$(BIN)/mypy
 
 bench: $(STAMP)  ## the benchmark tables (real footage is read from the folder named by SPEECH2LIP_DATA)
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks quality
 
 docs: $(STAMP)  ## renew the generated command reference
-	$(BIN)/python -m speech2lip.cli.reference > docs/commands.md
+	$(BIN)/python -m tools.cli_reference > docs/commands.md
 
 wheel-check: $(STAMP)  ## build the wheel, install it outside the checkout and run it there
 	rm -rf dist

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.ablation --footage F --work W`: what each part of the method is worth, one table.
+"""`python -m benchmarks ablation --footage F --work W`: what each part of the method is worth, one table.
 
 Every arm is trained anew on the same footage for the same time and judged on the same held-out frames. An arm
 that has been judged is not trained again, so the table can be made in pieces.
@@ -11,12 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
-
+from speech2lip.atomic import read_json, write_atomically
 from speech2lip.config import EvaluateOutputs, EvaluateSettings, TrainSettings
 from speech2lip.evaluation.evaluate import evaluate
-from speech2lip.evaluation.table import cell, format_table
-from speech2lip.storage import read_json, write_atomically
+from speech2lip.evaluation.result import cell, format_table
 from speech2lip.training.train import train
 
 ARMS: Mapping[str, Mapping[str, object]] = {
@@ -139,12 +137,8 @@ def table(results: Path, footage: str) -> str:
     rows |= {name: one["rows"]["ours"] for name, one in found.items()}
     seconds = ", ".join(f"{name} {cell(one['seconds_trained'], 0)}" for name, one in found.items())
     return (
-        f"# Ablation\n\nMade by `python -m benchmarks.ablation` on {footage}: every row trained anew for the "
+        f"# Ablation\n\nMade by `python -m benchmarks ablation` on {footage}: every row trained anew for the "
         "same time or number of steps and judged on the same held-out frames; [metrics.md](metrics.md) says "
         "what the figures mean. Training is short: compare rows, not with [quality.md](quality.md).\n\n"
         f"{format_table(rows, COLUMNS)}\nSeconds trained: {seconds}. Device: {first['device']}.\n"
     )
-
-
-if __name__ == "__main__":
-    main(tyro.cli(Arguments))

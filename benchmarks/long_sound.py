@@ -1,4 +1,4 @@
-"""`python -m benchmarks.long_sound --avatar ana.avatar --minutes 60`: memory and step over a long sound.
+"""`python -m benchmarks long_sound --avatar ana.avatar --minutes 60`: memory and step over a long sound.
 
 A noise that comes and goes as speech does is spoken in a process of its own, whose memory is watched. Then
 the last seconds of the file are compared with the sound that was given, and with frames drawn for that sound
@@ -17,20 +17,19 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
-import tyro
 from numpy.typing import NDArray
 
+from benchmarks.speed.bench import write_noise
+from benchmarks.speed.memory import growth_mb, speak_watched
 from speech2lip.avatar import read_avatar
 from speech2lip.config import SpeakSettings
 from speech2lip.conventions import SAMPLE_RATE
-from speech2lip.evaluation.speed import write_noise
-from speech2lip.evaluation.speed_memory import growth_mb, speak_watched
-from speech2lip.inference.base_planes import BasePlanes
+from speech2lip.inference.base_video import BasePlanes
 from speech2lip.inference.engine import Engine
-from speech2lip.inference.motion import Motion, speak_shown
-from speech2lip.inference.planes import split
+from speech2lip.inference.motion.motion import Motion, speak_shown
 from speech2lip.media.coded import CodedReader
 from speech2lip.media.sound import SoundReader
+from speech2lip.media.yuv import split
 
 Figures = dict[str, Any]
 
@@ -120,7 +119,3 @@ def picture_late_frames(avatar: Path, sound: Path, output: Path, settings: Speak
             for a, b, (x0, y0, x1, y1) in zip(drawn, written, boxes, strict=True)
         )
     return min(errors, key=lambda shift: errors[shift])
-
-
-if __name__ == "__main__":
-    main(tyro.cli(Arguments))

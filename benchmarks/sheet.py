@@ -1,25 +1,25 @@
 """Side-by-side pictures of held-out frames: truth, ours and their difference (grey: none), as one PNG.
 
-python -m benchmarks.sheet demo/presenter.avatar demo/presenter.footage docs/images/presenter.png --rows 2
+python -m benchmarks sheet demo/presenter.avatar demo/presenter.footage docs/images/presenter.png --rows 2
 """
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
+import tyro
 
+from speech2lip.arrays import Picture
 from speech2lip.avatar import read_avatar
 from speech2lip.decomposition.footage import read_footage
 from speech2lip.evaluation.held_out import unseen_spans
 from speech2lip.inference.engine import Engine
 from speech2lip.training.dataset import place_of
-
-Picture = NDArray[np.uint8]
 
 
 def sheet(avatar: Path, footage: Path, *, frames: int, rows: int, side: int, margin: float) -> Picture:
@@ -46,29 +46,34 @@ def sheet(avatar: Path, footage: Path, *, frames: int, rows: int, side: int, mar
     return np.hstack([np.vstack([picture[:height] for picture in column]) for column in columns])
 
 
-def main() -> None:
+@dataclass(frozen=True)
+class Arguments:
+    """Draw a sheet of held-out frames: truth, ours, and their difference."""
+
+    avatar: Annotated[Path, tyro.conf.Positional]
+    """Who speaks."""
+    footage: Annotated[Path, tyro.conf.Positional]
+    """What it was trained on."""
+    output: Annotated[Path, tyro.conf.Positional]
+    """The picture."""
+    frames: int = 8
+    """How many."""
+    rows: int = 3
+    """2: truth and ours; 3: their difference as well."""
+    side: int = 160
+    """Of one picture, in pixels."""
+    margin: float = 0.35
+    """Surroundings shown, as a share of the region."""
+
+
+def main(arguments: Arguments) -> None:
     """Write the picture that the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("avatar", type=Path)
-    parser.add_argument("footage", type=Path)
-    parser.add_argument("output", type=Path)
-    parser.add_argument("--frames", type=int, default=8)
-    parser.add_argument("--rows", type=int, default=3, help="2: truth and ours; 3: their difference as well")
-    parser.add_argument("--side", type=int, default=160)
-    parser.add_argument(
-        "--margin", type=float, default=0.35, help="surroundings shown, as a share of the region"
-    )
-    given = parser.parse_args()
     picture = sheet(
-        given.avatar,
-        given.footage,
-        frames=given.frames,
-        rows=given.rows,
-        side=given.side,
-        margin=given.margin,
+        arguments.avatar,
+        arguments.footage,
+        frames=arguments.frames,
+        rows=arguments.rows,
+        side=arguments.side,
+        margin=arguments.margin,
     )
-    cv2.imwrite(str(given.output), picture[..., ::-1])
-
-
-if __name__ == "__main__":
-    main()
+    cv2.imwrite(str(arguments.output), picture[..., ::-1])

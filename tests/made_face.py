@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
 
+from speech2lip.atomic import write_json
 from speech2lip.avatar import FORMAT
 from speech2lip.config import ModelSettings, to_plain
 from speech2lip.decomposition.canonical import Canonical, canonical_camera
 from speech2lip.decomposition.depth import mesh_depth
 from speech2lip.decomposition.footage import canonical_plain, canonical_tensors
 from speech2lip.decomposition.head_pose import camera_matrix, project
-from speech2lip.decomposition.landmarks import FACE_OVAL, JAW_LINE, LIPS_INNER, LIPS_OUTER
-from speech2lip.decomposition.masks import jaw_mask, lip_patch
+from speech2lip.decomposition.regions import jaw_mask, lip_patch
+from speech2lip.faces.landmarks import FACE_OVAL, JAW_LINE, LIPS_INNER, LIPS_OUTER
 from speech2lip.media.video import Encoding, VideoFormat, VideoWriter
 from speech2lip.model import LipModel
-from speech2lip.storage import write_json
 
 SIZE = (160, 192)
 """Rows and columns of the made pictures."""

@@ -29,9 +29,9 @@ def test_without_a_place_for_the_cache_everything_is_compiled_anew() -> None:
         "for kind in (caching.CompileResultCacheImpl, caching.CodeLibraryCacheImpl):\n"
         "    kind._locator_classes = []\n"
         "import numpy as np\n"
-        "from speech2lip.decomposition import photometric_kernels\n"
-        "from speech2lip.inference import colours, kernels\n"
-        "from speech2lip.presenter import shading, rasterise\n"
+        "from speech2lip.decomposition.photometric import kernels\n"
+        "from speech2lip.inference.render import kernels\n"
+        "from speech2lip_presenter import shading, rasterise\n"
         "picture = np.zeros((1, 1, 3), np.uint8)\n"
         "shading.develop(np.ones((1, 1, 3), np.float32), picture, np.array([5, 7], np.uint8))\n"
         "print(picture[0, 0])\n"
@@ -67,4 +67,4 @@ def test_what_was_compiled_is_kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 def test_kernels_are_compiled_in_one_way() -> None:
     named = [path.name for path in SOURCE.rglob("*.py") if re.search(r"\bnumba\b", path.read_text())]
-    assert sorted(set(named) - {"checkup.py"}) == ["compiled.py"]
+    assert sorted(set(named) - {"_doctor.py"}) == ["compiled.py"]

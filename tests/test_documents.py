@@ -16,8 +16,9 @@ import pytest
 import torch
 import tyro
 
-from speech2lip.cli import COMMANDS, reference
+from speech2lip.cli import COMMANDS
 from tests.documents import PAGES, ROOT, Block, blocks, commands, spans
+from tools import cli_reference as reference
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 PYTHON = [block for block in BLOCKS if block.language == "python"]

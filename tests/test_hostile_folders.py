@@ -21,7 +21,7 @@ from safetensors.numpy import load_file, save_file
 from speech2lip.avatar import read_avatar
 from speech2lip.config import SpeakSettings
 from speech2lip.decomposition.footage import read_footage
-from speech2lip.decomposition.report_advice import look_over
+from speech2lip.decomposition.overview import look_over
 from speech2lip.errors import AvatarError, FootageError, SettingsError, Speech2LipError
 from speech2lip.inference.speak import speak
 from tests.hostile import flipped, hostile_texts

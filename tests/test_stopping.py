@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from speech2lip.config import PresentSettings
-from speech2lip.presenter import present
+from speech2lip_presenter import present
 
 pytest.importorskip("mediapipe", reason="preparing footage needs mediapipe")
 

@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
+from speech2lip.atomic import FolderKind, recover_folder
 from speech2lip.composition.paste import Place
 from speech2lip.config import ModelSettings
 from speech2lip.decomposition.canonical import Canonical
@@ -31,7 +32,9 @@ from speech2lip.decomposition.footage import read_canonical
 from speech2lip.decomposition.head_pose import camera_matrix, steady_head_poses
 from speech2lip.errors import AvatarError, FootageError, SettingsError
 from speech2lip.formats import AVATAR, AvatarInfo, read_avatar_json, read_base_json
-from speech2lip.kept_arrays import (
+from speech2lip.media.video import Frame, probe_video, read_frames
+from speech2lip.model import LipModel
+from speech2lip.stored_arrays import (
     Damaged,
     Kept,
     check_rigid,
@@ -40,9 +43,6 @@ from speech2lip.kept_arrays import (
     read_arrays,
     tensor_shapes,
 )
-from speech2lip.media.video import Frame, probe_video, read_frames
-from speech2lip.model import LipModel
-from speech2lip.storage import FolderKind, recover_folder
 
 FORMAT = AVATAR.number
 AVATAR_KIND = FolderKind(

@@ -8,11 +8,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+from speech2lip.atomic import read_json
 from speech2lip.checks import Choice, PlainName, Range, Unfit, parse, shown
 from speech2lip.config import ModelSettings, PrepareSettings
 from speech2lip.conventions import LANDMARK_SCHEME
 from speech2lip.errors import AvatarError, FootageError, SettingsError, Speech2LipError
-from speech2lip.storage import read_json
 
 D = TypeVar("D")
 Plain = dict[str, Any]

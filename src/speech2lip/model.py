@@ -10,10 +10,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from speech2lip.composition.blend_net import BlendNet, ColourBlendNet
-from speech2lip.composition.paper_blend import PaperBlendNet
+from speech2lip.composition.blend_net import BlendNet, ColourBlendNet, PaperBlendNet
 from speech2lip.config import ModelSettings
-from speech2lip.decomposition.landmarks import SHAPE_POINTS
+from speech2lip.faces.landmarks import SHAPE_POINTS
 from speech2lip.synthesis.lip_field import LipField
 from speech2lip.synthesis.lip_shape import LipShape
 from speech2lip.synthesis.paper_field import PaperField

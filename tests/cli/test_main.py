@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from speech2lip import cli
-from speech2lip.cli import COMMANDS, main, reference
+from speech2lip.atomic import write_atomically
+from speech2lip.cli import COMMANDS, main
 from speech2lip.errors import FootageError
-from speech2lip.storage import write_atomically
+from tools import cli_reference as reference
 
 HEAVY = ("torch", "numpy", "av", "mediapipe", "numba", "cv2", "scipy", "skimage", "soundfile")
 

@@ -3,10 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from speech2lip.composition.new_pose import Turner
+from speech2lip.arrays import Picture
 from speech2lip.composition.occlusion import (
     Flags,
     UsualFace,
@@ -17,8 +16,9 @@ from speech2lip.composition.occlusion import (
     node_colours,
 )
 from speech2lip.composition.paste import Place
+from speech2lip.composition.reposing.reposer import Turner
 from speech2lip.decomposition.head_pose import camera_matrix, project
-from speech2lip.decomposition.landmarks import LIPS_INNER
+from speech2lip.faces.landmarks import LIPS_INNER
 from tests.made_face import SIZE, head_pose, made_canonical, made_face
 
 K = camera_matrix(SIZE[1], SIZE[0], 1.6)
@@ -32,7 +32,6 @@ PLACE = Place(
 Y, X = np.mgrid[0 : SIZE[0], 0 : SIZE[1]] + 0.5
 MOUTH = project(POSE[None], K, made_face()[list(LIPS_INNER)])[0].mean(0)
 FRAMES = 40
-Picture = NDArray[np.uint8]
 
 
 def _talking(index: int, *, seed: int = 0) -> Picture:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from speech2lip.composition.paper_blend import PaperBlendNet
+from speech2lip.composition.blend_net import PaperBlendNet
 
 
 def _inputs(rows: int, columns: int, batch: int = 2) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -1,9 +1,9 @@
 import numpy as np
 import torch
 
-from speech2lip.composition.pose_mapping import canonical_from_observed_points, look_up, pixel_centres
 from speech2lip.decomposition.depth import Views, head_depth, learn_depth, mesh_depth
-from speech2lip.decomposition.masks import eye_distance
+from speech2lip.decomposition.regions import eye_distance
+from speech2lip.geometry.mapping import canonical_from_observed_points, look_up, pixel_centres
 from tests.made_face import head_pose, made_canonical
 
 

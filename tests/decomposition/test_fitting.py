@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from speech2lip.config import PrepareSettings
-from speech2lip.decomposition import fitting
-from speech2lip.decomposition.fitting import _nearest, fit_poses
+from speech2lip.decomposition import head_pose as fitting
+from speech2lip.decomposition.head_pose import _nearest, fit_poses
 from tests.evaluation.made_footage import made_take
 
 

@@ -17,7 +17,7 @@ from speech2lip.decomposition.head_pose import (
     steady_head_poses,
     unbroken_runs,
 )
-from speech2lip.decomposition.landmarks import RIGID
+from speech2lip.faces.landmarks import RIGID
 from tests.made_face import head_pose, made_face
 
 K = camera_matrix(640, 480, 1.6)

@@ -8,16 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from speech2lip.atomic import locked, write_json
 from speech2lip.config import PrepareSettings, PresentSettings
 from speech2lip.decomposition.prepare import _name_takes, prepare
-from speech2lip.decomposition.report import check_report
-from speech2lip.decomposition.report_page import GENERATOR
 from speech2lip.decomposition.staging import WORK, claim_folder
 from speech2lip.errors import FootageError, OutputError, SettingsError, SoundError
-from speech2lip.locks import locked
 from speech2lip.media.video import VideoFormat, VideoWriter, read_frames
-from speech2lip.presenter import present, read_truth
-from speech2lip.storage import write_json
+from speech2lip.report.footage_page import GENERATOR, check_report
+from speech2lip_presenter import present, read_truth
 
 pytest.importorskip("mediapipe", reason="preparing footage needs mediapipe")
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from speech2lip.composition.pose_mapping import pixel_centres
+from speech2lip.decomposition.fit import choose_frame, motion_map, mouth_motion
 from speech2lip.decomposition.footage import Take
 from speech2lip.decomposition.head_pose import camera_matrix, project
-from speech2lip.decomposition.masks import eye_distance, jaw_mask
-from speech2lip.decomposition.settling import choose_frame, motion_map, mouth_motion
+from speech2lip.decomposition.regions import eye_distance, jaw_mask
 from speech2lip.errors import SettingsError
+from speech2lip.geometry.mapping import pixel_centres
 from tests.made_face import head_pose, made_canonical
 
 CANONICAL = made_canonical()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from speech2lip.decomposition.sound_offset import SoundOffset, find_offsets, shifted
+from speech2lip.decomposition.av_offset import SoundOffset, find_offsets, shifted
 
 
 def _talking(seconds: float, late: float, *, seed: int = 0) -> tuple[NDArray, NDArray, NDArray]:

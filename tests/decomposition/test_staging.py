@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from speech2lip.atomic import read_json, write_json
 from speech2lip.decomposition.staging import DONE, WORK, Staging, claim_folder, finish_move
 from speech2lip.errors import OutputError
-from speech2lip.storage import read_json, write_json
 
 
 class Killed(BaseException):

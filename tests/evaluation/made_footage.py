@@ -11,6 +11,7 @@ import soundfile
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from speech2lip.atomic import write_json
 from speech2lip.config import PrepareSettings, to_plain
 from speech2lip.decomposition.footage import (
     FORMAT,
@@ -19,10 +20,9 @@ from speech2lip.decomposition.footage import (
     canonical_tensors,
 )
 from speech2lip.decomposition.head_pose import camera_matrix, project
-from speech2lip.decomposition.landmarks import INNER_LIPS
-from speech2lip.decomposition.packed_landmarks import pack_landmarks, squeeze_landmarks
+from speech2lip.decomposition.tracking.landmarks import pack_landmarks, squeeze_landmarks
+from speech2lip.faces.landmarks import INNER_LIPS
 from speech2lip.media.video import VideoFormat, VideoWriter
-from speech2lip.storage import write_json
 from tests.made_face import SIZE, head_pose, made_avatar, made_canonical, made_face
 
 FRAMES = 40

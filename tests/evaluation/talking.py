@@ -6,10 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from speech2lip.decomposition.landmarks import INNER_LIPS, LIPS_OUTER, OUTER_EYE_CORNERS
-from speech2lip.evaluation.closure import OpeningScale
-from speech2lip.evaluation.listening import Heard
-from speech2lip.evaluation.tally import Moment, Tally
+from speech2lip.arrays import Picture
+from speech2lip.evaluation.accumulate import Moment, Tally
+from speech2lip.evaluation.metrics.closure import OpeningScale
+from speech2lip.evaluation.speech_labels import Heard
+from speech2lip.faces.landmarks import INNER_LIPS, LIPS_OUTER, OUTER_EYE_CORNERS
 from speech2lip.synthesis.speech import log_mel
 
 FPS, FRAMES, SIZE = 25, 250, 96
@@ -19,7 +20,6 @@ BOX = (16, 24, 80, 88)
 REGION = (8, 8, 92, 92)
 
 Series = NDArray[np.float64]
-Picture = NDArray[np.uint8]
 
 
 def spoken(seed: int) -> Series:

@@ -16,18 +16,21 @@ import pytest
 import soundfile
 from safetensors.torch import save_file
 
+from benchmarks.robustness import revoiced
+from benchmarks.robustness.revoice import REVOICINGS
+from benchmarks.robustness.revoiced import OWN
 from speech2lip import __version__
 from speech2lip.config import EvaluateInputs, EvaluateOutputs, EvaluateSettings
 from speech2lip.decomposition import footage as footage_module
 from speech2lip.errors import AvatarError, FootageError, OutputError, SettingsError, SoundError
 from speech2lip.evaluation import evaluate as evaluation
-from speech2lip.evaluation import held_out, judging, revoiced, syncnet_trials
+from speech2lip.evaluation import held_out
+from speech2lip.evaluation import runner as judging
 from speech2lip.evaluation.evaluate import evaluate
-from speech2lip.evaluation.lpips import Lpips
-from speech2lip.evaluation.revoice import REVOICINGS
-from speech2lip.evaluation.revoiced import OWN
-from speech2lip.evaluation.syncnet import SyncNet
-from speech2lip.evaluation.table import METRICS
+from speech2lip.evaluation.metrics.lpips import Lpips
+from speech2lip.evaluation.result import METRICS
+from speech2lip.evaluation.sync import syncnet as syncnet_trials
+from speech2lip.evaluation.sync.syncnet import SyncNet
 from speech2lip.synthesis.speech import log_mel
 from tests.evaluation.made_footage import FakeDetector, write_avatar, write_footage
 
@@ -122,7 +125,7 @@ def test_long_takes_are_judged_part_by_part_with_the_same_figures(
         lengths.append(len(wave))
         return hear(wave)
 
-    monkeypatch.setattr("speech2lip.evaluation.listening.log_mel", heard)
+    monkeypatch.setattr("speech2lip.evaluation.speech_labels.log_mel", heard)
     for seconds in (300.0, 0.5):
         for module in (footage_module, held_out):
             monkeypatch.setattr(module, "WHOLE_SECONDS", seconds)

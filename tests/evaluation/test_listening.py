@@ -12,10 +12,17 @@ import soundfile
 
 from speech2lip.conventions import MEL_BANDS, MEL_RATE, SAMPLE_RATE
 from speech2lip.decomposition.footage import read_footage
-from speech2lip.evaluation import listening
+from speech2lip.evaluation import speech_labels as listening
 from speech2lip.evaluation.held_out import Span
-from speech2lip.evaluation.listening import digital_silence, listen_to, room_noise
-from speech2lip.evaluation.phones import HEARD, TRUTH, Phones, Wave
+from speech2lip.evaluation.speech_labels import (
+    HEARD,
+    TRUTH,
+    Phones,
+    Wave,
+    digital_silence,
+    listen_to,
+    room_noise,
+)
 from tests.evaluation.made_footage import write_footage
 
 

@@ -11,7 +11,7 @@ import torch
 from speech2lip.avatar import read_avatar
 from speech2lip.composition.paste import Paster
 from speech2lip.decomposition.footage import read_footage
-from speech2lip.evaluation.nearest import NearestLips, speech_keys
+from speech2lip.evaluation.methods import NearestLips, speech_keys
 from speech2lip.synthesis.speech import log_mel
 from tests.evaluation.made_footage import write_avatar, write_footage
 

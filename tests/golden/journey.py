@@ -11,20 +11,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.robustness.revoiced import compare_voices
 from speech2lip.avatar import Avatar
 from speech2lip.config import EvaluateSettings, PrepareSettings, PresentSettings, TrainSettings
 from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.decomposition.prepare import prepare
-from speech2lip.evaluation.agreement import pearson
 from speech2lip.evaluation.evaluate import evaluate
 from speech2lip.evaluation.held_out import Span
-from speech2lip.evaluation.revoiced import compare_voices
-from speech2lip.evaluation.rows import Spoken, usual_light_of
+from speech2lip.evaluation.methods import Spoken, usual_light_of
+from speech2lip.evaluation.metrics.statistics import pearson
 from speech2lip.inference.engine import Engine
-from speech2lip.presenter import film, read_truth, speech_clips
-from speech2lip.presenter.truth import Truth
 from speech2lip.training.train import train
+from speech2lip_presenter import film, read_truth, speech_clips
+from speech2lip_presenter.truth import Truth
 
 Figures = dict[str, float]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.speed.resized import Size, resized_avatar
 from speech2lip.avatar import read_avatar
 from speech2lip.config import ModelSettings
 from speech2lip.evaluation.cost import gflop_per_frame
-from speech2lip.evaluation.resized import Size, resized_avatar
 from speech2lip.inference.engine import Engine
 from speech2lip.model import LipModel
 from tests.made_face import made_avatar

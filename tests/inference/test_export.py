@@ -19,7 +19,7 @@ import speech2lip
 from speech2lip.avatar import Avatar, read_avatar
 from speech2lip.errors import AvatarError, MissingExtra, OutputError
 from speech2lip.inference.engine import Engine
-from speech2lip.inference.exported import Mel
+from speech2lip.inference.export import Mel
 from speech2lip.synthesis.speech import log_mel, mel_windows
 from tests.made_face import made_avatar
 

@@ -19,8 +19,7 @@ from speech2lip.inference.speak import speech_stretches
 from speech2lip.inference.speaker import Speaker
 from speech2lip.inference.stream import stream
 from speech2lip.media.sound import SoundReader
-from speech2lip.synthesis.hf_encoder import PretrainedEncoder, load_pretrained
-from speech2lip.synthesis.hf_speech import Projection, step_windows
+from speech2lip.synthesis.pretrained import PretrainedEncoder, Projection, load_pretrained, step_windows
 from speech2lip.synthesis.speech import heard_seconds
 from tests.made_face import TINY, made_avatar
 from tests.synthesis.tiny_encoders import tiny_encoder

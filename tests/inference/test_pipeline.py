@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from speech2lip.avatar import BaseTake, read_avatar
-from speech2lip.inference import base_planes
-from speech2lip.inference.base_planes import BasePlanes
-from speech2lip.inference.pipeline import in_order, worker_count
+from speech2lip.inference import base_video as base_planes
+from speech2lip.inference.base_video import BasePlanes
 from speech2lip.media.coded import CodedReader, read_coded
+from speech2lip.parallel import in_order, worker_count
 from tests.made_face import made_avatar
 
 

@@ -12,11 +12,11 @@ import soundfile
 import torch
 
 import speech2lip
+from speech2lip.arrays import Picture
 from speech2lip.config import SpeakSettings
 from speech2lip.errors import SoundError
-from speech2lip.inference import base_planes
-from speech2lip.inference.moving_sound import MovingSound
-from speech2lip.inference.planes import Picture
+from speech2lip.inference import base_video as base_planes
+from speech2lip.inference.audio_buffer import MovingSound
 from speech2lip.inference.speak import speech_stretches, spoken_pictures
 from speech2lip.inference.speaker import Speaker
 from speech2lip.inference.stream import SpeechStream, Streamed, stream

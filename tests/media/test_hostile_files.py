@@ -18,9 +18,10 @@ import pytest
 import soundfile
 
 from speech2lip.config import PrepareSettings
-from speech2lip.decomposition.tracking import track_take
+from speech2lip.decomposition.tracking.take import track_take
 from speech2lip.errors import FootageError, SoundError, Speech2LipError
-from speech2lip.media import container, stream
+from speech2lip.media import packets as container
+from speech2lip.media import stream
 from speech2lip.media.sound import SoundReader, check_speech, read_wave
 from speech2lip.media.video import VideoReader, probe_video, read_frames
 from tests.media.made import RATE, VideoMaker, clicks, number_of

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from speech2lip.decomposition.tracking import check_take
+from speech2lip.decomposition.tracking.take import check_take
 from speech2lip.errors import FootageError, Speech2LipError
 from speech2lip.media.sound import read_wave
 from speech2lip.media.video import Frame, VideoReader, probe_video

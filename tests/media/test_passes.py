@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from speech2lip.decomposition.tracking import check_take
+from speech2lip.decomposition.tracking.take import check_take
 from speech2lip.media import sound, video
 from speech2lip.media.sound import SoundReader, check_speech, read_wave
 from speech2lip.media.video import VideoReader, probe_video

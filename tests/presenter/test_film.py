@@ -11,8 +11,8 @@ import pytest
 
 from speech2lip.config import PresentSettings
 from speech2lip.errors import FootageError, OutputError, SettingsError
-from speech2lip.presenter import film, present, read_truth, render_frame, speech_clips
-from speech2lip.presenter.speech import SpeechClip
+from speech2lip_presenter import film, present, read_truth, render_frame, speech_clips
+from speech2lip_presenter.speech import SpeechClip
 
 
 @pytest.fixture(scope="module")

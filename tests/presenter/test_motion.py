@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from speech2lip.presenter.motion import LIMITS, clip_states
-from speech2lip.presenter.speech import speech_clips
+from speech2lip_presenter.motion import LIMITS, clip_states
+from speech2lip_presenter.speech import speech_clips
 
 CLIP = speech_clips()[0]
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from speech2lip.presenter import render
-from speech2lip.presenter.model import LANDMARKS, build_model, pose_model, rotation
-from speech2lip.presenter.motion import mouth_moves
-from speech2lip.presenter.parts import MOUTH, SKIN, TEETH
-from speech2lip.presenter.render import State
+from speech2lip_presenter import render
+from speech2lip_presenter.model import LANDMARKS, build_model, pose_model, rotation
+from speech2lip_presenter.motion import mouth_moves
+from speech2lip_presenter.parts import MOUTH, SKIN, TEETH
+from speech2lip_presenter.render import State
 
 SIZE = 160
 REST = State()

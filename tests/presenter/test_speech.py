@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from speech2lip.errors import SettingsError
-from speech2lip.presenter.make_speech import recipes
-from speech2lip.presenter.speech import FOLDER, SpeechClip, speech_clips
-from speech2lip.presenter.visemes import CLOSURES, VISEMES
+from speech2lip_presenter.speech import FOLDER, SpeechClip, speech_clips
+from speech2lip_presenter.visemes import CLOSURES, VISEMES
+from tools.presenter_speech import recipes
 
 
 def test_every_recipe_has_its_clip() -> None:

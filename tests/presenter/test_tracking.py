@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from speech2lip.decomposition.landmarks import LandmarkDetector, lip_opening
-from speech2lip.presenter import clip_states, render_frame, speech_clips
-from speech2lip.presenter.render import State
-from speech2lip.presenter.truth import measure
+from speech2lip.faces.landmarks import LandmarkDetector, lip_opening
+from speech2lip_presenter import clip_states, render_frame, speech_clips
+from speech2lip_presenter.render import State
+from speech2lip_presenter.truth import measure
 
 
 @pytest.mark.slow

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from speech2lip.presenter.speech import Phone, SpeechClip, speech_clips
-from speech2lip.presenter.visemes import CLOSURES, VISEMES, dominance, mouth_track
+from speech2lip_presenter.speech import Phone, SpeechClip, speech_clips
+from speech2lip_presenter.visemes import CLOSURES, VISEMES, dominance, mouth_track
 
 
 def spoken(*names: str, each: float = 0.12) -> tuple[Phone, ...]:

@@ -8,9 +8,16 @@ import torch
 from torch import Tensor
 
 from speech2lip.config import ModelSettings
-from speech2lip.presenter.speech import SpeechClip, speech_clips
-from speech2lip.synthesis.ear import ear_fingerprint, give_ear, read_ear
-from speech2lip.synthesis.speech import SpeechEncoder, log_mel, mel_windows, window_offsets
+from speech2lip.synthesis.speech import (
+    SpeechEncoder,
+    ear_fingerprint,
+    give_ear,
+    log_mel,
+    mel_windows,
+    read_ear,
+    window_offsets,
+)
+from speech2lip_presenter.speech import SpeechClip, speech_clips
 
 
 def test_fits_the_default_encoder() -> None:

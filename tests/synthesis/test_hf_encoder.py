@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from speech2lip.errors import MissingExtra, SettingsError
-from speech2lip.synthesis import hf_encoder
-from speech2lip.synthesis.hf_encoder import PAST, STEP, TOKEN, TOKENS, WINDOW, load_pretrained, whisper_mel
+from speech2lip.synthesis import pretrained as hf_encoder
+from speech2lip.synthesis.pretrained import PAST, STEP, TOKEN, TOKENS, WINDOW, load_pretrained, whisper_mel
 from tests.synthesis.tiny_encoders import KINDS, tiny_encoder
 
 

@@ -12,13 +12,16 @@ from speech2lip.config import ModelSettings
 from speech2lip.conventions import MEL_BANDS, MEL_RATE, SAMPLE_RATE
 from speech2lip.errors import SettingsError
 from speech2lip.model import LipModel
-from speech2lip.synthesis import hf_speech
-from speech2lip.synthesis.hf_encoder import STEP, WINDOW, PretrainedEncoder, load_pretrained
-from speech2lip.synthesis.hf_speech import (
+from speech2lip.synthesis import pretrained as hf_speech
+from speech2lip.synthesis.pretrained import (
     COMPONENTS,
+    STEP,
+    WINDOW,
+    PretrainedEncoder,
     PretrainedListener,
     Projection,
     at_mel_rate,
+    load_pretrained,
     needed_steps,
     open_listener,
     pretrained_name,

@@ -7,11 +7,11 @@ import torch
 from speech2lip.config import ModelSettings, TrainSettings, with_preset
 from speech2lip.conventions import MEL_RATE
 from speech2lip.errors import SettingsError
-from speech2lip.presenter.speech import SpeechClip, speech_clips
 from speech2lip.synthesis import phonetic
 from speech2lip.synthesis.phonetic import PHONES, SCORES, PhoneScores
 from speech2lip.synthesis.recogniser import Recogniser, find_recogniser, read_recogniser
 from speech2lip.synthesis.speech import SpeechEncoder, log_mel, mel_windows, window_offsets
+from speech2lip_presenter.speech import SpeechClip, speech_clips
 from tests.synthesis.made_recogniser import made_recogniser
 
 SETTINGS = ModelSettings(speech="mel+phonetic", encoder_width=16, code_size=8)

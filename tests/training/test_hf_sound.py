@@ -17,11 +17,10 @@ from speech2lip.decomposition.footage import read_footage
 from speech2lip.errors import SettingsError
 from speech2lip.inference.engine import Engine
 from speech2lip.inference.speak import speak
-from speech2lip.synthesis.hf_encoder import PretrainedEncoder, load_pretrained
-from speech2lip.synthesis.hf_speech import COMPONENTS, PretrainedListener
+from speech2lip.synthesis.pretrained import COMPONENTS, PretrainedEncoder, PretrainedListener, load_pretrained
 from speech2lip.synthesis.speech import log_mel
 from speech2lip.training.dataset import TrainingSet, build_training_set
-from speech2lip.training.hf_sound import VERSIONS, hear_takes
+from speech2lip.training.pretrained_sound import VERSIONS, hear_takes
 from speech2lip.training.train import train
 from tests.evaluation.made_footage import write_footage
 from tests.made_face import TINY

@@ -1,7 +1,7 @@
 import torch
 
 from speech2lip.synthesis.speech import log_mel
-from speech2lip.training.noise import noise_windows
+from speech2lip.training.augmentation import noise_windows
 
 
 def test_windows_flicker_as_noise_does() -> None:

@@ -10,17 +10,17 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from speech2lip.composition.pose_mapping import canonical_from_observed_points, look_up, pixel_centres
+from speech2lip.arrays import Floats
 from speech2lip.config import PrepareSettings
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.decomposition.footage import Footage, Take, canonical_plain
 from speech2lip.formats import CanonicalInfo, FootageInfo
+from speech2lip.geometry.mapping import canonical_from_observed_points, look_up, pixel_centres
 from speech2lip.media.video import Encoding, VideoFormat, VideoWriter
 from speech2lip.training import refined_depth
 from speech2lip.training.refined_depth import with_refined_depth
 from tests.made_face import SIZE, head_pose, made_canonical
 
-Floats = NDArray[np.float32]
 COUNT, HELD = 36, (30, 36)
 
 

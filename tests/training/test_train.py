@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from speech2lip.atomic import locked
 from speech2lip.config import TrainSettings
+from speech2lip.decomposition.av_offset import SoundOffset
 from speech2lip.decomposition.footage import read_footage
-from speech2lip.decomposition.sound_offset import SoundOffset
 from speech2lip.errors import FootageError, OutputError
-from speech2lip.locks import locked
 from speech2lip.training import dataset
 from speech2lip.training import train as training
+from speech2lip.training.checkpoint import state_folder, state_path
 from speech2lip.training.fingerprint import footage_fingerprint
 from speech2lip.training.loop import TrainingRun
-from speech2lip.training.state_folder import state_folder, state_path
 from speech2lip.training.sync import SyncExpert
 from speech2lip.training.train import train
 from tests.evaluation.made_footage import write_footage

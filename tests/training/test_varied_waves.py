@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from speech2lip.conventions import SAMPLE_RATE
-from speech2lip.training.varied_waves import Wave, _other_voice, quiet_wave, vary_wave
+from speech2lip.training.pretrained_sound import Wave, _other_voice, quiet_wave, vary_wave
 
 
 def _envelope(wave: Wave) -> np.ndarray:

@@ -18,7 +18,6 @@ COMMANDS = {
     "speak": "let an avatar speak a sound file",
     "live": "let an avatar speak what it hears, on a local page",
     "evaluate": "measure an avatar on footage that it has not seen",
-    "bench": "train and measure everybody there is footage of",
     "export": "write an avatar as ONNX graphs, for players without Python",
     "demo": "the whole journey on a made presenter",
     "present": "write videos of the made presenter, with the truth about them",
@@ -75,7 +74,7 @@ def run(arguments: list[str]) -> int:
         return 0
     name, *rest = arguments
     if name in ("-v", "--version"):
-        from speech2lip import __version__
+        from speech2lip._version import __version__
 
         print(f"speech2lip {__version__}")
         return 0

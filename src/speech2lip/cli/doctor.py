@@ -12,7 +12,7 @@ class Arguments:
 
 def run(arguments: Arguments) -> int:
     """Print the findings; the exit code is 1 when a required part is missing."""
-    from speech2lip.checkup import doctor, report
+    from speech2lip._doctor import doctor, report
 
     checks = doctor()
     print(report(checks))

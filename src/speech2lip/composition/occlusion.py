@@ -23,14 +23,14 @@ from scipy.ndimage import (
 )
 from torch.nn import functional
 
-from speech2lip.composition.head_lattice import HeadLattice
-from speech2lip.composition.new_pose import Turner
+from speech2lip.arrays import Floats, Picture
 from speech2lip.composition.paste import Place
-from speech2lip.composition.pose_mapping import look_up
-from speech2lip.composition.splat import Floats, splat
+from speech2lip.composition.reposing.head_mesh import HeadLattice
+from speech2lip.composition.reposing.reposer import Turner
 from speech2lip.decomposition.canonical import Canonical
+from speech2lip.geometry.mapping import look_up
+from speech2lip.geometry.splat import splat
 
-Picture = NDArray[np.uint8]
 Flags = NDArray[np.bool_]
 Levels = NDArray[np.uint8]
 

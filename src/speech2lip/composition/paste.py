@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from speech2lip.composition.pose_mapping import (
+from speech2lip.decomposition.canonical import Canonical
+from speech2lip.geometry.mapping import (
     canonical_from_observed_points,
     look_up,
     observed_from_canonical_points,
 )
-from speech2lip.decomposition.canonical import Canonical
 
 Box = tuple[int, int, int, int]
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from speech2lip.arrays import Array
 from speech2lip.decomposition.head_pose import project
-from speech2lip.decomposition.landmarks import FACE_OVAL
-from speech2lip.decomposition.masks import LipPatch, eye_distance
+from speech2lip.decomposition.regions import LipPatch, eye_distance
 from speech2lip.errors import SettingsError
-
-Array = NDArray[np.float64]
+from speech2lip.faces.landmarks import FACE_OVAL
 
 
 @dataclass(frozen=True)

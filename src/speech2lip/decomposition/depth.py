@@ -14,9 +14,9 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from torch import Tensor
 from torch.nn import functional
 
-from speech2lip.composition.pose_mapping import look_up, observed_from_canonical_points, pixel_centres
-from speech2lip.decomposition.landmarks import CHIN, FACE_OVAL, SUBNASALE
-from speech2lip.decomposition.masks import eye_distance, fill_polygon
+from speech2lip.decomposition.regions import eye_distance, fill_polygon
+from speech2lip.faces.landmarks import CHIN, FACE_OVAL, SUBNASALE
+from speech2lip.geometry.mapping import look_up, observed_from_canonical_points, pixel_centres
 
 _BACK = 0.5
 """How far behind the edge of the face the head's sides and hair lie, in eye units."""

@@ -26,16 +26,17 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from speech2lip.atomic import read_json
 from speech2lip.config import PrepareSettings
 from speech2lip.conventions import LANDMARK_COUNT, SAMPLE_RATE
+from speech2lip.decomposition.av_offset import shifted
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.decomposition.head_pose import camera_matrix, steady_head_poses
-from speech2lip.decomposition.landmarks import lip_opening
-from speech2lip.decomposition.masks import LipPatch
-from speech2lip.decomposition.packed_landmarks import KeptLandmarks
-from speech2lip.decomposition.sound_offset import shifted
+from speech2lip.decomposition.regions import LipPatch
 from speech2lip.decomposition.staging import finish_move_for_reading
+from speech2lip.decomposition.tracking.landmarks import KeptLandmarks
 from speech2lip.errors import FootageError
+from speech2lip.faces.landmarks import lip_opening
 from speech2lip.formats import (
     FOOTAGE,
     CanonicalInfo,
@@ -45,10 +46,9 @@ from speech2lip.formats import (
     read_footage_json,
     read_take_json,
 )
-from speech2lip.kept_arrays import Damaged, Kept, Sizes, check_rigid, check_rising, inside, read_arrays
 from speech2lip.media.sound import read_wave
 from speech2lip.media.video import Frame, read_frames
-from speech2lip.storage import read_json
+from speech2lip.stored_arrays import Damaged, Kept, Sizes, check_rigid, check_rising, inside, read_arrays
 
 FORMAT = FOOTAGE.number
 REASONS = (

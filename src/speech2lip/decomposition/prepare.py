@@ -8,19 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from speech2lip.atomic import locked, output_errors, read_json, write_json
 from speech2lip.config import PrepareSettings, to_plain
 from speech2lip.conventions import AnyPath
 from speech2lip.decomposition.canonical import named_frame
-from speech2lip.decomposition.faces import check_pick
-from speech2lip.decomposition.fitted_takes import fit_takes
+from speech2lip.decomposition.fit import fit_takes
 from speech2lip.decomposition.footage import FORMAT, Footage, read_footage, read_track
 from speech2lip.decomposition.staging import Staging, claim_folder
-from speech2lip.decomposition.tracking import check_take, source_of, track_take
+from speech2lip.decomposition.tracking.faces import check_pick
+from speech2lip.decomposition.tracking.take import check_take, source_of, track_take
 from speech2lip.errors import FootageError, OutputError, SoundError, Speech2LipError
 from speech2lip.formats import FOOTAGE
-from speech2lip.locks import locked
 from speech2lip.progress import Progress
-from speech2lip.storage import output_errors, read_json, write_json
 
 Say = Callable[[str], None]
 
@@ -65,7 +64,7 @@ def prepare(
     check_pick(settings.face)
     named_frame(settings.canonical_frame)
     if report is not None:
-        from speech2lip.decomposition.report import check_report, write_report
+        from speech2lip.report.footage_page import check_report, write_report
 
         check_report(report)
     result = _prepare(videos, footage, settings, overwrite, say)

@@ -11,9 +11,8 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from speech2lip.atomic import FolderKind, locked, output_errors, read_json, require_kind, sync_folder
 from speech2lip.errors import FootageError, OutputError, Speech2LipError
-from speech2lip.locks import locked
-from speech2lip.storage import FolderKind, output_errors, read_json, require_kind, sync_folder
 
 WORK, DONE = ".work", ".done"
 _OLD = "old"

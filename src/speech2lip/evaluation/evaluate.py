@@ -9,33 +9,30 @@ from pathlib import Path
 
 import numpy as np
 
-from speech2lip import __version__
+from benchmarks.robustness.revoiced import compare_voices, revoiced_rows
+from speech2lip._version import __version__
+from speech2lip.atomic import check_output
 from speech2lip.avatar import Avatar, read_avatar
 from speech2lip.compute import device_name
 from speech2lip.config import EvaluateInputs, EvaluateOutputs, EvaluateSettings, SpeakSettings
 from speech2lip.conventions import AnyPath
 from speech2lip.decomposition.footage import Footage, read_footage
-from speech2lip.decomposition.landmarks import LandmarkDetector
 from speech2lip.errors import AvatarError, SettingsError
-from speech2lip.evaluation import driven
-from speech2lip.evaluation.closure import OpeningScale
+from speech2lip.evaluation import cross_driven as driven
+from speech2lip.evaluation.accumulate import Tally
 from speech2lip.evaluation.cost import gflop_per_frame, known_costs, speaking_costs
-from speech2lip.evaluation.exact import against_truth, truth_line
-from speech2lip.evaluation.experts import GivenWeights
+from speech2lip.evaluation.ground_truth import against_truth, truth_line
 from speech2lip.evaluation.held_out import Span, unseen_spans
-from speech2lip.evaluation.judging import Judge
-from speech2lip.evaluation.phones import MISSING
-from speech2lip.evaluation.revoiced import compare_voices, revoiced_rows
-from speech2lip.evaluation.rows import Maker, Spoken, makers, usual_light_of
-from speech2lip.evaluation.sync_judge import LEAST_SECONDS, judge_of
-from speech2lip.evaluation.sync_trial import SyncTrials
-from speech2lip.evaluation.table import Result, Row, format_revoiced
-from speech2lip.evaluation.tally import Tally
-from speech2lip.evaluation.watching import Watcher, Watchers
+from speech2lip.evaluation.methods import Maker, Spoken, makers, usual_light_of
+from speech2lip.evaluation.metrics.closure import OpeningScale
+from speech2lip.evaluation.result import Result, Row, format_revoiced
+from speech2lip.evaluation.runner import GivenWeights, Judge, Watcher, Watchers
+from speech2lip.evaluation.speech_labels import MISSING
+from speech2lip.evaluation.sync.expert import LEAST_SECONDS, SyncTrials, judge_of
+from speech2lip.faces.landmarks import LandmarkDetector
 from speech2lip.inference.engine import Engine
 from speech2lip.media.sound import check_speech
 from speech2lip.progress import Progress
-from speech2lip.storage import check_output
 
 
 def evaluate(
@@ -79,7 +76,7 @@ def evaluate(
     with contextlib.ExitStack() as stack:
         page = None
         if report is not None:
-            from speech2lip.evaluation.report import Report, show_foreign
+            from speech2lip.report.quality_page import Report, show_foreign
 
             page = stack.enter_context(Report(report, person))
         words = _path(inputs.transcripts)

@@ -10,12 +10,11 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from speech2lip.arrays import Picture
 from speech2lip.avatar import Avatar
 from speech2lip.decomposition.footage import WHOLE_SECONDS, Footage, Take
 from speech2lip.errors import FootageError
 from speech2lip.media.coded import CodedReader, rgb_from_coded
-
-Picture = NDArray[np.uint8]
 
 BATCH = 8
 """Frames drawn at once."""

@@ -11,22 +11,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from speech2lip.arrays import Picture
 from speech2lip.avatar import Avatar
-from speech2lip.composition.bearing import region_surface
 from speech2lip.composition.blend_net import BlendNet
+from speech2lip.composition.coverage import region_surface
 from speech2lip.composition.paste import Paster, Place, pose_numbers
 from speech2lip.compute import choose_device, probe_precision
 from speech2lip.conventions import MEL_RATE
-from speech2lip.inference.drawing import Drawing
+from speech2lip.inference.render.torch_renderer import Drawing
 from speech2lip.media.coded import coded_from_rgb, rgb_from_coded
 from speech2lip.model import Spoken
-from speech2lip.synthesis.hf_speech import PretrainedListener, open_listener
 from speech2lip.synthesis.lip_field import LipField, uv_lattice
 from speech2lip.synthesis.paper_field import PaperField
+from speech2lip.synthesis.pretrained import PretrainedListener, open_listener
 from speech2lip.synthesis.speech import log_mel, mel_windows, window_offsets
 from speech2lip.training.dataset import shrink
-
-Picture = NDArray[np.uint8]
 
 _DIRECT = 1.5
 """Lips are read at the frame's own pixels up to this many times as many as the patch has."""
@@ -174,7 +173,7 @@ class Engine:
         if not known:
             return None
         if self.compute.device.type == "cpu":
-            from speech2lip.inference.processor import ProcessorDrawing
+            from speech2lip.inference.render.cpu_renderer import ProcessorDrawing
 
             return ProcessorDrawing(self, direct=_DIRECT)
         return Drawing(self, direct=_DIRECT)

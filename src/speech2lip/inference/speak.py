@@ -16,20 +16,20 @@ import numpy as np
 import torch
 
 import speech2lip
+from speech2lip.arrays import Picture
+from speech2lip.atomic import check_output
 from speech2lip.avatar import read_avatar
 from speech2lip.config import SpeakSettings
 from speech2lip.conventions import MEL_RATE, SAMPLE_RATE, AnyPath
-from speech2lip.inference.base_planes import BasePlanes
-from speech2lip.inference.engine import Engine, Picture
-from speech2lip.inference.motion import Motion, Shown, base_of, speak_shown, tell
-from speech2lip.inference.moving_sound import MovingSound, Samples
-from speech2lip.inference.pipeline import in_order, worker_count
+from speech2lip.inference.audio_buffer import MovingSound, Samples
+from speech2lip.inference.base_video import BasePlanes
+from speech2lip.inference.engine import Engine
+from speech2lip.inference.motion.motion import Motion, Shown, base_of, speak_shown, tell
 from speech2lip.media.sound import SoundReader, check_speech, resample_blocks
 from speech2lip.media.video import Encoding, VideoFormat, VideoWriter
+from speech2lip.parallel import in_order, worker_count
 from speech2lip.progress import Progress
-from speech2lip.storage import check_output
-from speech2lip.synthesis.hf_encoder import STEP
-from speech2lip.synthesis.hf_speech import whole_steps
+from speech2lip.synthesis.pretrained import STEP, whole_steps
 from speech2lip.synthesis.speech import heard_seconds
 
 _BATCH = 8

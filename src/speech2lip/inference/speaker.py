@@ -11,9 +11,9 @@ import torch
 from speech2lip.avatar import read_avatar
 from speech2lip.config import SpeakSettings
 from speech2lip.conventions import AnyPath
-from speech2lip.inference.base_planes import BasePlanes
+from speech2lip.inference.base_video import BasePlanes
 from speech2lip.inference.engine import Engine
-from speech2lip.inference.motion import Motion, base_of
+from speech2lip.inference.motion.motion import Motion, base_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self

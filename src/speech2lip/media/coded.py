@@ -11,17 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
+from speech2lip.arrays import Picture
 from speech2lip.errors import FootageError
-from speech2lip.media.container import VIDEO, open_container
-from speech2lip.media.packets import BROKEN
-from speech2lip.media.picture import (
-    BT709,
-    Converter,
-    Picture,
-    frame_from_coded,
-    frame_from_rgb,
-    rgb_from_frame,
-)
+from speech2lip.media.packets import BROKEN, VIDEO, open_container
+from speech2lip.media.picture import BT709, Converter, frame_from_coded, frame_from_rgb, rgb_from_frame
 from speech2lip.media.stream import video_stream
 from speech2lip.media.video import VideoReader
 from speech2lip.media.wide_colour import wide_kind

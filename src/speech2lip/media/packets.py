@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import av
+
+from speech2lip.errors import FootageError, SoundError
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -31,3 +36,106 @@ def decode_packets(container: InputContainer, stream: Any, broken: Callable[[], 
             broken()
         if packet is None:
             return
+
+
+MOST_PIXELS = 36_000_000
+"""Of a picture: 8192 x 4320 and a little more. The decoder refuses larger ones before it asks for memory."""
+
+_FORMATS = (
+    *(
+        "mov",
+        "matroska",
+        "avi",
+        "mpeg",
+        "mpegts",
+        "flv",
+        "asf",
+        "ogg",
+        "mxf",
+        "gxf",
+        "nut",
+        "dv",
+        "rm",
+        "wtv",
+    ),
+    *("mpegvideo", "m4v", "h263", "h264", "hevc", "vvc", "av1", "obu", "ivf", "mjpeg", "yuv4mpegpipe", "gif"),
+    *("wav", "w64", "aiff", "au", "caf", "flac", "mp3", "aac", "loas", "ac3", "eac3", "dts", "truehd"),
+    *("amr", "amrnb", "amrwb", "ape", "wv", "tta", "tak", "mpc", "mpc8", "voc", "sox", "nistsphere"),
+)
+"""Demuxers that read nothing but the file they are given: no playlists, no numbered pictures, no networks."""
+
+_PLAYLISTS = (
+    b"ffconcat version",
+    b"#EXTM3U",
+    b"[playlist]",
+    b"v=0",
+    b"<MPD",
+    b"<?xml",
+    b"<asx",
+    b"[Reference]",
+)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a file is opened for, in the words of the messages."""
+
+    error: type[FootageError] | type[SoundError]
+    noun: str
+    """What the file should be."""
+    give: str
+    """What to give instead."""
+
+
+VIDEO = Kind(FootageError, "video", "Give a video file: mp4, mov, mkv or mpg.")
+SOUND = Kind(SoundError, "sound file", "Give wav, flac, mp3, m4a, ogg or a video with somebody speaking.")
+
+
+def open_container(path: Path, kind: Kind) -> InputContainer:
+    """Open a sound or video file; nothing but this one file is read, whatever its name or contents say.
+
+    Raises:
+        FootageError, SoundError: no such file, no regular file, an empty one, a playlist, or none of ours.
+    """
+    _check_file(path, kind)
+    try:
+        return av.open(
+            file_address(path),
+            options={"max_pixels": str(MOST_PIXELS)},
+            container_options={"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS)},
+            metadata_errors="replace",
+        )
+    except av.error.PermissionError as error:
+        raise kind.error(f"{path} cannot be read: permission denied.") from error
+    except (av.error.FFmpegError, OSError, MemoryError) as error:
+        raise kind.error(_why_not(path, kind)) from error
+
+
+def file_address(path: Path) -> str:
+    """The address of a file for ffmpeg, which would take `http:x.mp4` for a place in the network."""
+    return f"file:{path.absolute()}"
+
+
+def _check_file(path: Path, kind: Kind) -> None:
+    try:
+        about = path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise kind.error(f"There is no file {path}.") from error
+    except (OSError, ValueError) as error:  # a name that no file can have, or a folder that is closed to us
+        raise kind.error(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from error
+    if stat.S_ISDIR(about.st_mode):
+        raise kind.error(f"{path} is a folder. {kind.give}")
+    if not stat.S_ISREG(about.st_mode):
+        raise kind.error(f"{path} is a pipe or a device, not a file. {kind.give}")
+    if about.st_size == 0:
+        raise kind.error(f"{path} is empty: it is not a {kind.noun}. {kind.give}")
+
+
+def _why_not(path: Path, kind: Kind) -> str:
+    with path.open("rb") as file:
+        begin = file.read(256).lstrip(b"\xef\xbb\xbf \t\r\n")
+    if begin.startswith(_PLAYLISTS):
+        return f"{path} is a playlist, not a {kind.noun}: it only names other files. Give these themselves."
+    if kind is VIDEO:
+        return f"{path} is not a video that can be read: damaged, or no moving picture. {kind.give}"
+    return f"{path} is not a sound file that can be read. {kind.give}"

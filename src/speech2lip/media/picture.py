@@ -8,12 +8,12 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
+from speech2lip.arrays import Picture
 from speech2lip.media.wide_colour import Narrower, wide_kind
 
 if TYPE_CHECKING:
     from fractions import Fraction
 
-Picture = np.ndarray[Any, np.dtype[np.uint8]]
 _Matrix = np.ndarray[Any, np.dtype[np.int32]]
 
 BT709 = 1

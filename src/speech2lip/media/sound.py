@@ -12,12 +12,11 @@ import av
 import numpy as np
 import soxr
 
+from speech2lip.atomic import output_errors
 from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.errors import SoundError, Speech2LipError
-from speech2lip.media.container import SOUND, open_container
-from speech2lip.media.packets import BROKEN, decode_packets
+from speech2lip.media.packets import BROKEN, SOUND, decode_packets, open_container
 from speech2lip.media.video import VideoReader
-from speech2lip.storage import output_errors
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame

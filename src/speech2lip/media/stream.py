@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import av
 
+from speech2lip.arrays import Picture
 from speech2lip.errors import FootageError
-from speech2lip.media.container import MOST_PIXELS, VIDEO, open_container
-from speech2lip.media.packets import BROKEN, decode_packets
-from speech2lip.media.picture import Converter, Picture, rgb_from_frame
+from speech2lip.media.packets import BROKEN, MOST_PIXELS, VIDEO, decode_packets, open_container
+from speech2lip.media.picture import Converter, rgb_from_frame
 
 if TYPE_CHECKING:
     from av.container import InputContainer

@@ -16,8 +16,7 @@ import av
 import numpy as np
 
 from speech2lip.errors import FootageError
-from speech2lip.media.container import VIDEO, open_container
-from speech2lip.media.packets import BROKEN
+from speech2lip.media.packets import BROKEN, VIDEO, open_container
 from speech2lip.media.stream import Clock, Upright, decoded, frame_rate, seconds_of, stamps, video_stream
 from speech2lip.media.video_writer import Encoding, VideoFormat, VideoWriter
 

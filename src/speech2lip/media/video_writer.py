@@ -16,10 +16,11 @@ import numpy as np
 import soxr
 from av.video.reformatter import ColorRange, VideoReformatter
 
+from speech2lip.arrays import Picture
+from speech2lip.atomic import output_error, write_atomically
 from speech2lip.errors import OutputError
-from speech2lip.media.container import file_address
-from speech2lip.media.picture import BT709, Picture, frame_from_coded, frame_from_rgb
-from speech2lip.storage import output_error, write_atomically
+from speech2lip.media.packets import file_address
+from speech2lip.media.picture import BT709, frame_from_coded, frame_from_rgb
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

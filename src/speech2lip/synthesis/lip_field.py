@@ -14,8 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from speech2lip.composition.pose_mapping import look_up
 from speech2lip.config import ModelSettings
+from speech2lip.geometry.mapping import look_up
 
 POSE_SIZE = 6
 """Numbers that describe the head pose to the lip field: rotation vector and shift from the canonical pose."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from speech2lip.config import ModelSettings
-from speech2lip.decomposition.landmarks import INNER_LIPS, SHAPE_POINTS
+from speech2lip.faces.landmarks import INNER_LIPS, SHAPE_POINTS
 
 _PLACE = {point: place for place, point in enumerate(SHAPE_POINTS)}
 

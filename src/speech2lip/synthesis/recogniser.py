@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from speech2lip.arrays import Floats
 from speech2lip.errors import SettingsError
-
-Floats = NDArray[np.float32]
 
 _ORDER = 0x11223344
 """Tells the order of bytes in a file."""

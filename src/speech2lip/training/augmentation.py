@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
 from torch import Tensor
 
-from speech2lip.conventions import MEL_RATE
-from speech2lip.synthesis.speech import SILENT_MEL
-from speech2lip.training.noise import noise_windows
+from speech2lip.conventions import MEL_RATE, SAMPLE_RATE
+from speech2lip.synthesis.speech import SILENT_MEL, log_mel
 
 LOUD = 1.0
 """Where the loud bands of clear speech lie in the normalised log-mel spectrum."""
@@ -173,3 +173,29 @@ def _read_bands(windows: Tensor, place: Tensor) -> Tensor:
     part = (place - low)[..., None]
     index = low[..., None].expand(-1, -1, windows.shape[2])
     return windows.gather(1, index) * (1 - part) + windows.gather(1, index + 1) * part
+
+
+_SECONDS = 40
+_LEAST = -1.0
+"""The deepest dips are cut off here, 15 dB below the mean."""
+
+
+@functools.lru_cache(maxsize=1)
+def _white() -> Tensor:
+    """The mel spectrum of white noise against its mean power; [80, 4001]."""
+    generator = torch.Generator().manual_seed(0)
+    mel = log_mel(torch.randn(_SECONDS * SAMPLE_RATE, generator=generator))
+    mean = (10 ** (1.5 * mel)).mean(1, keepdim=True).log10() / 1.5
+    return (mel - mean).clamp_min(_LEAST)
+
+
+def noise_windows(count: int, frames: int, *, generator: torch.Generator) -> Tensor:
+    """Cut windows of white noise at random; [count, 80, W] about 0, on the processor.
+
+    Raises:
+        AssertionError: windows longer than 30 s.
+    """
+    white = _white()
+    assert frames <= 30 * MEL_RATE
+    starts = torch.randint(white.shape[1] - frames, (count, 1), generator=generator)
+    return white[:, starts + torch.arange(frames)].transpose(0, 1)

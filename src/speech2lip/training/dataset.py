@@ -11,22 +11,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from speech2lip.composition.bearing import region_surface
 from speech2lip.composition.blend_net import CROP_SIZE
+from speech2lip.composition.coverage import region_surface
 from speech2lip.composition.paste import Paster, Place, pose_numbers
-from speech2lip.composition.pose_mapping import (
+from speech2lip.config import ModelSettings
+from speech2lip.conventions import MEL_RATE, SAMPLE_RATE
+from speech2lip.decomposition.footage import Footage, Take
+from speech2lip.errors import FootageError
+from speech2lip.faces.landmarks import SHAPE_POINTS
+from speech2lip.geometry.mapping import (
     canonical_from_observed_points,
     look_up,
     observed_from_canonical_points,
 )
-from speech2lip.config import ModelSettings
-from speech2lip.conventions import MEL_RATE, SAMPLE_RATE
-from speech2lip.decomposition.footage import Footage, Take
-from speech2lip.decomposition.landmarks import SHAPE_POINTS
-from speech2lip.errors import FootageError
 from speech2lip.media.video import Frame
 from speech2lip.progress import Progress
-from speech2lip.synthesis.hf_speech import pretrained_name
+from speech2lip.synthesis.pretrained import pretrained_name
 from speech2lip.synthesis.speech import SILENT_MEL, log_mel, window_offsets
 from speech2lip.training.split import Ranges, trainable
 

@@ -14,8 +14,8 @@ import speech2lip
 from speech2lip.config import NO_EAR, TrainSettings, to_plain, with_preset
 from speech2lip.decomposition.footage import Footage, canonical_plain
 from speech2lip.errors import FootageError
-from speech2lip.synthesis.ear import ear_fingerprint
-from speech2lip.synthesis.hf_encoder import PretrainedEncoder
+from speech2lip.synthesis.pretrained import PretrainedEncoder
+from speech2lip.synthesis.speech import ear_fingerprint
 from speech2lip.training.dataset import TrainingSet
 from speech2lip.training.phases import Lesson
 

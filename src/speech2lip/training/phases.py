@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from speech2lip.composition.blend_net import punch_holes
 from speech2lip.composition.paste import Paster
-from speech2lip.composition.pose_mapping import look_up
 from speech2lip.config import TrainSettings
 from speech2lip.conventions import MEL_BANDS, MEL_RATE
+from speech2lip.geometry.mapping import look_up
 from speech2lip.model import LipModel, Spoken
 from speech2lip.synthesis.lip_shape import outline_opening
 from speech2lip.synthesis.speech import mel_windows, window_offsets

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import torch
 
-from speech2lip.composition.pose_mapping import pixel_centres
 from speech2lip.decomposition.depth import Views, disagreement, learn_depth
 from speech2lip.decomposition.footage import Footage, Take
-from speech2lip.decomposition.masks import fill_polygon, jaw_outline
+from speech2lip.decomposition.regions import fill_polygon, jaw_outline
 from speech2lip.decomposition.sampled_frames import sample_frames
+from speech2lip.geometry.mapping import pixel_centres
 from speech2lip.progress import Progress
 from speech2lip.training.split import Ranges, trainable
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from speech2lip.conventions import MEL_RATE
 from speech2lip.synthesis.speech import SILENT_MEL
-from speech2lip.training.noise import noise_windows
+from speech2lip.training.augmentation import noise_windows
 
 QUIET = 2.0
 """A moment is quiet this far (30 dB) below the loud moments of the footage."""

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from speech2lip.composition.pose_mapping import look_up
 from speech2lip.conventions import MEL_BANDS, MEL_RATE
+from speech2lip.geometry.mapping import look_up
 from speech2lip.model import LipModel, Spoken
 from speech2lip.synthesis.speech import SILENT_MEL, mel_windows
 from speech2lip.training.dataset import TrainingSet

@@ -14,41 +14,45 @@ import torch
 from torch import nn
 
 import speech2lip
-from speech2lip.avatar import AVATAR_KIND, FORMAT, Avatar, read_avatar
-from speech2lip.composition.bearing import region_surface
-from speech2lip.composition.paste import Paster
-from speech2lip.compute import choose_device, device_name
-from speech2lip.config import NO_EAR, PrepareSettings, TrainSettings, to_plain, with_preset
-from speech2lip.conventions import AnyPath
-from speech2lip.decomposition.canonical import Canonical
-from speech2lip.decomposition.cuts import runs_within_shots
-from speech2lip.decomposition.footage import Footage, Take, canonical_plain, canonical_tensors, read_footage
-from speech2lip.decomposition.landmarks import eye_opening
-from speech2lip.decomposition.report_advice import look_over
-from speech2lip.errors import FootageError, SettingsError
-from speech2lip.media.video import Encoding, VideoFormat, VideoWriter
-from speech2lip.model import LipModel
-from speech2lip.storage import (
+from speech2lip.atomic import (
     check_output,
     new_folder_atomically,
     save_tensors,
     write_json,
 )
-from speech2lip.synthesis.ear import give_ear
-from speech2lip.synthesis.hf_encoder import PretrainedEncoder, load_pretrained
-from speech2lip.synthesis.hf_speech import pretrained_name
+from speech2lip.avatar import AVATAR_KIND, FORMAT, Avatar, read_avatar
+from speech2lip.composition.coverage import region_surface
+from speech2lip.composition.paste import Paster
+from speech2lip.compute import choose_device, device_name
+from speech2lip.config import NO_EAR, PrepareSettings, TrainSettings, to_plain, with_preset
+from speech2lip.conventions import AnyPath
+from speech2lip.decomposition.canonical import Canonical
+from speech2lip.decomposition.footage import Footage, Take, canonical_plain, canonical_tensors, read_footage
+from speech2lip.decomposition.overview import look_over
+from speech2lip.decomposition.tracking.cuts import runs_within_shots
+from speech2lip.errors import FootageError, SettingsError
+from speech2lip.faces.landmarks import eye_opening
+from speech2lip.media.video import Encoding, VideoFormat, VideoWriter
+from speech2lip.model import LipModel
 from speech2lip.synthesis.lip_shape import principal_components
+from speech2lip.synthesis.pretrained import PretrainedEncoder, load_pretrained, pretrained_name
 from speech2lip.synthesis.recogniser import find_recogniser, read_recogniser
-from speech2lip.synthesis.speech import mel_windows, window_offsets
-from speech2lip.training.checkpoint import KeptState, Progressed
+from speech2lip.synthesis.speech import give_ear, mel_windows, window_offsets
+from speech2lip.training.checkpoint import (
+    KeptState,
+    Progressed,
+    finished_before,
+    note_written,
+    remove_state,
+    state_folder,
+)
 from speech2lip.training.dataset import TrainingSet, build_training_set, light_gain, usable, usual_light
 from speech2lip.training.fingerprint import footage_fingerprint, training_key
-from speech2lip.training.hf_sound import hear_takes
 from speech2lip.training.loop import TrainingRun
 from speech2lip.training.phases import lessons, phases
+from speech2lip.training.pretrained_sound import hear_takes
 from speech2lip.training.refined_depth import with_refined_depth
 from speech2lip.training.split import Ranges, held_out_ranges, trainable
-from speech2lip.training.state_folder import finished_before, note_written, remove_state, state_folder
 from speech2lip.training.sync import SyncExpert
 
 Say = Callable[[str], None]

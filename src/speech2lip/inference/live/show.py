@@ -14,7 +14,7 @@ from speech2lip.inference.live.audience import Audience
 from speech2lip.inference.live.player import Played, Player
 from speech2lip.inference.live.server import LiveServer
 from speech2lip.inference.live.sources import Source, open_source
-from speech2lip.inference.motion import tell
+from speech2lip.inference.motion.motion import tell
 from speech2lip.inference.speaker import Speaker
 from speech2lip.inference.stream import SpeechStream, Streamed, stream
 from speech2lip.media.jpeg import JpegWriter

@@ -1,0 +1,1 @@
+"""Heads carried to new poses, against the presenter."""

@@ -1,0 +1,1 @@
+"""Everybody there is footage of, trained and judged."""

@@ -1,0 +1,305 @@
+"""The benchmark of quality: prepare, train and judge everybody there is footage of, and write the tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.quality.cross import drive_with_stranger, strangers
+from benchmarks.quality.page import quality_page
+from benchmarks.quality.presenter import LEARNED, SPLITS, film, view
+from benchmarks.quality.subjects import PRESENTER, Subject, foreign_sounds, grid_words, subjects
+from speech2lip.atomic import output_errors, write_atomically
+from speech2lip.avatar import read_avatar
+from speech2lip.compute import device_name
+from speech2lip.config import (
+    EvaluateInputs,
+    EvaluateOutputs,
+    EvaluateSettings,
+    TrainSettings,
+    from_plain,
+    to_plain,
+)
+from speech2lip.conventions import AnyPath
+from speech2lip.decomposition.footage import read_footage
+from speech2lip.errors import SettingsError, Speech2LipError
+from speech2lip.evaluation.cost import machine
+from speech2lip.evaluation.evaluate import commit, evaluate
+from speech2lip.evaluation.held_out import unseen_spans
+from speech2lip.evaluation.methods import Spoken, usual_light_of
+from speech2lip.evaluation.metrics.closure import OpeningScale
+from speech2lip.evaluation.result import Result
+from speech2lip.faces.landmarks import LandmarkDetector
+from speech2lip.inference.engine import Engine
+
+Say = Callable[[str], None]
+
+LEAST_MINUTES = 0.5
+"""Training below this tells nothing; the subject waits for another day."""
+FOREIGN_SECONDS = 12.0
+"""Of each foreign sound, at most."""
+_SPLITS = {
+    "I": "takes 4, 14, 24 ... in sorted order are held out",
+    "II": "the last 10 % is held out (every tenth take where there are ten)",
+    "own": "every tenth take, or the last 10 %, is held out",
+    "P": "whole takes are held out",
+}
+
+
+@dataclass(frozen=True)
+class BenchPlan:
+    """Who is measured after how much training."""
+
+    minutes: float = 60.0
+    """For all training together; shared out by how much each person would get without a limit."""
+    only: Sequence[str] = ()
+    """Names of the people to measure; all without."""
+    paper: bool = False
+    """Whether a second avatar is trained as the paper does it, in as much time; one that is in the work
+    folder (`NAME.paper.avatar`) is judged in any case.
+    """
+
+
+@dataclass(frozen=True)
+class BenchPlaces:
+    """Where a benchmark keeps and writes everything."""
+
+    work: Path = Path("runs/bench")
+    """Footage and avatars are kept here."""
+    results: Path = Path("benchmarks/results")
+    """One JSON file for each table."""
+    page: Path = Path("docs/quality.md")
+    """The Markdown page that is made of all result files."""
+
+
+def measure_quality(
+    *,
+    data: AnyPath | None = None,
+    plan: BenchPlan | None = None,
+    places: BenchPlaces | None = None,
+    settings: EvaluateSettings | None = None,
+    say: Say = print,
+) -> Path:
+    """Train and judge an avatar of everybody there is footage of, as far as the time allows.
+
+    What is in the work folder already (footage, avatars) is kept and judged as it is. Where footage or
+    time is missing the tables say so; nothing fails.
+
+    Args:
+        data: folder of footage, each person a folder in it; None: the one named by SPEECH2LIP_DATA, if any.
+        plan: who is measured after how much training.
+        places: where everything is kept and written.
+        settings: how avatars are judged.
+
+    Returns:
+        The page.
+
+    Raises:
+        SettingsError: no such folder of footage, or nobody of a name in `only`.
+    """
+    plan, places, settings = plan or BenchPlan(), places or BenchPlaces(), settings or EvaluateSettings()
+    named = data or os.environ.get("SPEECH2LIP_DATA")
+    folder = Path(named) if named else None
+    if folder is not None and not folder.is_dir():
+        raise SettingsError(
+            f"there is no folder of footage {folder}; name one with --data or SPEECH2LIP_DATA"
+        )
+    everybody = subjects(folder)
+    unknown = sorted(set(plan.only) - {subject.name for subject in everybody})
+    if unknown:
+        names = ", ".join(subject.name for subject in everybody)
+        raise SettingsError(f"nobody is called {unknown[0]!r}; there are {names}")
+    with output_errors(places.work):
+        for place in (places.work, places.results, places.page.absolute().parent):
+            place.mkdir(parents=True, exist_ok=True)
+    chosen = [subject for subject in everybody if not plan.only or subject.name in plan.only]
+    shares = share_time(chosen, plan.minutes / 2 if plan.paper else plan.minutes)
+    runs = _Bench(folder, places.work, places.results, settings, say, paper=plan.paper)
+    for subject in chosen:
+        runs.run(subject, shares.get(subject.name, 0.0))
+        with write_atomically(places.page) as partial:
+            partial.write_text(quality_page(places.results), encoding="utf-8")
+    say(f"{places.page}: the tables; {places.results}: the figures")
+    return places.page
+
+
+def share_time(chosen: Sequence[Subject], minutes: float) -> dict[str, float]:
+    """Share minutes of training out; people at the end of the list go without when there is too little."""
+    able = [subject for subject in chosen if not subject.missing]
+    while able:
+        scale = min(1.0, minutes / sum(subject.minutes for subject in able))
+        if min(subject.minutes for subject in able) * scale >= LEAST_MINUTES or len(able) == 1:
+            return {subject.name: subject.minutes * scale for subject in able}
+        able.pop()
+    return {}
+
+
+def _other_languages_first(sounds: Sequence[Path]) -> list[Path]:
+    """Order sounds so that those in another language than the benchmark's people speak come first."""
+    return sorted(sounds, key=lambda path: (path.stem.lower().startswith("english"), path.stem))
+
+
+class _Bench:
+    """Runs subjects one after the other; what goes wrong with one is told in its row."""
+
+    def __init__(
+        self,
+        data: Path | None,
+        work: Path,
+        results: Path,
+        settings: EvaluateSettings,
+        say: Say,
+        *,
+        paper: bool = False,
+    ) -> None:
+        self.data, self.work, self.results, self.settings, self.say = data, work, results, settings, say
+        self.paper = paper
+
+    def run(self, subject: Subject, minutes: float) -> None:
+        """Measure one person, or write why not."""
+        missing = subject.missing or ("" if minutes else "no time left for it (--minutes)")
+        if not missing:
+            self.say(f"{subject.name}: {minutes:.1f} minutes of training")
+            try:
+                (self._presenter if subject.name == PRESENTER else self._person)(subject, minutes)
+            except Speech2LipError as error:
+                missing = " ".join(str(error).split())
+        path = self._path(subject.benchmark, subject.name)
+        if not missing:
+            return
+        self.say(f"{subject.name}: not measured: {missing}")
+        if not any(self.results.glob(f"{path.stem}*.json")):
+            details = {"benchmark": subject.benchmark, "missing": missing}
+            Result(footage=subject.name, device="none", details=details).save(path)
+
+    def _person(self, subject: Subject, minutes: float) -> None:
+        footage, avatar = (self.work / f"{subject.name}.{kind}" for kind in ("footage", "avatar"))
+        self._prepare(subject.takes, footage)
+        self._train(footage, avatar, minutes, hold_out=None)
+        paper = self._paper(subject.name, footage, minutes)
+        self._judge(subject.benchmark, subject.name, avatar, footage, paper=paper)
+        self._strangers(subject.name, avatar, footage)
+
+    def _presenter(self, subject: Subject, minutes: float) -> None:
+        takes = film(self.work / "takes")
+        footage, avatar = self.work / "presenter.footage", self.work / "presenter.avatar"
+        self._prepare([path for paths in takes.values() for path in paths], footage)
+        names = {kind: [path.stem for path in paths] for kind, paths in takes.items()}
+        seen = view(footage, self.work / "presenter-train.footage", names[LEARNED])
+        self._train(seen, avatar, minutes, hold_out=0.0)
+        paper = self._paper(subject.name, seen, minutes, hold_out=0.0)
+        for split in SPLITS:
+            shown = view(
+                footage, self.work / f"presenter-{split.name}.footage", names[LEARNED] + names[split.name]
+            )
+            name = f"presenter_{split.name}"
+            self._judge(subject.benchmark, name, avatar, shown, paper=paper, note=split.note)
+        self._path(subject.benchmark, subject.name).unlink(missing_ok=True)
+
+    def _prepare(self, takes: Sequence[Path], footage: Path) -> None:
+        from speech2lip.decomposition.prepare import prepare
+
+        prepare(takes, footage=footage, say=self.say)
+
+    def _paper(
+        self, name: str, footage: Path, minutes: float, *, hold_out: float | None = None
+    ) -> Path | None:
+        """Return the avatar trained as the paper does it; None where there is none and none is wanted."""
+        avatar = self.work / f"{name}.paper.avatar"
+        if self.paper:
+            try:
+                self._train(footage, avatar, minutes, hold_out=hold_out, preset="paper")
+            except Speech2LipError as error:
+                self.say(f"{name}: no row of the paper's preset: {' '.join(str(error).split())}")
+        return avatar if avatar.exists() else None
+
+    def _train(
+        self, footage: Path, avatar: Path, minutes: float, *, hold_out: float | None, preset: str = "default"
+    ) -> None:
+        from speech2lip.training.train import train
+
+        if avatar.exists():
+            self.say(f"{avatar} is there already; remove it to train it anew")
+            return
+        settings = TrainSettings(
+            minutes=minutes,
+            hold_out=hold_out,
+            device=self.settings.device,
+            precision=self.settings.precision,
+        )
+        if preset != "default":
+            settings = from_plain(TrainSettings, to_plain(settings) | {"preset": preset})
+        train(avatar=avatar, footage=footage, settings=settings, say=self.say)
+
+    def _judge(
+        self, benchmark: str, name: str, avatar: Path, footage: Path, *, paper: Path | None, note: str = ""
+    ) -> None:
+        report = self.work / f"{name}.html"
+        words = self._transcripts(footage)
+        result = evaluate(
+            avatar=avatar,
+            footage=footage,
+            inputs=EvaluateInputs(paper, words, _other_languages_first(foreign_sounds(self.data))),
+            outputs=EvaluateOutputs(report=report),
+            settings=dataclasses.replace(self.settings, revoiced=True),
+            say=self.say,
+        )
+        more: dict[str, Any] = {"split": _SPLITS[benchmark]} | ({"note": note} if note else {})
+        if paper is not None:
+            more["paper_seconds_trained"] = read_avatar(paper).info.seconds_trained
+        self._save(benchmark, name, result, avatar, more)
+
+    def _transcripts(self, footage: Path) -> Path | None:
+        """Write the words of GRID sentences, which their names tell; None where the names tell nothing."""
+        known = {take.name: grid_words(take.name) for take in read_footage(footage).takes}
+        if not all(known.values()):
+            return None
+        folder = self.work / f"{footage.stem}.words"
+        folder.mkdir(exist_ok=True)
+        for name, words in known.items():
+            (folder / f"{name}.txt").write_text(f"{words}\n", encoding="utf-8")
+        return folder
+
+    def _strangers(self, name: str, avatar: Path, footage: Path) -> None:
+        """Benchmark III: other voices, other languages, a synthetic voice."""
+        person, prepared = read_avatar(avatar), read_footage(footage)
+        engine = Engine(person, device=self.settings.device, precision=self.settings.precision)
+        maker = Spoken(engine, usual_light_of(person))
+        scale = OpeningScale.measure(np.concatenate([take.opening for take in prepared.takes]))
+        spans = unseen_spans(person, prepared)
+
+        def detect() -> LandmarkDetector:
+            return LandmarkDetector(enlarge_below=prepared.settings.small_face_pixels)
+
+        rows = {
+            sound.name: drive_with_stranger(
+                maker, spans, sound, seconds=FOREIGN_SECONDS, scale=scale, detect=detect
+            )
+            for sound in strangers(foreign_sounds(self.data))
+        }
+        result = Result(
+            footage=name,
+            device=device_name(engine.compute),
+            commit=commit(),
+            seconds_trained=person.info.seconds_trained,
+            rows=rows,
+        )
+        more = {"split": "held-out frames, others' sound", "note": "no picture truth"}
+        self._save("III", name, result, avatar, more)
+
+    def _save(
+        self, benchmark: str, name: str, result: Result, avatar: Path, more: Mapping[str, object]
+    ) -> None:
+        seconds = read_avatar(avatar).info.seconds_footage
+        about = {"benchmark": benchmark, "machine": machine(), "seconds_footage": seconds}
+        details = {**result.details, **about, **more}
+        dataclasses.replace(result, footage=name, details=details).save(self._path(benchmark, name))
+
+    def _path(self, benchmark: str, name: str) -> Path:
+        return self.results / f"{benchmark}_{name}.json"

@@ -1,0 +1,1 @@
+"""Speech as others would say or send it."""

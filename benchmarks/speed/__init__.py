@@ -1,0 +1,1 @@
+"""How fast avatars speak, and in how much memory."""

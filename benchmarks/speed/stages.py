@@ -1,0 +1,64 @@
+"""What each stage of speaking takes, alone and one after the other."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from speech2lip.conventions import SAMPLE_RATE
+from speech2lip.inference.base_video import BasePlanes
+from speech2lip.inference.speaker import Speaker
+from speech2lip.media.video import VideoFormat, VideoWriter
+
+_BATCH = 8
+
+
+def stages_ms(speaker: Speaker, rounds: int = 6) -> dict[str, float]:
+    """Return the milliseconds a frame of `decode`, `listen`, `draw`, `plain` and `encode`."""
+    base, engine = speaker.base, speaker.engine
+    indices = range(min(_BATCH, len(base.times)))
+    seconds = dict.fromkeys(("decode", "listen", "draw", "plain", "encode"), 0.0)
+    clock = _Clock(seconds)
+    with tempfile.TemporaryDirectory() as folder:
+        writer = VideoWriter(
+            Path(folder) / "o.mp4", VideoFormat(width=base.width, height=base.height, fps=base.fps)
+        )
+        with writer:
+            for number in range(rounds):
+                with clock("decode"), BasePlanes(base) as planes:
+                    pictures = [planes[i] for i in indices]
+                places = [base.place(i, engine.compute.device) for i in indices]
+                moments = [0.5 + i / float(base.fps) for i in indices]
+                with clock("listen"):
+                    spoken = engine.listen(engine.hear(torch.zeros(2 * SAMPLE_RATE)), moments)
+                with clock("draw"):
+                    drawn = engine.speak_coded(pictures, places, spoken)
+                with clock("encode"):
+                    for picture in drawn:
+                        writer.write_coded(picture)
+                if number == 0:
+                    rgb = [frame.rgb for frame in base.frames(0, len(indices))]
+                    with clock("plain"):
+                        engine.speak_frames(rgb, places, spoken)
+    times = {name: 1 if name == "plain" else rounds for name in seconds}
+    # A pass decodes a whole chunk up to the next key frame, of which all frames are used in earnest.
+    frames = {name: len(indices) for name in seconds} | {"decode": min(25, len(base.times))}
+    return {name: 1000 * spent / times[name] / frames[name] for name, spent in seconds.items()}
+
+
+class _Clock:
+    def __init__(self, seconds: dict[str, float]) -> None:
+        self._seconds, self._name, self._began = seconds, "", 0.0
+
+    def __call__(self, name: str) -> _Clock:
+        self._name, self._began = name, time.perf_counter()
+        return self
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self._seconds[self._name] += time.perf_counter() - self._began

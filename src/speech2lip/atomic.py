@@ -1,0 +1,423 @@
+"""Files and folders that appear whole or not at all, and that never take the place of somebody else's."""
+
+from __future__ import annotations
+
+import errno
+import fnmatch
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import stat
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from speech2lip.errors import OutputError, Speech2LipError
+from speech2lip.renames import exchange, rename_to_free_name
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_LEFT_BY_SYSTEMS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
+_MOST_JSON_BYTES = 64 * 2**20
+_umask_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class FolderKind:
+    """A folder format of ours: how it is told from folders of other people."""
+
+    name: str
+    """With its article, for messages: "an avatar"."""
+    manifest: str
+    """The JSON file that every such folder has."""
+    key: str
+    """A key that the manifest has."""
+    files: tuple[str, ...]
+    """Patterns of all files that may be in it, relative to the folder."""
+
+
+def output_error(error: OSError, path: Path) -> OutputError | None:
+    """The one line for a fault of the place written to, or None when the error is about something else."""
+    if error.errno in _FULL:
+        folder = path.absolute().parent
+        return OutputError(
+            f"No room left while writing {path}: free some space in {folder}, or write elsewhere."
+        )
+    if error.errno in _FORBIDDEN:
+        return OutputError(f"Cannot write {path}: permission denied. Choose a folder that you may write to.")
+    return None
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk or a missing permission inside the block into an OutputError about `path`."""
+    try:
+        yield
+    except OSError as error:
+        told = output_error(error, path)
+        if told is None:
+            raise
+        raise told from error
+
+
+def check_output(path: Path, *, overwrite: bool = False, kind: FolderKind | None = None) -> None:
+    """Raise OutputError now if `path` could not be written later: call it before long work.
+
+    Args:
+        path: the file or folder to be made.
+        overwrite: whether one that is there may be replaced.
+        kind: of a folder: only one of this kind is ever replaced.
+    """
+    if len(os.fsencode(path.name)) > 255:
+        raise OutputError(f"Cannot write {path}: the name is too long. Choose a shorter one.")
+    folder = _resolved(path).parent
+    if not folder.is_dir():
+        raise OutputError(
+            f"Cannot write {path}: the folder {folder} does not exist. Make it first, or choose another."
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"Cannot write {path}: the folder {folder} is not writable. Choose another.")
+    if path.exists() and not overwrite:
+        raise _exists_already(path)
+    if path.exists() and kind is not None:
+        require_kind(path, kind)
+
+
+def require_kind(path: Path, kind: FolderKind) -> None:
+    """Raise OutputError unless all that is in a folder is of a kind, so that it may be replaced.
+
+    An empty folder may be; a file, or a folder with anything else in it, may not.
+    """
+    if not path.is_dir():
+        raise OutputError(f"{path} is a file, not {kind.name}; it is left alone: choose another name.")
+    inside = [file for file in path.rglob("*") if not file.is_dir() or file.is_symlink()]
+    if not inside and not any(path.iterdir()):
+        return
+    try:
+        known = kind.key in read_json(path / kind.manifest)
+    except Speech2LipError:
+        known = False
+    if not known:
+        raise OutputError(
+            f"{path} is not {kind.name} (it has no {kind.manifest} of ours); it is left alone: choose "
+            "another name, or remove it yourself."
+        )
+    for file in inside:
+        name = file.relative_to(path).as_posix()
+        if file.name not in _LEFT_BY_SYSTEMS and not any(fnmatch.fnmatchcase(name, p) for p in kind.files):
+            raise OutputError(
+                f"{path} also holds {name}, which is no part of {kind.name} and would be lost; move it "
+                "away, or choose another name."
+            )
+
+
+def temporary_sibling(path: Path) -> Path:
+    """A hidden, unused name beside `path`, with its suffix: renaming it into place is one step."""
+    return path.with_name(part_name(path))
+
+
+@contextmanager
+def write_atomically(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
+    """Yield a temporary path to write to; it becomes `path` when the block ends well, and vanishes otherwise.
+
+    Where `path` is a link, what it points to is written.
+
+    Raises:
+        OutputError: folder missing or not writable, disk full, or `path` exists and `overwrite` is off.
+    """
+    check_output(path, overwrite=overwrite)
+    if path.is_dir():
+        raise OutputError(f"Cannot write {path}: it is a folder. Choose another name.")
+    target = _resolved(path)
+    remove_stale_parts(target)
+    temporary = temporary_sibling(target)
+    try:
+        with output_errors(path):
+            yield temporary
+            _share(temporary)
+            _flush_to_disk(temporary)
+            if overwrite:
+                temporary.replace(target)
+            else:
+                _rename_new(temporary, target, path)
+            _flush_to_disk(target.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def new_folder_atomically(path: Path, *, replaces: FolderKind | None = None) -> Iterator[Path]:
+    """Yield a temporary folder to fill; it becomes `path` when the block ends well, and vanishes otherwise.
+
+    Args:
+        path: the folder to be made; where it is a link, what it points to.
+        replaces: a folder of this kind that is there is replaced, in one step, when the new one is complete.
+
+    Raises:
+        OutputError: as `write_atomically`, or what is there is not of that kind.
+    """
+    check_output(path, overwrite=replaces is not None, kind=replaces)
+    target = _resolved(path)
+    remove_stale_parts(target)
+    recover_folder(target)
+    temporary = temporary_sibling(target)
+    try:
+        with output_errors(path):
+            temporary.mkdir()
+            yield temporary
+            _settle_folder(temporary)
+            if target.exists():  # also where it has come in the meantime
+                if replaces is None:
+                    raise _exists_already(path)
+                require_kind(path, replaces)
+                replace_folder(temporary, target)
+            else:
+                _rename_new(temporary, target, path)
+            _flush_to_disk(target.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def replace_folder(new: Path, target: Path) -> None:
+    """Put a complete folder in the place of another one, which is then removed.
+
+    Where the system can swap two names the target is never missing. Elsewhere the old folder steps aside
+    for a moment; `recover_folder` brings it back should the process be killed just then.
+    """
+    if not exchange(new, target):
+        aside = target.with_name(replaced_name(target))
+        target.rename(aside)
+        try:
+            new.rename(target)
+        except OSError:
+            aside.rename(target)
+            raise
+        new = aside
+    shutil.rmtree(new)
+
+
+def recover_folder(path: Path) -> None:
+    """Bring back a folder that had stepped aside when its replacement was killed."""
+    path = _resolved(path)
+    aside = path.with_name(replaced_name(path))
+    if aside.is_dir():
+        if path.exists():
+            shutil.rmtree(aside)
+        else:
+            aside.rename(path)
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a JSON object for people to read, whole or not at all; refuse numbers that are not finite."""
+    text = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        content = text.encode()
+    except UnicodeEncodeError:  # a path whose name is no text: escapes can say it
+        content = json.dumps(values, indent=2, ensure_ascii=True, allow_nan=False).encode()
+    with write_atomically(path) as temporary:
+        temporary.write_bytes(content + b"\n")
+
+
+def read_json(path: Path, *, error: type[Speech2LipError] = Speech2LipError) -> dict[str, Any]:
+    """Read a JSON object; raise `error` with one line when the file is missing, unreadable or damaged."""
+    try:
+        if path.stat().st_size > _MOST_JSON_BYTES:
+            raise error(f"{path} is damaged: {path.stat().st_size} bytes are too many for it.")
+        values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except FileNotFoundError as fault:
+        raise error(f"{path} is missing.") from fault
+    except RecursionError as fault:
+        raise error(f"{path} is damaged: it is nested too deeply.") from fault
+    except ValueError as fault:  # no UTF-8, no JSON, numbers of thousands of digits
+        reason = " ".join(str(fault).split())[:160]
+        raise error(f"{path} is damaged: it is not JSON ({reason}).") from fault
+    except OSError as fault:
+        raise error(f"{path} cannot be read: {fault.strerror}.") from fault
+    if not isinstance(values, dict):
+        raise error(f"{path} is damaged: it should hold a JSON object, not a {type(values).__name__}.")
+    return values
+
+
+def save_tensors(
+    path: Path,
+    tensors: Mapping[str, np.ndarray[Any, Any]] | Mapping[str, torch.Tensor],
+    *,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write a safetensors file whole or not at all, readable for everybody whom the umask allows.
+
+    Args:
+        path: the file.
+        tensors: all numpy arrays, or all torch tensors on any device.
+        metadata: text by name.
+
+    Raises:
+        OutputError: as `write_atomically`.
+    """
+    import numpy as np
+
+    notes = dict(metadata or {}) or None
+    if all(isinstance(value, np.ndarray) for value in tensors.values()):
+        from safetensors.numpy import save
+
+        content = save({name: np.ascontiguousarray(value) for name, value in tensors.items()}, notes)
+    else:
+        import torch
+        from safetensors.torch import save as save_torch
+
+        values = {name: torch.as_tensor(value).detach().contiguous() for name, value in tensors.items()}
+        content = save_torch(values, notes)
+    with write_atomically(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
+def _exists_already(path: Path) -> OutputError:
+    return OutputError(
+        f"{path} exists already. Choose another name, or allow it to be overwritten (--overwrite)."
+    )
+
+
+def _resolved(path: Path) -> Path:
+    return path.resolve() if path.is_symlink() else path.absolute()
+
+
+def _rename_new(temporary: Path, target: Path, told: Path) -> None:
+    try:
+        rename_to_free_name(temporary, target)
+    except FileExistsError as error:
+        raise _exists_already(told) from error
+
+
+def _settle_folder(folder: Path) -> None:
+    """Give every file in a folder the usual mode and bring all of it to the disk."""
+    inside = [*folder.rglob("*")]
+    for path in inside:
+        if path.is_file():
+            _share(path)
+            _flush_to_disk(path)
+    for path in [path for path in inside if path.is_dir()] + [folder]:
+        _flush_to_disk(path)
+
+
+def _share(file: Path) -> None:
+    """Let a file that a library made for its owner alone be read by those whom the umask allows."""
+    if os.name == "posix" and stat.S_IMODE(file.stat().st_mode) == 0o600:
+        with _umask_lock:
+            mask = os.umask(0o077)
+            os.umask(mask)
+        file.chmod(0o666 & ~mask)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk."""
+    _flush_to_disk(folder)
+
+
+def _flush_to_disk(path: Path) -> None:
+    if path.is_dir() and os.name != "posix":
+        return  # only POSIX opens folders
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system without it
+            raise
+    finally:
+        os.close(handle)
+
+
+_STEM = 24
+_SUFFIX = 16
+
+
+def part_name(path: Path) -> str:
+    """Return a hidden, unused name for what will become `path`, with its suffix, and short."""
+    suffix = path.suffix if len(os.fsencode(path.suffix)) <= _SUFFIX else ""
+    return f"{_prefix(path)}-{os.getpid()}-{secrets.token_hex(4)}.part{suffix}"
+
+
+def replaced_name(path: Path) -> str:
+    """Return the hidden name of a folder that has stepped aside for a moment to be replaced."""
+    return f"{_prefix(path, machine=False)}.replaced"
+
+
+def remove_stale_parts(path: Path) -> None:
+    """Remove what processes of this machine that are no longer alive have left of writing `path`."""
+    prefix = f"{_prefix(path)}-"
+    pattern = re.compile(rf"{re.escape(prefix)}(\d+)-[0-9a-f]{{8}}\.part")
+    for sibling in path.parent.glob(f"{prefix}*"):
+        found = pattern.match(sibling.name)
+        if found is None or _is_alive(int(found.group(1))):
+            continue
+        if sibling.is_dir() and not sibling.is_symlink():
+            shutil.rmtree(sibling, ignore_errors=True)
+        else:
+            sibling.unlink(missing_ok=True)
+
+
+def _prefix(path: Path, *, machine: bool = True) -> str:
+    stem = re.sub(r"[^A-Za-z0-9_-]", "", path.stem)[:_STEM]
+    own = _digest(os.fsencode(path.name), 8)
+    where = f"-{_digest(socket.gethostname().encode(), 4)}" if machine else ""
+    return f".{stem}.{own}{where}"
+
+
+def _digest(content: bytes, length: int) -> str:
+    return hashlib.sha256(content).hexdigest()[:length]
+
+
+def _is_alive(process: int) -> bool:
+    if process == os.getpid():
+        return True
+    if os.name != "posix":
+        return True  # no signal asks without harm there: what was left stays
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+LOCK = ".lock"
+"""The file in a folder by which it is locked; the system unlocks it however the process ends."""
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes from working on a folder, which must exist, while the block runs.
+
+    Raises:
+        OutputError: another process works on it.
+    """
+    from filelock import FileLock, Timeout
+
+    # A lock of its own each time: two threads of one process exclude each other too.
+    lock = FileLock(folder / LOCK, timeout=0, is_singleton=False, thread_local=False)
+    try:
+        with output_errors(folder / LOCK):
+            lock.acquire()
+    except Timeout as error:
+        raise OutputError(
+            f"another speech2lip is at work on {folder}; wait for it to end, or stop it"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,1 @@
+"""Frames carried to new head poses."""

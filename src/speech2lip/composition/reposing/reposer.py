@@ -1,0 +1,199 @@
+"""Pose-controllable synthesis: carry the whole head of a frame to another head pose.
+
+The learned depth of the head is moved to the new pose and drawn there by a forward splat with z-order;
+colours are looked up in the frame itself, and where the frame did not see them, in the canonical picture.
+Around the head and down the neck the movement fades out, so that nothing tears.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from speech2lip.arrays import Array, Floats, Picture
+from speech2lip.composition.paste import Place
+from speech2lip.composition.reposing.head_mesh import head_lattice
+from speech2lip.decomposition.canonical import Canonical
+from speech2lip.geometry.mapping import look_up
+from speech2lip.geometry.splat import splat, visible
+
+if TYPE_CHECKING:
+    from speech2lip.composition.reposing.background import Backdrop
+
+
+NECK = np.array([0.0, 1.05, 0.95])
+"""The point about which a head turns, in head space: amid the neck, a hand below the ears."""
+
+_EDGE = 2.5
+"""Pixels between the sources of neighbouring pixels from which there is an edge, which is softened."""
+_HIDDEN = 0.08
+"""Eye units by which a place lies behind what is seen before it counts as hidden."""
+
+
+def pose_offset(
+    camera_from_head: Array,
+    *,
+    yaw_degrees: float = 0.0,
+    pitch_degrees: float = 0.0,
+    roll_degrees: float = 0.0,
+) -> Array:
+    """Return the rigid movement in camera space that adds to the angles of a head pose, about the neck.
+
+    Args:
+        camera_from_head: [4, 4].
+        yaw_degrees, pitch_degrees, roll_degrees: as in `conventions`, added to the pose's own.
+
+    Returns:
+        [4, 4], `offset @ camera_from_head` being the new head pose.
+    """
+    from speech2lip.decomposition.head_pose import head_angles
+
+    yaw, pitch, roll = head_angles(camera_from_head[None])[0]
+    return offset_to(
+        camera_from_head, rotation_of(yaw + yaw_degrees, pitch + pitch_degrees, roll + roll_degrees)
+    )
+
+
+def rotation_of(yaw: float, pitch: float, roll: float) -> Array:
+    """Return the rotation [3, 3] of angles in degrees, the reverse of `head_angles`."""
+    from scipy.spatial.transform import Rotation
+
+    turned: Array = Rotation.from_euler("YXZ", [-yaw, -pitch, roll], degrees=True).as_matrix()
+    return turned
+
+
+def offset_to(camera_from_head: Array, rotation: Array, shift: Array | None = None) -> Array:
+    """Return the offset [4, 4] that gives a head pose a rotation [3, 3], its neck staying but for a shift."""
+    new = np.eye(4)
+    neck = camera_from_head[:3, :3] @ NECK + camera_from_head[:3, 3]
+    new[:3, :3] = rotation
+    new[:3, 3] = neck - rotation @ NECK + (0 if shift is None else shift)
+    offset: Array = new @ np.linalg.inv(camera_from_head)
+    return offset
+
+
+class Turner:
+    """Carries the heads of one person's frames to other head poses."""
+
+    def __init__(self, canonical: Canonical, *, backdrop: Backdrop | None = None) -> None:
+        """Lay out the head; `backdrop` is what is known of the picture behind it, where that was learned."""
+        self.lattice = head_lattice(canonical)
+        self.backdrop = backdrop
+        picture = torch.from_numpy(canonical.picture).permute(2, 0, 1)[None].float()
+        self.picture = picture
+
+    def turn(self, frame: Picture, place: Place, offset: Array) -> tuple[Picture, Place]:
+        """Carry the head of a frame to another pose.
+
+        Args:
+            frame: [H, W, 3].
+            place: where the head is in it.
+            offset: [4, 4] rigid movement in camera space: the new head pose is `offset @ camera_from_head`.
+
+        Returns:
+            The new frame and where the head is in it; lips that are drawn there belong to it.
+        """
+        moved = _moved(place, offset)
+        seen, there = self.project(place), self.project(place, offset)
+        size = (frame.shape[0], frame.shape[1])
+        box = _box([seen, there], size)
+        if box is None:
+            return frame.copy(), moved
+        x0, y0, x1, y1 = box
+        corner = np.array([x0, y0, 0], np.float32)
+        where, _ = splat(there - corner, (y1 - y0, x1 - x0))
+        drawn = np.isfinite(where[..., 0])
+        at = np.where(drawn[..., None], where, 0)
+        # What is interpolated is the way back, not the place: where nothing moves, nothing is resampled.
+        back = self.nodes(seen[..., :2] - there[..., :2], at) * drawn[..., None]
+        source = _pixels((y0, x0), (y1 - y0, x1 - x0)) + back
+        colours = self._with_hidden(_sample(frame, source), seen, at, drawn, place)
+        colours = _softened(colours, source)
+        if self.backdrop is not None:
+            before, _ = splat(seen - corner, (y1 - y0, x1 - x0))
+            colours = self.backdrop.compose(colours, frame, (x0, y0), where, before)
+        new = frame.copy()
+        new[y0:y1, x0:x1] = np.rint(colours.clip(0, 255)).astype(np.uint8)
+        return new, moved
+
+    def project(self, place: Place, offset: Array | None = None) -> Floats:
+        """Return x, y in pixels and depth of the nodes [R, C, 3], moved by an offset as they follow it."""
+        camera_from_head = place.camera_from_head.cpu().numpy().astype(np.float64)
+        k = place.k.cpu().numpy().astype(np.float64)
+        points = self.lattice.points @ camera_from_head[:3, :3].T + camera_from_head[:3, 3]
+        if offset is not None:
+            moved = points @ offset[:3, :3].T + offset[:3, 3]
+            points = points + (moved - points) * self.lattice.follows[..., None]
+        xy = points[..., :2] / points[..., 2:] * k[[0, 1], [0, 1]] + k[:2, 2]
+        return np.concatenate([xy, points[..., 2:]], axis=-1).astype(np.float32)
+
+    def nodes(self, values: Floats, at: Floats) -> Floats:
+        """Read values [R, C, D] of the nodes at places [h, w, 2] of the lattice."""
+        table = torch.from_numpy(np.ascontiguousarray(values, np.float32)).permute(2, 0, 1)[None]
+        found = look_up(table, torch.from_numpy(np.ascontiguousarray(at, np.float32))[None] + 0.5)
+        read: Floats = found[0].permute(1, 2, 0).numpy()
+        return read
+
+    def _with_hidden(
+        self, colours: Floats, seen: Floats, at: Floats, drawn: NDArray[np.bool_], place: Place
+    ) -> Floats:
+        """Take what the frame did not see from the canonical picture, in the frame's light."""
+        start = np.floor(seen[..., :2].reshape(-1, 2).min(0))
+        extent = np.ceil(seen[..., :2].reshape(-1, 2).max(0)) - start
+        local = seen - np.array([*start, 0], np.float32)
+        _, depth = splat(local, (int(extent[1]) + 1, int(extent[0]) + 1))
+        shown = visible(local, depth, tolerance=_HIDDEN)
+        inner = self.lattice.beyond <= 0
+        hidden = gaussian_filter((~shown & inner).astype(np.float32), 0.7)
+        if hidden.max() < 0.1:
+            return colours
+        part = np.clip(2 * self.nodes(hidden[..., None], at), 0, 1) * drawn[..., None]
+        canonical = torch.from_numpy(self.nodes(self.lattice.canonical, at))[None]
+        other = look_up(self.picture, canonical)[0].permute(1, 2, 0).numpy() * place.light.cpu().numpy()
+        mixed: Floats = colours + (other - colours) * part
+        return mixed
+
+
+def _moved(place: Place, offset: Array) -> Place:
+    turned = torch.from_numpy(offset).to(place.camera_from_head) @ place.camera_from_head
+    # What the lips are told of the head stays within what they were trained on.
+    return replace(place, camera_from_head=turned)
+
+
+def _box(lattices: list[Floats], size: tuple[int, int]) -> tuple[int, int, int, int] | None:
+    """Return the part of a picture that holds the nodes; None if there is none."""
+    xy = np.concatenate([lattice[..., :2].reshape(-1, 2) for lattice in lattices])
+    low, high = np.floor(xy.min(0)).astype(int), np.ceil(xy.max(0)).astype(int)
+    x0, y0 = max(0, int(low[0])), max(0, int(low[1]))
+    x1, y1 = min(size[1], int(high[0])), min(size[0], int(high[1]))
+    return (x0, y0, x1, y1) if x1 - x0 > 1 and y1 - y0 > 1 else None
+
+
+def _pixels(start: tuple[int, int], size: tuple[int, int]) -> Floats:
+    y, x = np.mgrid[start[0] : start[0] + size[0], start[1] : start[1] + size[1]].astype(np.float32)
+    return np.stack([x, y], axis=-1) + np.float32(0.5)
+
+
+def _sample(frame: Picture, points: Floats) -> Floats:
+    """Look up colours at pixels [h, w, 2]; [h, w, 3] from 0 to 255."""
+    picture = torch.from_numpy(frame).permute(2, 0, 1)[None].float()
+    found = look_up(picture, torch.from_numpy(np.ascontiguousarray(points))[None], mode="bicubic")
+    colours: Floats = found[0].permute(1, 2, 0).numpy()
+    return colours
+
+
+def _softened(colours: Floats, source: Floats) -> Floats:
+    """Soften the stairs where one surface ends before another: where the places looked up jump."""
+    jumps = np.zeros(source.shape[:2], bool)
+    for axis in (0, 1):
+        far = np.linalg.norm(np.diff(source, axis=axis), axis=-1) > _EDGE
+        jumps |= np.pad(far, [(0, int(axis == 0)), (0, int(axis == 1))])
+    part = gaussian_filter(jumps.astype(np.float32), 0.8)[..., None]
+    blurred = gaussian_filter(colours, (0.8, 0.8, 0))
+    softened: Floats = colours + (blurred - colours) * np.minimum(2 * part, 1)
+    return softened

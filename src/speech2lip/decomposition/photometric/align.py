@@ -1,0 +1,281 @@
+"""Sampled frames brought into agreement: their head poses, the head's depth, the camera's focal length."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from speech2lip.arrays import Array, Floats
+from speech2lip.decomposition.photometric.bundle import (
+    Knots,
+    Scene,
+    Sightings,
+    bent_to,
+    fit_scene,
+    place_alone,
+    refocused,
+)
+from speech2lip.decomposition.photometric.tracks import choose_places, track_places
+from speech2lip.decomposition.regions import eye_distance, fill_polygon, jaw_outline
+from speech2lip.faces.landmarks import FACE_OVAL
+from speech2lip.geometry.mapping import look_up, observed_from_canonical_points, pixel_centres
+
+LOCAL = 0.1
+"""What changes over more than this, in eye units, is light and not the head."""
+EYES = ((33, 133), (362, 263))
+"""Corners of the eyes."""
+_FINEST = 6.0
+"""Standard deviation, in pixels, that a Gaussian keeps at least where it is computed on a smaller picture."""
+_ROUNDS = 2
+"""Times that places are looked for."""
+_STEADY = 1.5
+"""Places outside the face whose median error is larger, in pixels, are no part of the head."""
+_MOVES = 0.7
+"""Places beyond the face belong to the head where this, times the error of a place at rest, is still more."""
+_ALIKE = 40.0
+"""Neighbouring places and frames err alike: so many count as one when focal lengths are compared."""
+_WORKERS = 2
+"""Threads that bring frames into canonical space."""
+_FACTORS = (0.65, 0.8, 1.0, 1.25, 1.55, 1.9, 2.4)
+"""Focal lengths tried, times the usual one."""
+_NEAREST = 4.5
+"""Focal lengths are not tried that put the head nearer to the camera than this, in eye units: 0.4 m."""
+_LEAST_PLACES = 60
+"""With fewer places in the face nothing is fitted."""
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """What sampled frames agree on."""
+
+    transforms: Array
+    """[F, 4, 4] observed_from_canonical."""
+    depth: Floats
+    """[H, W] of the canonical picture, in eye units."""
+    steady: NDArray[np.bool_]
+    """[H, W] where the head was seen to move as one: not on brows, at outlines, beside the head."""
+    factor: float
+    """Focal length found, times the one that was assumed."""
+    error: float
+    """Median distance in the face between where places are seen and where they are mapped, in pixels."""
+    before: float
+    """The same before anything was fitted."""
+
+
+def detail(grey: NDArray[Any], unit: float) -> Floats:
+    """Take out what changes slowly, light; blur a little, so that small steps see further than a pixel."""
+    plain = grey.astype(np.float32)
+    smooth: Floats = cv2.GaussianBlur(plain, (0, 0), 0.8) - wide_blur(plain, unit * LOCAL)
+    return smooth
+
+
+def wide_blur(picture: Floats, sigma: float) -> NDArray[Any]:
+    """Blur [H, W] with a Gaussian of `sigma` pixels; a wide one on a smaller picture, which shows as much."""
+    factor = int(sigma / _FINEST)
+    if factor < 2 or min(picture.shape) < 4 * factor:
+        return cv2.GaussianBlur(picture, (0, 0), sigma)
+    height, width = picture.shape
+    size = (-(-width // factor), -(-height // factor))
+    small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), sigma * size[0] / width, sigmaY=sigma * size[1] / height)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def still_face(points: Array, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Tell which pixels lie on the face and move neither with speech nor with the lids; [H, W]."""
+    unit = eye_distance(points)
+    where = pixel_centres(*size).numpy()
+    still = fill_polygon(points[list(FACE_OVAL)], where) & ~fill_polygon(jaw_outline(points), where)
+    for corners in EYES:
+        away = (where - points[list(corners)].mean(0)) / (unit * np.array([0.24, 0.13]))
+        still &= (away**2).sum(-1) > 1
+    return still
+
+
+@dataclass(frozen=True)
+class Start:
+    """The canonical frame, and where fitting begins."""
+
+    scene: Scene
+    """Poses and cameras."""
+    picture: NDArray[np.uint8]
+    """[H, W, 3] the canonical frame itself, as its camera crops it."""
+    depth: Floats
+    """[H, W]."""
+    points: Array
+    """[478, 2] landmarks in canonical pixels."""
+
+
+def align_frames(
+    frames: torch.Tensor, start: Start, *, focal_spread: float, report: Callable[[int], None] | None = None
+) -> Aligned | None:
+    """Fit frames, depth and focal length to places that are found by looking; None where too few are.
+
+    Args:
+        frames: [F, 3, H_o, W_o] in [0, 1].
+        start: the canonical frame and what is improved.
+        focal_spread: usual error of the assumed focal length, natural logarithm; 0 keeps it.
+        report: called with the number of steps done, of `STEPS`.
+    """
+    scene, depth, points = start.scene, start.depth, start.points
+    unit = eye_distance(points)
+    weights = np.array([0.299, 0.587, 0.114], np.float32)
+    grey: Floats = frames.mul(255).permute(0, 2, 3, 1).numpy() @ weights
+    template = detail(cv2.cvtColor(start.picture, cv2.COLOR_RGB2GRAY), unit)
+    size = (depth.shape[0], depth.shape[1])
+    face = still_face(points, size)
+    where = pixel_centres(*size).numpy()
+    beyond = ~fill_polygon(points[list(FACE_OVAL)], where) & ~fill_polygon(jaw_outline(points), where)
+    places = choose_places(template, face | beyond, unit=unit)
+    in_face: NDArray[np.bool_] = face[tuple(np.floor(places).astype(int).T[::-1])]
+    if in_face.sum() < _LEAST_PLACES:
+        return None
+    knots = Knots.over(size, unit)
+    scene = dataclasses.replace(scene, knots=np.zeros(knots.shape[0] * knots.shape[1]))
+    fit = _Fit(grey, template, places, in_face, depth.astype(np.float64), knots, unit)
+    before = error = float("nan")
+    errors, factor = np.full(len(places), np.inf), 1.0
+    for number in range(_ROUNDS):
+        scene, errors, chosen, first = fit.round(scene, factor, focal_spread)
+        error = float(np.median(errors[in_face]))
+        factor *= chosen
+        before = first if number == 0 else before
+        if report is not None:
+            report(number + 1)
+    steady = _around(places[errors < error], size, unit) & (face | beyond)
+    depth = fit.depth_of(scene, factor).astype(np.float32)
+    return Aligned(scene.transforms, depth, steady, factor, error, before)
+
+
+def _around(places: Array, size: tuple[int, int], unit: float) -> NDArray[np.bool_]:
+    """Tell which pixels lie near places [N, 2]; [H, W]."""
+    marked = np.zeros(size, np.uint8)
+    marked[tuple(np.floor(places).astype(int).T[::-1])] = 1
+    side = 2 * round(0.06 * unit) + 1
+    return cv2.dilate(marked, np.ones((side, side), np.uint8)) > 0
+
+
+STEPS = _ROUNDS
+"""Times that `align_frames` reports."""
+
+
+@dataclass(frozen=True)
+class _Fit:
+    grey: Floats
+    template: Floats
+    places: Array
+    in_face: NDArray[np.bool_]
+    depth: Array
+    """Before any correction, at the focal length first assumed."""
+    knots: Knots
+    unit: float
+
+    def depth_of(self, scene: Scene, factor: float) -> Array:
+        """Return the depth with its correction; [H, W]."""
+        where = pixel_centres(*self.depth.shape).numpy().astype(np.float64)
+        rows, columns = self.knots.shape
+        grid = torch.from_numpy(scene.knots.reshape(1, 1, rows, columns))
+        at = torch.from_numpy(where / self.knots.cell + 0.5)[None]
+        return self.depth + _further(scene, factor) + look_up(grid, at)[0, 0].numpy()
+
+    def round(self, scene: Scene, factor: float, spread: float) -> tuple[Scene, Array, float, float]:
+        """Look for the places and fit; the scene, errors [N] after, focal factor found, errors before."""
+        seen = self._seen(scene, factor)
+        found = seen.found[:, self.in_face]
+        before = float(np.median(np.linalg.norm(seen.tracks.moved[:, self.in_face], axis=-1)[found]))
+        scene, _, errors = fit_scene(scene, seen, self.knots, kept=self.in_face, rounds=4)
+        scene, kept = self._with_head(scene, seen)
+        telling = self.in_face | (kept & (errors < _STEADY))  # of the focal length: nothing that was bent far
+        scene, _, errors = fit_scene(scene, seen, self.knots, kept=kept, rounds=4)
+        kept = self.in_face | (kept & (errors < _STEADY))
+        chosen = self._focal(scene, seen, telling, spread / factor) if spread > 0 else 1.0
+        seen = seen.further((chosen - 1) * scene.centre[2])
+        scene, _, errors = fit_scene(refocused(scene, chosen), seen, self.knots, kept=kept, rounds=4)
+        return scene, errors, chosen, before
+
+    def _seen(self, scene: Scene, factor: float) -> Sightings:
+        """Look for the places in all frames, as the scene brings them into canonical space."""
+        depth = self.depth_of(scene, factor)
+        tracks = track_places(self.template, self._brought(scene, depth), self.places, unit=self.unit)
+        places = np.stack([self._put(scene, depth, f, tracks.moved[f]) for f in range(len(self.grey))])
+        plain = _at(self.depth + _further(scene, factor), self.places)
+        return Sightings(tracks, places, plain, self.in_face)
+
+    def _with_head(self, scene: Scene, seen: Sightings) -> tuple[Scene, NDArray[np.bool_]]:
+        """Bend the depth to places beyond the face that turn with the head; the scene and which do, [N]."""
+        now = self.knots.weights(self.places) @ scene.knots
+        own, error, resting = place_alone(scene, dataclasses.replace(seen, depth=seen.depth + now))
+        kept = self.in_face | ((error < _STEADY) & (error < _MOVES * resting))
+        goal = np.where(self.in_face, now, now + own)
+        return bent_to(scene, self.knots, self.places[kept], goal[kept], self.in_face[kept]), kept
+
+    def _focal(self, scene: Scene, seen: Sightings, kept: NDArray[np.bool_], spread: float) -> float:
+        """Find the focal length, times the present one, that agrees best with what is seen."""
+        factors = believable_factors(float(scene.centre[2]))
+        costs = []
+        for factor in factors:
+            further = seen.further((factor - 1) * scene.centre[2])
+            _, cost, _ = fit_scene(refocused(scene, factor), further, self.knots, kept=kept, rounds=3)
+            costs.append(cost / _ALIKE + (np.log(factor) / spread) ** 2)
+        best = int(np.clip(np.argmin(costs), 1, len(costs) - 2))
+        at = np.log(factors[best - 1 : best + 2])
+        curve = np.polyfit(at, costs[best - 1 : best + 2], 2)
+        if curve[0] <= 0:
+            return factors[int(np.argmin(costs))]
+        return float(np.exp(np.clip(-curve[1] / (2 * curve[0]), at[0], at[2])))
+
+    def _brought(self, scene: Scene, depth: Array) -> Floats:
+        size = self.depth.shape
+        centres = pixel_centres(*size).reshape(-1, 2).double().numpy()
+
+        def brought(f: int) -> Floats:
+            at = (_carried(scene, depth, f, centres) - 0.5).astype(np.float32).reshape(*size, 2)
+            found = cv2.remap(
+                np.ascontiguousarray(self.grey[f]), at[..., 0], at[..., 1], cv2.INTER_LINEAR,
+                borderMode=cv2.BORDER_REPLICATE,
+            )  # fmt: skip
+            return detail(found, self.unit)
+
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            return np.stack(list(pool.map(brought, range(len(self.grey)))))
+
+    def _put(self, scene: Scene, depth: Array, f: int, moved: Array) -> Array:
+        return _carried(scene, depth, f, self.places + moved)
+
+
+def believable_factors(distance: float) -> list[float]:
+    """Return the focal lengths to try, times the present one, where the head is so many eye units away."""
+    nearest = min(_NEAREST / distance, 1.0)
+    return [factor for factor in _FACTORS if factor >= nearest]
+
+
+def _further(scene: Scene, factor: float) -> float:
+    """The head stands further away by this than at the focal length first assumed."""
+    return float(scene.centre[2] * (1 - 1 / factor))
+
+
+def _carried(scene: Scene, depth: Array, f: int, points: Array) -> Array:
+    """Carry canonical pixels [N, 2] into a frame."""
+    found = observed_from_canonical_points(
+        torch.from_numpy(points)[None],
+        torch.from_numpy(depth),
+        torch.from_numpy(scene.transforms[f : f + 1]),
+        torch.from_numpy(scene.k_canonical),
+        torch.from_numpy(scene.k_observed[f]),
+    )
+    places: Array = found[0].numpy()
+    return places
+
+
+def _at(picture: Array, points: Array) -> Array:
+    found = look_up(torch.from_numpy(picture)[None, None], torch.from_numpy(points)[None])
+    values: Array = found[0, 0].numpy()
+    return values

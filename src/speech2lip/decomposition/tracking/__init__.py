@@ -1,0 +1,1 @@
+"""First pass over one take: picture, sound, landmarks, and which frames are left out."""

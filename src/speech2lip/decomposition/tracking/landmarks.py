@@ -1,0 +1,193 @@
+"""Landmarks in a file: 16-bit fractions of the picture, squeezed block by block, unpacked when asked for."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from speech2lip.arrays import Points
+from speech2lip.conventions import LANDMARK_COUNT
+from speech2lip.errors import FootageError
+from speech2lip.stored_arrays import Damaged
+
+Packed = NDArray[np.int16]
+
+BLOCK = 256
+"""Frames that are unpacked together: 1.5 MB."""
+_MISSING = -32768
+
+
+def pack_landmarks(points: Points, longer_side: int) -> Packed:
+    """Keep landmarks as 16-bit fractions of twice the picture's longer side; NaN becomes a mark."""
+    scaled = np.round(points / (2 * longer_side) * 32767)
+    return np.where(np.isnan(points), _MISSING, np.clip(scaled, -32767, 32767)).astype(np.int16)
+
+
+def squeeze_landmarks(packed: Packed) -> dict[str, NDArray[Any]]:
+    """Compress packed landmarks [T, 478, 3] without loss, to about half.
+
+    Returns:
+        What a track file keeps: `landmarks`, the compressed blocks one after the other; `landmark_blocks`,
+        where each begins and the last one ends.
+    """
+    blocks = [_squeezed(packed[start : start + BLOCK]) for start in range(0, len(packed), BLOCK)]
+    return {
+        "landmarks": np.concatenate([np.zeros(0, np.uint8), *blocks]),
+        "landmark_blocks": np.cumsum([0, *map(len, blocks)], dtype=np.int64),
+    }
+
+
+def _squeezed(packed: Packed) -> NDArray[np.uint8]:
+    """Compress what changes from frame to frame, high and low bytes apart."""
+    changes = np.diff(packed, axis=0, prepend=np.zeros_like(packed[:1]))  # wraps around, and back in the sum
+    planes = np.ascontiguousarray(changes).view(np.uint8).reshape(-1, 2).T
+    return np.frombuffer(zlib.compress(planes.tobytes(), 6), np.uint8)
+
+
+def _expanded(squeezed: NDArray[np.uint8], frames: int) -> Packed:
+    """Undo `_squeezed`; nothing is unpacked that is larger than so many frames.
+
+    Raises:
+        Damaged: it holds anything else.
+    """
+    size = frames * LANDMARK_COUNT * 3 * 2
+    inflater = zlib.decompressobj()
+    try:
+        unpacked = inflater.decompress(squeezed.tobytes(), size + 1)
+    except zlib.error as error:
+        raise Damaged(f"landmarks cannot be unpacked ({error})") from error
+    if len(unpacked) != size or not inflater.eof:
+        raise Damaged(f"landmarks do not unpack to those of {frames} frames")
+    planes = np.frombuffer(unpacked, np.uint8).reshape(2, -1)
+    changes = np.ascontiguousarray(planes.T).view(np.int16).reshape(-1, LANDMARK_COUNT, 3)
+    return np.cumsum(changes, axis=0, dtype=np.int16)
+
+
+class LandmarkRows:
+    """Some frames of a take's landmarks, looked up in it when they are asked for.
+
+    Args:
+        landmarks: [T, 478, 3].
+        frames: [S] the frames.
+    """
+
+    def __init__(self, landmarks: Points | KeptLandmarks, frames: NDArray[np.intp]) -> None:
+        self.landmarks, self.frames = landmarks, frames
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, rows: NDArray[np.intp]) -> Points:
+        """Look up rows, an array of indices."""
+        return self.landmarks[self.frames[rows]]
+
+
+def chosen_points(
+    landmarks: Points | KeptLandmarks | LandmarkRows, rows: NDArray[np.intp], points: Sequence[int]
+) -> Points:
+    """Look up some points of some frames; [R, P, 3]. Never are all points of many frames in memory."""
+    starts = range(0, len(rows), BLOCK)
+    parts = [landmarks[rows[start : start + BLOCK]][:, list(points)] for start in starts]
+    return np.concatenate([np.zeros((0, len(points), 3), np.float32), *parts])
+
+
+class KeptLandmarks:
+    """Landmarks of a take, [T, 478, 3] in pixels, NaN where no face was found, as an array to look things up.
+
+    A block of frames is in memory at a time, however long the take is.
+
+    Args:
+        path: the track file.
+        take: `width` and `height` of the picture.
+        frames: T.
+
+    Raises:
+        Damaged: the file does not hold landmarks of so many frames. Looking up raises FootageError where a
+            block of them is damaged.
+    """
+
+    def __init__(self, path: Path, take: Mapping[str, Any], *, frames: int) -> None:
+        self.shape = (frames, LANDMARK_COUNT, 3)
+        self._path, self._scale = path, 2 * max(take["width"], take["height"]) / 32767
+        self._bounds: NDArray[np.int64] | None = None
+        self._whole: Packed | None = None
+        try:
+            with safe_open(path, framework="numpy") as file:
+                self._open(file, set(file.keys()))
+        except (SafetensorError, OSError) as error:
+            raise Damaged(str(error)) from error
+        self._latest: tuple[int, Points] | None = None
+
+    def _open(self, file: Any, names: set[str]) -> None:
+        if "landmarks" not in names:
+            raise Damaged("landmarks is missing")
+        kept = file.get_slice("landmarks")
+        shape, dtype = list(kept.get_shape()), kept.get_dtype()
+        if dtype == "I16" and shape == list(self.shape):
+            return
+        if dtype != "U8" or len(shape) != 1:
+            raise Damaged(f"landmarks must be compressed bytes, not {dtype} {shape}")
+        if "landmark_blocks" not in names:  # footage of the first days is one block
+            self._whole = _expanded(file.get_tensor("landmarks"), len(self))
+            return
+        bounds = file.get_tensor("landmark_blocks")
+        wanted = -(-len(self) // BLOCK) + 1
+        fine = bounds.dtype == np.int64 and bounds.shape == (wanted,) and (np.diff(bounds) >= 0).all()
+        if not (fine and bounds[0] == 0 and bounds[-1] == shape[0]):
+            raise Damaged(f"landmark_blocks must be where {wanted - 1} blocks begin and end, and is not")
+        self._bounds = bounds
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, key: Any) -> Points:
+        """Look up as in an array [T, 478, 3]."""
+        rows, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())
+        if rows is Ellipsis:
+            rows, rest = slice(None), (Ellipsis, *rest)
+        wanted = np.arange(len(self))[rows]
+        if wanted.ndim == 0:
+            number, place = divmod(int(wanted), BLOCK)
+            return np.array(self._block(number)[place][rest], np.float32)
+        within = (slice(None), *rest)
+        like = np.empty((0, *self.shape[1:]), np.float32)[within]
+        found = np.empty((len(wanted), *like.shape[1:]), np.float32)
+        number_of = wanted // BLOCK
+        for number in np.unique(number_of).tolist():
+            here = number_of == number
+            found[here] = self._block(number)[wanted[here] - number * BLOCK][within]
+        return found
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return all of them at once."""
+        return np.asarray(self[:], dtype)
+
+    def _block(self, number: int) -> Points:
+        latest = self._latest
+        if latest is None or latest[0] != number:
+            try:
+                packed = self._read(number)
+            except (Damaged, SafetensorError, OSError) as error:
+                reason = " ".join(str(error).split())
+                raise FootageError(f"{self._path} is damaged: {reason}; prepare it again") from error
+            points = packed.astype(np.float32) * np.float32(self._scale)
+            points[packed == _MISSING] = np.nan
+            self._latest = latest = (number, points)
+        return latest[1]
+
+    def _read(self, number: int) -> Packed:
+        start = number * BLOCK
+        if self._whole is not None:
+            return self._whole[start : start + BLOCK]
+        with safe_open(self._path, framework="numpy") as file:
+            kept = file.get_slice("landmarks")
+            if self._bounds is None:
+                return np.asarray(kept[start : min(start + BLOCK, len(self))], np.int16)
+            squeezed = kept[int(self._bounds[number]) : int(self._bounds[number + 1])]
+            return _expanded(squeezed, min(BLOCK, len(self) - start))

@@ -1,0 +1,275 @@
+"""First pass over a take: keep its picture and sound, find its landmarks, light and sharpness."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speech2lip.arrays import Picture, Points
+from speech2lip.atomic import new_folder_atomically, save_tensors, write_json
+from speech2lip.config import PrepareSettings
+from speech2lip.conventions import LANDMARK_SCHEME
+from speech2lip.decomposition.regions import light_points
+from speech2lip.decomposition.staging import TAKE_KIND
+from speech2lip.decomposition.tracking.cuts import change_between, is_abrupt, shot_numbers, thumbnail
+from speech2lip.decomposition.tracking.faces import (
+    LOOK,
+    changes_abruptly,
+    choose_person,
+    follow_faces,
+    look_gaps,
+    upright_look,
+)
+from speech2lip.decomposition.tracking.landmarks import pack_landmarks, squeeze_landmarks
+from speech2lip.decomposition.tracking.rejection import covered_scores
+from speech2lip.errors import FootageError
+from speech2lip.faces.landmarks import FACE_OVAL, LandmarkDetector
+from speech2lip.media.sound import read_wave, write_flac
+from speech2lip.media.stream import FASTEST, SLOWEST
+from speech2lip.media.video import Encoding, Frame, VideoFormat, VideoReader, VideoWriter, probe_video
+from speech2lip.parallel import ahead
+
+TRACKING = 3
+"""Counts the ways takes were read; takes read in another way are read anew."""
+LOOK_SECONDS = 0.5
+"""Time between two looks for more faces than the one that is followed."""
+MOST_FACES = 4
+"""Faces followed at once, at most."""
+
+
+def check_take(path: Path) -> None:
+    """Raise the one line that tells why a video cannot be a take: before any work is done."""
+    info = probe_video(path)
+    if not info.has_sound:
+        raise FootageError(
+            f"{path} has no sound; lips are learned from sound and picture together: record it with sound"
+        )
+
+
+def source_of(path: Path, settings: PrepareSettings) -> dict[str, Any]:
+    """Describe a source file and the settings of its first pass, to tell whether that is up to date."""
+    stat = path.stat()
+    return {
+        "path": str(path.resolve()),
+        "bytes": stat.st_size,
+        "modified": stat.st_mtime_ns,
+        "small_face_pixels": settings.small_face_pixels,
+        "picture_crf": settings.picture_crf,
+        "face": settings.face,
+        "tracking": TRACKING,
+    }
+
+
+def track_take(
+    path: Path, folder: Path, settings: PrepareSettings, *, report: Callable[[int], None] | None = None
+) -> None:
+    """Read a video once and write its take folder, whole or not at all.
+
+    Args:
+        path: the video.
+        folder: the take's folder, to be made or replaced.
+        report: called with the number of frames done.
+
+    Raises:
+        FootageError, SoundError: the video cannot be used.
+    """
+    info = probe_video(path)
+    wave = read_wave(path)
+    with new_folder_atomically(folder, replaces=TAKE_KIND) as partial:
+        write_flac(partial / "sound.flac", wave)
+        reader = VideoReader(path)
+        seen, size = _track_frames(reader, partial / "picture.mp4", info.fps, settings, report)
+        if not seen.times:
+            raise FootageError(f"{path} holds no picture that can be decoded; record or export it again")
+        people = 1
+        if seen.several > 1 or seen.changes_face() or settings.face != "longest":
+            seen, people = _follow_person(seen, partial / "picture.mp4", settings)
+        track = seen.arrays(max(size))
+        save_tensors(partial / "track.safetensors", track)
+        write_json(
+            partial / "take.json",
+            {
+                "width": size[0],
+                "height": size[1],
+                "fps": str(_true_rate(path, track["times"], info.fps)),
+                "landmarks": LANDMARK_SCHEME,
+                "broken_packets": reader.broken_packets,
+                "people": people,
+                "source": source_of(path, settings),
+            },
+        )
+
+
+@dataclass
+class _Seen:
+    """What is kept of every frame while a take is read."""
+
+    times: list[float] = field(default_factory=list)
+    points: list[Points | None] = field(default_factory=list)
+    light: list[NDArray[np.float32]] = field(default_factory=list)
+    sharpness: list[float] = field(default_factory=list)
+    looks: list[Picture] = field(default_factory=list)
+    changes: list[float] = field(default_factory=list)
+    several: int = 0
+    """Looks at which more than one face was found."""
+
+    def measure(self, rgb: Picture, points: Points | None) -> None:
+        """Keep a frame's face."""
+        self.points.append(points)
+        self.light.append(face_light(rgb, points))
+        self.sharpness.append(face_sharpness(rgb, points))
+        if points is not None:
+            self.looks.append(upright_look(rgb, points))
+
+    def changes_face(self) -> bool:
+        """Tell whether somebody else's face takes the place of the one that is followed, without a cut."""
+        shot = shot_numbers(np.array(self.changes, np.float32))
+        frames = np.array([i for i, points in enumerate(self.points) if points is not None], np.intp)
+        looks = np.array(self.looks, np.uint8).reshape(-1, LOOK, LOOK, 3)
+        return changes_abruptly(looks, frames, shot[frames])
+
+    def arrays(self, longer_side: int) -> dict[str, NDArray[Any]]:
+        """Return everything as arrays, [T, ...] each."""
+        none = np.full((478, 3), np.nan, np.float32)
+        landmarks = np.array([none if p is None else p for p in self.points], np.float32).reshape(-1, 478, 3)
+        seen = np.array([p is not None for p in self.points], bool)
+        looks = np.array(self.looks, np.uint8).reshape(-1, LOOK, LOOK, 3)
+        covered = np.zeros(len(self.points), np.float32)
+        covered[seen] = covered_scores(looks)
+        shot = shot_numbers(np.array(self.changes, np.float32))
+        return {
+            "times": np.array(self.times, np.float64),
+            **squeeze_landmarks(pack_landmarks(landmarks, longer_side)),
+            "light": np.array(self.light, np.float32).reshape(-1, 3),
+            "sharpness": np.array(self.sharpness, np.float32),
+            "covered": covered,
+            "shot": shot,
+            "look_gaps": look_gaps(looks, shot[seen], int(shot.max(initial=-1)) + 1),
+        }
+
+
+def _track_frames(
+    reader: VideoReader,
+    picture_path: Path,
+    fps: Fraction,
+    settings: PrepareSettings,
+    report: Callable[[int], None] | None,
+) -> tuple[_Seen, tuple[int, int]]:
+    """Keep the picture and follow one face through it; now and then look whether there are more."""
+    seen, size, before = _Seen(), (0, 0), None
+    look_every = max(1, round(LOOK_SECONDS * float(fps)))
+    with ExitStack() as stack:
+        detector = stack.enter_context(LandmarkDetector(enlarge_below=settings.small_face_pixels))
+        scout = stack.enter_context(LandmarkDetector(faces=MOST_FACES, alone=True))
+        kept = stack.enter_context(closing(ahead(_kept(reader, picture_path, fps, settings))))
+        for frame, now in kept:
+            size = (frame.rgb.shape[1], frame.rgb.shape[0])
+            seen.changes.append(change_between(before, now))
+            before = now
+            abrupt = is_abrupt(seen.changes)
+            if abrupt:
+                detector.forget()
+            if abrupt or frame.index % look_every == 0:
+                seen.several += len(scout.detect_all(frame.rgb)) > 1
+            seen.times.append(frame.time)
+            seen.measure(frame.rgb, detector.detect(frame.rgb))
+            if report is not None:
+                report(len(seen.times))
+    return seen, size
+
+
+def _kept(
+    reader: VideoReader, path: Path, fps: Fraction, settings: PrepareSettings
+) -> Generator[tuple[Frame, NDArray[np.float32]]]:
+    """Yield the frames, each kept before, and their thumbnails."""
+    with ExitStack() as stack:
+        writer: VideoWriter | None = None
+        for frame in reader.frames():
+            if writer is None:
+                size = (frame.rgb.shape[1], frame.rgb.shape[0])
+                writer = stack.enter_context(_writer(path, size, fps, settings))
+            writer.write(frame.rgb, time=frame.time)
+            yield frame, thumbnail(frame.rgb)
+
+
+def _writer(path: Path, size: tuple[int, int], fps: Fraction, settings: PrepareSettings) -> VideoWriter:
+    return VideoWriter(
+        path, VideoFormat(width=size[0], height=size[1], fps=fps), encoding=Encoding(crf=settings.picture_crf)
+    )
+
+
+def _follow_person(seen: _Seen, picture_path: Path, settings: PrepareSettings) -> tuple[_Seen, int]:
+    """Follow all faces of a take that shows several, and keep the one that is picked."""
+    shot = shot_numbers(np.array(seen.changes, np.float32))
+    faces, looks = [], []
+    with LandmarkDetector(enlarge_below=settings.small_face_pixels, faces=MOST_FACES) as detector:
+        for frame in VideoReader(picture_path).frames():
+            if frame.index and frame.index < len(shot) and shot[frame.index] != shot[frame.index - 1]:
+                detector.forget()
+            faces.append(detector.detect_all(frame.rgb))
+            looks.append([upright_look(frame.rgb, points) for points in faces[-1]])
+    if len(faces) != len(shot):
+        raise FootageError(
+            f"{picture_path} was not kept whole ({len(faces)} of {len(shot)} frames); try again"
+        )
+    chosen, people = choose_person(follow_faces(faces, shot, looks), settings.face, len(shot))
+    person = _Seen(times=seen.times, changes=seen.changes)
+    for frame, points in zip(VideoReader(picture_path).frames(), chosen, strict=True):
+        person.measure(frame.rgb, points)
+    return person, people
+
+
+def _true_rate(path: Path, times: NDArray[np.float64], claimed: Fraction) -> Fraction:
+    """Return the rate that the frame times show, or the claimed one where it agrees within 0.1 %.
+
+    Raises:
+        FootageError: no video has this rate.
+    """
+    if len(times) < 2:
+        return claimed
+    shown = (len(times) - 1) / float(times[-1] - times[0])
+    if not SLOWEST <= shown <= FASTEST:
+        raise FootageError(
+            f"{path} shows {shown:.3g} frames a second; {SLOWEST} is the least, {FASTEST} the most. "
+            "Are its times damaged? Export it again."
+        )
+    return claimed if abs(shown / float(claimed) - 1) < 1e-3 else Fraction(shown).limit_denominator(1001)
+
+
+def face_light(rgb: Picture, points: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """Return the mean colour around skin points above the mouth; [3], 0 to 255, NaN without a face."""
+    if points is None:
+        return np.full(3, np.nan, np.float32)
+    reach = max(1, round(float(np.ptp(points[:, 0])) / 60))
+    places = np.round(points[light_points(points.astype(np.float64)), :2] - 0.5).astype(int)
+    height, width = rgb.shape[:2]
+    samples = []
+    for x, y in places:
+        square = rgb[
+            max(0, y - reach) : min(height, y + reach + 1), max(0, x - reach) : min(width, x + reach + 1)
+        ]
+        if square.size:
+            samples.append(square.reshape(-1, 3).mean(0))
+    return np.mean(samples, axis=0).astype(np.float32) if samples else np.full(3, np.nan, np.float32)
+
+
+def face_sharpness(rgb: Picture, points: NDArray[np.float32] | None) -> float:
+    """Return the variance of the Laplacian of the face's luma; 0 without a face."""
+    if points is None:
+        return 0.0
+    height, width = rgb.shape[:2]
+    oval = points[list(FACE_OVAL), :2]
+    x0, y0 = np.clip(oval.min(0).astype(int), 0, [width, height])
+    x1, y1 = np.clip(oval.max(0).astype(int), 0, [width, height])
+    luma = rgb[y0:y1, x0:x1].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    if min(luma.shape) < 3:
+        return 0.0
+    laplacian = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:] - 4 * luma[1:-1, 1:-1]
+    return float(laplacian.var())

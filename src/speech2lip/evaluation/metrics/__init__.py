@@ -1,0 +1,1 @@
+"""What a picture, a mouth and a movement are measured by."""

@@ -1,0 +1,1 @@
+"""Judges of lips and sound together."""

@@ -1,0 +1,406 @@
+"""Our own judge of sync: a small expert that learns from training takes which mouths go with which sound.
+
+It is not the expert of the sync loss: it sees finished frames instead of canonical lips, through another
+network, from another seed, so that lips trained to please the one have not been trained to please the other.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from speech2lip.arrays import Picture
+from speech2lip.atomic import write_atomically
+from speech2lip.avatar import Avatar
+from speech2lip.conventions import MEL_BANDS
+from speech2lip.decomposition.footage import Footage, Take
+from speech2lip.evaluation.accumulate import Figures, Moment, Openings
+from speech2lip.evaluation.held_out import Span
+from speech2lip.evaluation.metrics.mouth_box import Box, mouth_box_of
+from speech2lip.evaluation.speech_labels import Heard
+from speech2lip.progress import Progress
+from speech2lip.synthesis.speech import SILENT_MEL, log_mel, mel_windows
+from speech2lip.training.split import Ranges, trainable
+from speech2lip.training.stretches import MOMENT_SECONDS, frames_apart
+
+FORMAT = 2
+"""Version of what the judge is and how it learns: a kept one of another is not used."""
+
+Series = NDArray[np.float64]
+
+CLIP = 5
+"""Frames 0.04 s apart that are seen together, at any frame rate."""
+SIDE = 40
+"""Pixels across what the judge sees."""
+_SEEN = 0.7
+"""Share of the mouth box that the judge sees, about its middle: lips and teeth, little else."""
+LEAST_SECONDS = 30.0
+"""Footage below which nothing worth asking is learned."""
+MAX_FRAMES = 9000
+"""Frames that are learned from, at most."""
+_PAST, _AHEAD = 16, 16
+"""Mel frames of sound around the middle of a clip."""
+_BATCH = 60
+_TOGETHER = 15
+"""Clips of one take in a batch."""
+_SEED = 7
+
+
+class SyncJudge(nn.Module):
+    """Embeds clips of mouths and stretches of sound, alike where they belong together."""
+
+    usual: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seeing = nn.Sequential(
+            *_seen(CLIP, 40), *_seen(40, 60), *_seen(60, 80),
+            nn.Flatten(), nn.Dropout(0.2), nn.Linear(80 * (SIDE // 8) ** 2, 48),
+        )  # fmt: skip
+        self.hearing = nn.Sequential(
+            nn.Conv1d(MEL_BANDS, 112, 3, stride=2, padding=1),
+            nn.SiLU(),
+            nn.Conv1d(112, 112, 3, stride=2, padding=1),
+            nn.SiLU(),
+            nn.Flatten(),
+            nn.Dropout(0.2),
+            nn.Linear(112 * (_PAST + _AHEAD) // 4, 48),
+        )
+        self.register_buffer("usual", torch.full((SIDE, SIDE), 110.0))
+        self.sharpness = nn.Parameter(torch.tensor(2.0))
+
+    def see(self, clips: Tensor) -> Tensor:
+        """Embed clips [B, 5, side, side] of 0 to 255; [B, D] of length 1."""
+        return functional.normalize(self.seeing((clips.float() - self.usual) / 20), dim=1)
+
+    def hear(self, windows: Tensor) -> Tensor:
+        """Embed mel windows [B, M, W]; [B, D] of length 1."""
+        return functional.normalize(self.hearing(windows), dim=1)
+
+
+def _seen(channels_in: int, channels_out: int) -> list[nn.Module]:
+    return [nn.Conv2d(channels_in, channels_out, 5, stride=2, padding=2), nn.SiLU()]
+
+
+def windows_of(mel: Tensor, times: Series) -> Tensor:
+    """Return the sound around moments [B] of a mel spectrum; [B, M, W]."""
+    return mel_windows(mel, torch.from_numpy(np.asarray(times, np.float64)), torch.arange(-_PAST, _AHEAD))
+
+
+def mouth(picture: Picture, box: Box) -> NDArray[np.uint8] | None:
+    """Return the grey mouth box of a frame as the judge sees it; None where it lies outside the frame."""
+    x0, y0, x1, y1 = box
+    if x1 - x0 < 8 or y1 - y0 < 8:
+        return None
+    across, down = round((x1 - x0) * (1 - _SEEN) / 2), round((y1 - y0) * (1 - _SEEN) / 2)
+    inner = np.ascontiguousarray(picture[y0 + down : y1 - down, x0 + across : x1 - across])
+    grey = cv2.cvtColor(inner, cv2.COLOR_RGB2GRAY)
+    return np.asarray(cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """One take to learn from."""
+
+    mouths: NDArray[np.uint8]
+    """[T, side, side]."""
+    times: Series
+    starts: NDArray[np.intp]
+    """Clips: indices of first frames."""
+    mel: Tensor
+    frame_seconds: float
+
+    @property
+    def clip(self) -> NDArray[np.intp]:
+        """[5] frames of a clip, counted from its first."""
+        return clip_frames(1 / self.frame_seconds)
+
+
+def clip_frames(fps: float) -> NDArray[np.intp]:
+    """Return the frames of a clip, counted from its first; [5]."""
+    return frames_apart(torch.tensor([fps], dtype=torch.float64), CLIP)[0].numpy()
+
+
+def learn_to_judge(footage: Footage, ranges: Ranges, *, steps: int) -> SyncJudge | None:
+    """Train the judge on frames that an avatar may be trained on; None where there are too few.
+
+    Args:
+        ranges: what is held out, take by take.
+    """
+    lessons = _lessons(footage, ranges)
+    if sum(len(lesson.times) * lesson.frame_seconds for lesson in lessons) < LEAST_SECONDS:
+        return None
+    kept_state = torch.get_rng_state()
+    torch.manual_seed(_SEED)
+    judge = SyncJudge()
+    judge.usual.copy_(torch.from_numpy(np.stack([lesson.mouths.mean(0) for lesson in lessons]).mean(0)))
+    optimiser = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=0.01)
+    random = np.random.default_rng(_SEED)
+    with Progress("Teaching the judge of sync", total=steps, unit="steps") as progress:
+        for step in range(steps):
+            for group in optimiser.param_groups:
+                group["lr"] = 2e-3 * 0.5 * (1 + math.cos(math.pi * step / steps))
+            optimiser.zero_grad()
+            _lesson_loss(judge, lessons, random).backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            progress.set(step + 1)
+    torch.set_rng_state(kept_state)
+    return judge.eval()
+
+
+def _lessons(footage: Footage, ranges: Ranges) -> list[_Lesson]:
+    lessons: list[_Lesson] = []
+    count = 0
+    for take in footage.takes:
+        flags = trainable(take, ranges)
+        used = np.flatnonzero(flags)
+        if count >= MAX_FRAMES:
+            continue
+        used = used[: MAX_FRAMES - count]
+        if len(used):
+            lessons.append(_lesson(take, footage, used))
+        count += len(used)
+    return [lesson for lesson in lessons if len(lesson.starts)]
+
+
+def _lesson(take: Take, footage: Footage, used: NDArray[np.intp]) -> _Lesson:
+    chosen, mouths, indices = set(used.tolist()), [], []
+    for frame in take.frames(int(used[0]), int(used[-1]) + 1):
+        if frame.index not in chosen:
+            continue
+        box = mouth_box_of(take, frame.index, footage.canonical.shape)
+        seen = mouth(frame.rgb, box)
+        if seen is not None:
+            mouths.append(seen)
+            indices.append(frame.index)
+    places = np.array(indices, np.intp)
+    unbroken, reach = np.diff(places) == 1, int(clip_frames(float(take.fps))[-1])
+    starts = [k for k in range(len(places) - reach) if unbroken[k : k + reach].all()]
+    ends = take.times[[used[0], used[-1]]]
+    wave, begins = take.wave_around(float(ends[0]), float(ends[1]))
+    return _Lesson(
+        mouths=np.stack(mouths) if mouths else np.zeros((0, SIDE, SIDE), np.uint8),
+        times=take.times[places] - begins,
+        starts=np.array(starts, np.intp),
+        mel=log_mel(torch.from_numpy(wave)),
+        frame_seconds=1 / float(take.fps),
+    )
+
+
+def _lesson_loss(judge: SyncJudge, lessons: Sequence[_Lesson], random: np.random.Generator) -> Tensor:
+    """Return how badly clips find their own sound among others: of the batch, and their own, shifted.
+
+    Many clips are taken from one take, so that most of the others are other times of the same take: they
+    cannot be told by the look or the hum of the take.
+    """
+    sizes = np.array([len(lesson.starts) for lesson in lessons], float)
+    clips, windows, shifted, owners = [], [], [], []
+    for number in random.choice(len(lessons), _BATCH // _TOGETHER, p=sizes / sizes.sum()):
+        lesson = lessons[number]
+        starts = random.choice(lesson.starts, _TOGETHER)
+        frames = starts[:, None] + lesson.clip
+        times = lesson.times[frames[:, CLIP // 2]]
+        off = random.integers(2, 13, _TOGETHER) * random.choice([-1, 1], _TOGETHER) * MOMENT_SECONDS
+        clips.append(lesson.mouths[frames])
+        windows.append(windows_of(lesson.mel, times))
+        shifted.append(windows_of(lesson.mel, times + off))
+        owners += [(int(number), float(time)) for time in times]
+    shown = _shaken(np.concatenate(clips), random)
+    seen = judge.see(torch.from_numpy(shown))
+    heard, wrong = judge.hear(_hushed(torch.cat(windows + shifted), random)).chunk(2)
+    near = torch.tensor([[a[0] == b[0] and 0 < abs(a[1] - b[1]) < 0.35 for b in owners] for a in owners])
+    scores = (seen @ heard.T).masked_fill(near, -1.0)
+    scores = torch.cat([scores, (seen * wrong).sum(1, keepdim=True)], dim=1) * judge.sharpness.exp()
+    target = torch.arange(len(scores))
+    return functional.cross_entropy(scores, target) + functional.cross_entropy(scores[:, :-1].T, target)
+
+
+def _shaken(clips: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+    """Move the clips of a batch by up to two pixels, so that places of pixels are not learned by heart."""
+    down, across = random.integers(-1, 2, 2)
+    return np.ascontiguousarray(np.roll(clips, (int(down), int(across)), axis=(2, 3)))
+
+
+def _hushed(windows: Tensor, random: np.random.Generator) -> Tensor:
+    """Change the level of sounds and drop some of their bands."""
+    level = torch.from_numpy(random.uniform(-0.3, 0.3, (len(windows), 1, 1))).float()
+    kept = torch.from_numpy(random.random((len(windows), MEL_BANDS, 1)) > 0.1)
+    return torch.where(kept, windows + level, SILENT_MEL)
+
+
+def judge_of(avatar: Avatar, footage: Footage, *, steps: int) -> SyncJudge | None:
+    """Return the judge that knows no more frames than the avatar; the footage keeps it for the next time.
+
+    None where `steps` is 0 or the footage is too short.
+    """
+    if not steps:
+        return None
+    ranges = dict(avatar.info.held_out)
+    unknown = [take for take in footage.takes if take.name not in avatar.info.takes]
+    ranges |= {take.name: (0, len(take.times)) for take in unknown}
+    kept = footage.folder / "sync_judge.safetensors"
+    takes = [(take.name, len(take.times)) for take in footage.takes]
+    key = json.dumps([FORMAT, steps, sorted(ranges.items()), takes])
+    judge = _kept_judge(kept, key) or learn_to_judge(footage, ranges, steps=steps)
+    if judge is not None and os.access(footage.folder, os.W_OK):
+        with write_atomically(kept) as partial:
+            save_file(judge.state_dict(), partial, metadata={"key": key})
+    return judge
+
+
+def _kept_judge(path: Path, key: str) -> SyncJudge | None:
+    """Return the judge of a file, None where it is another's."""
+    if not path.is_file():
+        return None
+    with safe_open(path, framework="pt") as file:
+        if (file.metadata() or {}).get("key") != key:
+            return None
+    judge = SyncJudge()
+    judge.load_state_dict(load_file(path))
+    return judge.eval()
+
+
+MAX_LAG = 15
+"""Steps of 0.04 s to either side at which sound is tried, as SyncNet's public tool does."""
+SHIFTS = (2, 3, 5)
+"""Steps by which the judge is tested to tell late sound from true sound."""
+_CLIP_BATCH = 48
+
+
+class SyncTrial:
+    """Shows one row's frames to the judge, frame by frame; memory holds embeddings, no pictures."""
+
+    def __init__(self, judge: SyncJudge) -> None:
+        self.judge = judge
+        self._clip = clip_frames(1 / MOMENT_SECONDS)
+        self._recent: list[NDArray[np.uint8]] = []
+        self._clips: list[NDArray[np.uint8]] = []
+        self._times: list[float] = []
+        self._moments: list[float] = []
+        self._seen: list[Tensor] = []
+        self._curves: list[Tensor] = []
+
+    def begin_take(self, fps: float) -> None:
+        """Choose the frames of a clip, so that it lasts as long at any frame rate."""
+        self._clip = clip_frames(fps)
+
+    def add(self, time: float, picture: Picture, box: Box) -> None:
+        """Take in a frame."""
+        seen = mouth(picture, box)
+        if seen is None:
+            self.skip()
+            return
+        needed = int(self._clip[-1]) + 1
+        self._recent = [*self._recent, seen][-needed:]
+        self._times = [*self._times, time][-needed:]
+        if len(self._recent) == needed:
+            self._clips.append(np.stack([self._recent[frame] for frame in self._clip]))
+            self._moments.append(self._times[self._clip[CLIP // 2]])
+            if len(self._clips) == _CLIP_BATCH:
+                self._flush()
+
+    def skip(self) -> None:
+        """Note that a frame is missing: no clip reaches across."""
+        self._recent, self._times = [], []
+
+    @torch.inference_mode()
+    def _flush(self) -> None:
+        if self._clips:
+            self._seen.append(self.judge.see(torch.from_numpy(np.stack(self._clips))))
+        self._clips = []
+
+    @torch.inference_mode()
+    def end_take(self, mel: Tensor, frame_seconds: float) -> None:
+        """Compare what was seen with the sound of its moments and up to 15 steps of `frame_seconds` off."""
+        self._flush()
+        self.skip()
+        if self._seen:
+            seen, times = torch.cat(self._seen), np.array(self._moments)
+            lags = range(-MAX_LAG, MAX_LAG + 1)
+            heard = [self.judge.hear(windows_of(mel, times + lag * frame_seconds)) for lag in lags]
+            self._curves.append(torch.stack([1 - (seen * one).sum(1) for one in heard], dim=1))
+        self._seen, self._moments = [], []
+        self._frame_seconds = frame_seconds
+
+    def verdict(self) -> dict[str, float | None]:
+        """Return what is found over all takes.
+
+        `expert_confidence`: median less least mean distance over lags; `expert_distance`: the least;
+        `expert_offset_ms`: its lag, positive where the sound is late, as in `sync_offset_ms`.
+        """
+        if not self._curves:
+            return {"expert_confidence": None, "expert_distance": None, "expert_offset_ms": None}
+        mean = torch.cat(self._curves).mean(0)
+        best = int(mean.argmin())
+        return {
+            "expert_confidence": float(mean.median() - mean[best]),
+            "expert_distance": float(mean[best]),
+            "expert_offset_ms": 1000 * self._frame_seconds * (best - MAX_LAG),
+        }
+
+    def told_shifts(self) -> dict[str, float]:
+        """Return the share of clips whose own sound is nearer than one shifted by some frames."""
+        curves = torch.cat(self._curves)
+        own = curves[:, MAX_LAG]
+        return {
+            str(shift): round(
+                float(
+                    torch.stack([own < curves[:, MAX_LAG + sign * shift] for sign in (-1, 1)]).float().mean()
+                ),
+                4,
+            )
+            for shift in SHIFTS
+        }
+
+
+class SyncTrials:
+    """Shows the frames of all rows to the judge: a watcher of an evaluation."""
+
+    def __init__(self, judge: SyncJudge, rows: Iterable[str]) -> None:
+        self.rows = {name: SyncTrial(judge) for name in rows}
+        self._mel = torch.zeros(0)
+        self._begins = 0.0
+        self._expected = -1
+
+    def begin_take(self, span: Span, heard: Heard) -> None:
+        """Hear the sound of a take."""
+        self._mel, self._begins = heard.mel, heard.begins
+        for trial in self.rows.values():
+            trial.begin_take(float(span.take.fps))
+        self._expected = span.start
+
+    def frame(
+        self,
+        span: Span,
+        index: int,
+        moment: Moment,
+        made: Mapping[str, Picture],
+        figures: Mapping[str, Figures],
+    ) -> None:
+        """See a frame of every row."""
+        for name, trial in self.rows.items():
+            if index != self._expected:
+                trial.skip()
+            trial.add(moment.time - self._begins, made[name], moment.box)
+        self._expected = index + 1
+
+    def pass_over(self, span: Span, index: int, moment: Moment, made: Mapping[str, Picture]) -> None:
+        """Nothing is judged across a frame that is not spoken over: it is a gap."""
+
+    def end_take(self, openings: Mapping[str, Openings]) -> None:
+        """Compare what was seen of a take with its sound."""
+        for trial in self.rows.values():
+            trial.end_take(self._mel, MOMENT_SECONDS)

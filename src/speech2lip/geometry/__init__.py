@@ -1,0 +1,1 @@
+"""Cameras and mappings: nothing here knows of faces."""

@@ -1,0 +1,1 @@
+"""Which frame of which base video is spoken over, with which head pose."""

@@ -1,0 +1,342 @@
+"""How the head moves while an avatar speaks: as in the footage, still, as in another video, and turned."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy.spatial.transform import Rotation
+
+from speech2lip.arrays import Array, Picture
+from speech2lip.avatar import Avatar, BaseTake
+from speech2lip.composition.coverage import region_surface
+from speech2lip.composition.paste import Place
+from speech2lip.composition.reposing.background import learn_backdrop
+from speech2lip.composition.reposing.reposer import NECK, Turner, offset_to, rotation_of
+from speech2lip.config import SpeakSettings
+from speech2lip.decomposition.head_pose import head_angles
+from speech2lip.inference.motion.coverage import best_stretch, longest_run, with_shares
+from speech2lip.inference.motion.foreground import Front
+from speech2lip.inference.motion.order import calm_span, smooth_order, turning_points
+from speech2lip.inference.motion.pose_track import PoseTrack, read_driver, read_pose_track
+from speech2lip.media.coded import coded_from_rgb, rgb_from_coded
+
+if TYPE_CHECKING:
+    from speech2lip.inference.engine import Engine
+    from speech2lip.model import Spoken
+
+
+_KEPT = 0.35
+"""Share of its own movement that a still head keeps."""
+_SHOTS = 16
+"""Frames of the base take that its background is learned from."""
+_WARN_DEGREES = 15.0
+"""How far beyond what the footage shows a head is turned before the user is told."""
+_TRIED_SECONDS = (10.0, 60.0)
+"""A turned head's movement is tried for so long, at least and at most, to tell how far it turns away."""
+_SWAY = 0.12
+"""Shift of the neck, in eye units, that another video's head may bring along, softly limited."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Which base frame is shown, and how its head is moved."""
+
+    index: int
+    part: float = 0.0
+    """How far on the way to the next frame, from 0 to 1: the mixture of both is shown."""
+    offset: Array | None = None
+    """[4, 4] rigid movement of the head in camera space; None leaves the frame as it was filmed."""
+    drawn: float = 1.0
+    """How much of the drawn lips is shown, from 0 (the head has turned away: the filmed ones) to 1."""
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """The frames that are needed."""
+        return (self.index, self.index + 1) if self.part else (self.index,)
+
+
+class Motion:
+    """Plans which frames are shown and how their heads are turned, and turns them; streams may share it."""
+
+    def __init__(self, person: Avatar, base: BaseTake, settings: SpeakSettings) -> None:
+        """Read what the settings name and learn the background, where heads are to be turned.
+
+        Raises:
+            SettingsError, FootageError, AvatarError: as their messages say.
+        """
+        self.base, self.settings = base, settings
+        self._fps = float(base.fps)
+        self._poses = base.camera_from_head
+        fixed = (settings.yaw_degrees, settings.pitch_degrees, settings.roll_degrees)
+        self._fixed = np.array(fixed, np.float64)
+        self._track = PoseTrack(np.zeros(1), np.zeros((1, 3)))
+        if settings.poses is not None:
+            self._track = read_pose_track(settings.poses)
+        self._driver: Array | None = None
+        if settings.motion not in ("base", "still"):
+            self._driver = read_driver(Path(settings.motion), fps=self._fps)
+        self._surface = region_surface(person.canonical)
+        self._can_be_spoken_over = self._surface.bears_frames(base.camera_from_head, fps=self._fps)
+        begin = base.frame_at(settings.start) if settings.motion == "base" else 0
+        start, stop = best_stretch(self._can_be_spoken_over, fps=self._fps, start=begin)
+        self.stretch = (start, stop)
+        """Frames of the base take, first and stop, that are shown."""
+        if settings.motion != "base":
+            begin, stop = (start + edge for edge in calm_span(self._poses[start:stop], fps=self._fps))
+            start = begin
+        eyes = None if base.eyes is None else base.eyes[start:stop]
+        first, last = turning_points(self._poses[start:stop], fps=self._fps, eyes=eyes)
+        self._turns = (start + first, start + last)
+        self.first = min(max(begin, start), stop - 1)
+        """Index of the base frame that speech begins with."""
+        self._hold = Rotation.from_matrix(self._poses[start:stop, :3, :3]).mean()
+        self._neck = _necks(self._poses[start:stop]).mean(0)
+        self._turner = self._make_turner(person) if self.turns else None
+        self._front = Front(person, base) if settings.keep_in_front else None
+
+    @property
+    def turns(self) -> bool:
+        """Whether heads are turned at all."""
+        return bool(self.settings.motion != "base" or self._fixed.any() or self._track.degrees.any())
+
+    def shown(self) -> Iterator[Shown]:
+        """Yield without end what is shown, frame by frame."""
+        if not self.turns and self._can_be_spoken_over[slice(*self.stretch)].all():
+            yield from self._planned()
+            return
+        for one, share in with_shares(self._planned(), self._bears, fps=self._fps):
+            yield replace(one, drawn=share)
+
+    def _bears(self, shown: Shown) -> bool:
+        """Tell whether what is shown can be spoken over, as the head is turned in it."""
+        if shown.offset is None:
+            return bool(self._can_be_spoken_over[list(shown.indices)].all())
+        pose = _between(self._poses, shown.index, shown.part)
+        return bool(self._surface.bears((shown.offset @ pose)[None])[0])
+
+    def _planned(self) -> Iterator[Shown]:
+        """Yield without end which frames are shown and how their heads are turned."""
+        driver = self._driven()
+        for number, at in enumerate(smooth_order(self.first, *self._turns)):
+            index, part = int(at), at % 1
+            if not self.turns:
+                yield Shown(index, part)
+                continue
+            pose = _between(self._poses, index, part)
+            yield Shown(index, part, self._offset(pose, number / self._fps, next(driver)))
+
+    def picture(self, filmed: Sequence[Picture], shown: Shown, device: torch.device) -> tuple[Picture, Place]:
+        """Return the picture that is shown, uint8 [3 H / 2, W], and where the head is in it.
+
+        Args:
+            filmed: the frames `shown.indices`.
+        """
+        coded, place = filmed[0], self.base.place(shown.index, device)
+        if shown.part:
+            coded = mixed(coded, filmed[1], shown.part)
+            place = mixed_place(place, self.base.place(shown.index + 1, device), shown.part)
+        if shown.offset is None or self._turner is None:
+            return coded, place
+        rgb, moved = self._turner.turn(rgb_from_coded(coded), place, shown.offset)
+        return coded_from_rgb(rgb), moved
+
+    def finish(self, composed: Picture, picture: Picture, shown: Shown, place: Place) -> Picture:
+        """Return a composed picture as it is shown.
+
+        With what was in front of the mouth in front again, where that is wanted, and faded where the head
+        turns away.
+
+        Args:
+            composed: with lips; picture, place: as `picture` returned them.
+        """
+        if self._front is not None:
+            composed = self._front.keep(composed, picture, shown.indices, place)
+        return composed if shown.drawn == 1 else mixed(picture, composed, shown.drawn)
+
+    def remarks(self) -> list[str]:
+        """Say what the user should know: what cannot be spoken over, what stays in front, and warnings."""
+        told = []
+        if self._front is not None:
+            found, count = len(self._front.covered), len(self.base.times)
+            told.append(f"nothing was found in front of the mouth in {count} frames")
+            if found:
+                told = [f"something is in front of the mouth in {found} of {count} frames and stays there"]
+        return [*self._not_spoken_over(), *told, *self.warnings()]
+
+    def _not_spoken_over(self) -> list[str]:
+        """Say how much of the base video, or of a turned head's movement, cannot be spoken over."""
+        if self.turns:
+            seconds = 2 * (self._turns[1] - self._turns[0] + 1) / self._fps
+            count = round(min(max(seconds, _TRIED_SECONDS[0]), _TRIED_SECONDS[1]) * self._fps)
+            away = sum(one.drawn < 1 for one in itertools.islice(self.shown(), count))
+            what = f"of the first {count} frames"
+        else:
+            away, count = int((~self._can_be_spoken_over).sum()), len(self.base.times)
+            what = f"of {count} frames of the base video"
+        if not away:
+            return []
+        skipped = not self.turns and self.stretch != (0, count)
+        how = "they are skipped" if skipped else "their own lips are shown there"
+        return [f"{away} {what} cannot be spoken over (head turned away): {how}"]
+
+    def warnings(self) -> list[str]:
+        """Say how far beyond what the footage shows the head is turned, where that is much."""
+        angles = head_angles(self._poses)
+        low, high = np.percentile(angles, [1, 99], axis=0)
+        wanted = self._extremes(angles)
+        told = []
+        for axis, name in enumerate(("yaw", "pitch", "roll")):
+            beyond = max(low[axis] - wanted[0][axis], wanted[1][axis] - high[axis])
+            if beyond > _WARN_DEGREES:
+                told.append(
+                    f"{name} is turned {beyond:.0f} degrees beyond what the footage shows "
+                    f"({low[axis]:.0f} to {high[axis]:.0f}): more than {_WARN_DEGREES:.0f} looks wrong"
+                )
+        return told
+
+    def _extremes(self, angles: Array) -> tuple[Array, Array]:
+        """Return the least and greatest yaw, pitch and roll that will be shown."""
+        if self.settings.motion == "base":
+            own = np.percentile(angles, [1, 99], axis=0)
+        else:
+            held = self._hold.as_matrix()
+            turned = np.eye(3)[None] if self._driver is None else _deviations(self._driver)
+            own = head_angles(_as_poses(turned @ held))
+            own = np.stack([own.min(0), own.max(0)])
+        extra = self._track.degrees + self._fixed
+        return own[0] + extra.min(0), own[1] + extra.max(0)
+
+    def _make_turner(self, person: Avatar) -> Turner:
+        turner = Turner(person.canonical)
+        device = torch.device("cpu")
+        chosen = np.unique(np.linspace(0, len(self.base.times) - 1, _SHOTS).astype(int)).tolist()
+        shots = [
+            (frame.rgb, self.base.place(index, device))
+            for index in chosen
+            for frame in self.base.frames(index, index + 1)
+        ]
+        turner.backdrop = learn_backdrop(turner, shots)
+        return turner
+
+    def _driven(self) -> Iterator[tuple[Array, Array]]:
+        """Yield rotation [3, 3] and shift of the neck [3] that another video's head brings."""
+        if self._driver is None:
+            yield from itertools.repeat((np.eye(3), np.zeros(3)))
+        else:
+            turned = _deviations(self._driver)
+            necks = _necks(self._driver)
+            shifts = _SWAY * np.tanh((necks - np.median(necks, axis=0)) / _SWAY)
+            for at in smooth_order(0, *turning_points(self._driver, fps=self._fps)):
+                index, part = int(at), at % 1
+                yield _between(turned, index, part), _between(shifts, index, part)
+
+    def _offset(self, pose: Array, seconds: float, driven: tuple[Array, Array]) -> Array:
+        rotation, shift = pose[:3, :3], np.zeros(3)
+        if self.settings.motion != "base":
+            kept = _KEPT if self._driver is None else 0.0
+            own = (Rotation.from_matrix(rotation) * self._hold.inv()).as_rotvec()
+            rotation = driven[0] @ (Rotation.from_rotvec(kept * own) * self._hold).as_matrix()
+            shift = (1 - kept) * (self._neck - _necks(pose[None])[0]) + driven[1]
+        angles = head_angles(_as_poses(rotation[None]))[0] + self._fixed + self._track.at(seconds)
+        return offset_to(pose, rotation_of(*angles), shift)
+
+
+def _between(values: Array, index: int, part: float) -> Array:
+    """Return a value [T, ...] between two frames; neighbouring poses differ so little that a mean is one."""
+    if not part:
+        one: Array = values[index]
+        return one
+    mean: Array = values[index] * (1 - part) + values[index + 1] * part
+    return mean
+
+
+def mixed(first: Picture, second: Picture, part: float) -> Picture:
+    """Mix two pictures, `part` of the second."""
+    weight = round(256 * part)
+    total = first.astype(np.uint16) * (256 - weight) + second.astype(np.uint16) * weight
+    return ((total + 128) >> 8).astype(np.uint8)
+
+
+def mixed_place(first: Place, second: Place, part: float) -> Place:
+    """Mix the places of neighbouring frames."""
+    pairs = [(getattr(first, f.name), getattr(second, f.name)) for f in fields(Place)]
+    return Place(*(torch.lerp(a, b, part) for a, b in pairs))
+
+
+def _necks(poses: Array) -> Array:
+    """Return where the neck is in camera space; [T, 3]."""
+    necks: Array = poses[:, :3, :3] @ NECK + poses[:, :3, 3]
+    return necks
+
+
+def _deviations(poses: Array) -> Array:
+    """Return the rotations [T, 3, 3] by which heads are turned from their mean pose, in camera space."""
+    turned = Rotation.from_matrix(poses[:, :3, :3])
+    deviations: Array = (turned * turned.mean().inv()).as_matrix()
+    return deviations
+
+
+def _as_poses(rotations: Array) -> Array:
+    poses = np.tile(np.eye(4), (len(rotations), 1, 1))
+    poses[:, :3, :3] = rotations
+    return poses
+
+
+def speak_shown(
+    engine: Engine,
+    motion: Motion,
+    filmed: Sequence[Sequence[Picture]],
+    shown: Sequence[Shown],
+    spoken: Spoken,
+) -> list[Picture]:
+    """Return the pictures that are shown, uint8 [3 H / 2, W], speaking where they can be spoken over.
+
+    Args:
+        filmed: for each the frames `shown.indices`.
+        spoken: what speech says about their moments.
+    """
+    both = [motion.picture(*one, engine.compute.device) for one in zip(filmed, shown, strict=True)]
+    pictures = [picture for picture, _ in both]
+    drawn = [index for index, one in enumerate(shown) if one.drawn > 0]
+    for index, one in enumerate(shown):
+        if not one.drawn:
+            pictures[index] = pictures[index].copy()  # what was decoded is kept for other streams
+    if drawn:
+        places = [both[index][1] for index in drawn]
+        composed = engine.speak_coded([pictures[index] for index in drawn], places, spoken.of(drawn))
+        for index, place, picture in zip(drawn, places, composed, strict=True):
+            pictures[index] = motion.finish(picture, pictures[index], shown[index], place)
+    return pictures
+
+
+def base_of(person: Avatar, take: str | None) -> BaseTake:
+    """Return the base take of a name; None: the one with the longest stretch that can be spoken over.
+
+    Raises:
+        SettingsError: there is none of that name.
+    """
+    if take is not None:
+        return person.base(take)
+    surface = region_surface(person.canonical)
+
+    def seconds(base: BaseTake) -> float:
+        fps = float(base.fps)
+        start, stop = longest_run(surface.bears_frames(base.camera_from_head, fps=fps))
+        return (stop - start) / fps
+
+    return max(person.bases, key=seconds)
+
+
+Say = Callable[[str], None]
+
+
+def tell(motion: Motion, say: Say) -> None:
+    """Tell the user what is beyond the footage and what stays in front."""
+    for line in motion.remarks():
+        say(line)

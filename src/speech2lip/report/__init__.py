@@ -1,0 +1,1 @@
+"""Pages about a footage and about an evaluation, each one HTML file."""

@@ -1,0 +1,1 @@
+"""For maintainers: what makes the files that the package brings along."""
