@@ -24,7 +24,7 @@ from benchmarks.speed.memory import growth_mb, speak_watched
 from speech2lip.avatar import read_avatar
 from speech2lip.config import SpeakSettings
 from speech2lip.conventions import SAMPLE_RATE
-from speech2lip.inference.base_video import BasePlanes
+from speech2lip.inference.base_video import BaseVideoReader
 from speech2lip.inference.engine import Engine
 from speech2lip.inference.motion.motion import Motion, speak_shown
 from speech2lip.media.coded import CodedReader
@@ -105,15 +105,15 @@ def picture_late_frames(avatar: Path, sound: Path, output: Path, settings: Speak
     begin = soundfile.info(sound).frames / SAMPLE_RATE - len(wave) / SAMPLE_RATE
     with CodedReader(output) as reader:
         written = reader.read(numbers.start, numbers.stop)
-    with BasePlanes(base) as planes:
+    with BaseVideoReader(base) as planes:
         filmed = [[planes[index] for index in one.indices] for one in shown]
     both = [motion.picture(*one, torch.device("cpu")) for one in zip(filmed, shown, strict=True)]
-    mel, size = engine.hear(torch.from_numpy(wave)), (base.height, base.width)
+    mel, size = engine.mel_features(torch.from_numpy(wave)), (base.height, base.width)
     boxes = [engine.paster.region(place, size) for _, place in both]
     errors = {}
     for shift in _SHIFTS:
         moments = [(number - shift) / fps - begin for number in numbers]
-        drawn = speak_shown(engine, motion, filmed, shown, engine.listen(mel, moments))
+        drawn = speak_shown(engine, motion, filmed, shown, engine.encode_speech(mel, moments))
         errors[shift] = sum(
             float(np.square(split(a)[0][y0:y1, x0:x1].astype(float) - split(b)[0][y0:y1, x0:x1]).mean())
             for a, b, (x0, y0, x1, y1) in zip(drawn, written, boxes, strict=True)

@@ -11,6 +11,7 @@ import hypothesis
 import pytest
 from jaxtyping import install_import_hook
 
+from tests.messages import heard
 from tests.shapes import modules_with_shapes
 
 # Shapes in signatures are checked at every call while tests run; users do not pay for it.
@@ -74,3 +75,10 @@ def real_footage() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real footage: SPEECH2LIP_DATA names {folder}, which is no folder")
     return folder
+
+
+@pytest.fixture
+def messages() -> Iterator[list[str]]:
+    """What the package tells while the test runs."""
+    with heard() as told:
+        yield told

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-Place = tuple[str | int, ...]
+HeadView = tuple[str | int, ...]
 
 NASTY: tuple[Any, ...] = (
     None, "", "nan", "../..", "/etc", "a\0b", "x" * 100_000, True, -1, 0, 0.5, 3, 1e308, -1e308, 10**30, [],
@@ -20,7 +20,7 @@ RAW = ("NaN", "Infinity", "-Infinity", "1" * 5000, "[" * 100_000, "1e999", '"\\u
 _MARK = '"a value to be replaced"'
 
 
-def places(plain: Any, here: Place = ()) -> Iterator[Place]:
+def places(plain: Any, here: HeadView = ()) -> Iterator[HeadView]:
     """Yield where every value of a JSON object stands."""
     children = (
         plain.items() if isinstance(plain, dict) else enumerate(plain) if isinstance(plain, list) else ()
@@ -30,7 +30,7 @@ def places(plain: Any, here: Place = ()) -> Iterator[Place]:
         yield from places(value, (*here, name))
 
 
-def replaced(plain: Any, place: Place, value: Any) -> Any:
+def replaced(plain: Any, place: HeadView, value: Any) -> Any:
     """Return a JSON object with one value written over."""
     changed = copy.deepcopy(plain)
     inner = changed
@@ -40,7 +40,7 @@ def replaced(plain: Any, place: Place, value: Any) -> Any:
     return changed
 
 
-def without(plain: Any, place: Place) -> Any:
+def without(plain: Any, place: HeadView) -> Any:
     """Return a JSON object with one value left out."""
     changed = copy.deepcopy(plain)
     inner = changed

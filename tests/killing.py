@@ -89,13 +89,13 @@ def begin_prepare(folder: Path) -> None:
     """Good footage of one take, and another take to add."""
     for name in "ab":
         video(name, folder / f"{name}.mp4")
-    prepare([folder / "a.mp4"], footage=folder / "p.footage", settings=PREPARE, say=quiet)
+    prepare([folder / "a.mp4"], footage=folder / "p.footage", settings=PREPARE)
     (folder / "sums").write_text(_sums(folder))
 
 
 def do_prepare(folder: Path) -> None:
     takes = [folder / "a.mp4", folder / "b.mp4"]
-    prepare(takes, footage=folder / "p.footage", settings=PREPARE, say=quiet)
+    prepare(takes, footage=folder / "p.footage", settings=PREPARE)
 
 
 def prepare_holds(folder: Path) -> None:
@@ -120,7 +120,7 @@ def begin_train(_: Path) -> None:
 
 
 def do_train(folder: Path) -> None:
-    train(footage=DATA / "presenter.footage", avatar=folder / "p.avatar", settings=TRAIN, say=quiet)
+    train(footage=DATA / "presenter.footage", avatar=folder / "p.avatar", settings=TRAIN)
 
 
 def train_holds(folder: Path) -> None:
@@ -143,7 +143,6 @@ def do_replace(folder: Path) -> None:
         avatar=folder / "p.avatar",
         settings=TRAIN,
         overwrite=True,
-        say=quiet,
     )
 
 
@@ -162,7 +161,7 @@ def begin_speak(folder: Path) -> None:
 def do_speak(folder: Path) -> None:
     speak(
         folder / "words.wav", avatar=DATA / "presenter.avatar", output=folder / "out.mp4", settings=SPEAK,
-        overwrite=True, say=quiet,
+        overwrite=True,
     )  # fmt: skip
 
 

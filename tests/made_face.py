@@ -112,7 +112,7 @@ def made_canonical() -> Canonical:
 def made_avatar(
     folder: Path, *, frames: int = 30, fps: Fraction = Fraction(25), settings: ModelSettings = TINY
 ) -> Path:
-    """Write an untrained avatar whose head turns a little over a noisy base take; returns its folder."""
+    """Write an untrained avatar whose head turns a little over a noisy base video; returns its folder."""
     canonical = made_canonical()
     torch.manual_seed(0)
     model = LipModel(settings, canonical.patch.size)

@@ -58,13 +58,12 @@ def quiet(_: str) -> None:
     pass
 
 
-def test_every_step_in_order_and_once(tmp_path: Path, steps: Steps) -> None:
+def test_every_step_in_order_and_once(messages: list[str], tmp_path: Path, steps: Steps) -> None:
     folder = tmp_path / "demo"
-    told: list[str] = []
-    assert demo(folder, say=told.append) == folder / "spoken.mp4"
-    assert any("ours: r = 0.912" in line for line in told)
+    assert demo(folder) == folder / "spoken.mp4"
+    assert any("ours: r = 0.912" in line for line in messages)
     assert steps.called == ["present", "present", "train", "speak", "evaluate"]
-    demo(folder, say=quiet)
+    demo(folder)
     assert len(steps.called) == 5
 
 
@@ -73,24 +72,24 @@ def test_a_stopped_journey_goes_on(tmp_path: Path, steps: Steps) -> None:
     for step in ("present", "train", "speak"):
         steps.failing = step
         with pytest.raises(KeyboardInterrupt):
-            demo(folder, say=quiet)
+            demo(folder)
     steps.failing = ""
     steps.called.clear()
-    demo(folder, say=quiet)
+    demo(folder)
     assert steps.called == ["speak", "evaluate"]
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, steps: Steps) -> None:
     (tmp_path / "letters").touch()
     with pytest.raises(OutputError, match="holds something else"):
-        demo(tmp_path, say=quiet)
+        demo(tmp_path)
     with pytest.raises(OutputError, match="is a file"):
-        demo(tmp_path / "letters", say=quiet)
+        demo(tmp_path / "letters")
     assert steps.called == []
 
 
 @pytest.mark.slow
 def test_the_journey_in_small(tmp_path: Path) -> None:
-    spoken = demo(tmp_path / "demo", minutes=0.2, takes=2, size=192, say=quiet)
+    spoken = demo(tmp_path / "demo", minutes=0.2, takes=2, size=192)
     assert spoken.stat().st_size > 10_000
     assert (tmp_path / "demo" / "metrics.json").exists()

@@ -51,7 +51,7 @@ def _speak(folder: Path) -> None:
     sound = folder.parent / "words.wav"
     soundfile.write(sound, np.random.default_rng(0).normal(0, 0.1, 1600).astype(np.float32), 16_000)
     output = folder.parent / "spoken.mp4"
-    speak(sound, avatar=folder, output=output, settings=SPEAKING, overwrite=True, say=lambda _: None)
+    speak(sound, avatar=folder, output=output, settings=SPEAKING, overwrite=True)
 
 
 def _is_told(use: Use, folder: Path, wrong: str) -> bool:
@@ -247,5 +247,5 @@ def test_a_pipe_does_not_hang(avatar: Path) -> None:
 def test_a_start_beyond_the_base_take_is_told(avatar: Path) -> None:
     base = read_avatar(avatar).bases[0]
     assert base.frame_at(1.0) == 25
-    with pytest.raises(SettingsError, match=r"--start 99 lies beyond the base take 'a': give 0 to 1\.08"):
+    with pytest.raises(SettingsError, match=r"--start 99 lies beyond the base video 'a': give 0 to 1\.08"):
         base.frame_at(99)

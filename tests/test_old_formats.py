@@ -48,7 +48,6 @@ def test_an_old_avatar_speaks(version: str, tmp_path: Path) -> None:
         avatar=DATA / version / "presenter.avatar",
         output=tmp_path / "spoken.mp4",
         settings=SpeakSettings(device="cpu", precision="fp32"),
-        say=lambda _: None,
     )
     assert spoken.frames == 5
     assert (tmp_path / "spoken.mp4").is_file()
@@ -83,6 +82,5 @@ def test_old_footage_is_trained_on(version: str, tmp_path: Path) -> None:
         footage=DATA / version / "presenter.footage",
         avatar=tmp_path / "new.avatar",
         settings=settings,
-        say=lambda _: None,
     )
     assert sorted(base.name for base in avatar.bases) == ["a", "b"]

@@ -17,7 +17,14 @@ from torch import Tensor, nn
 from speech2lip.config import ModelSettings
 from speech2lip.conventions import MEL_RATE
 from speech2lip.progress import Progress
-from speech2lip.synthesis.speech import EAR, SILENT_MEL, SpeechEncoder, log_mel, mel_windows, window_offsets
+from speech2lip.synthesis.speech import (
+    ENCODER_WEIGHTS,
+    SILENT_MEL,
+    SpeechEncoder,
+    log_mel,
+    mel_windows,
+    window_offsets,
+)
 from speech2lip.training.augmentation import vary_speech
 from speech2lip.training.loop import learning_rate_share
 from speech2lip.training.resting import quiet_windows
@@ -42,7 +49,7 @@ _HELD_OUT = 80
 class Arguments:
     """Train the built-in ear."""
 
-    out: Path = EAR
+    out: Path = ENCODER_WEIGHTS
     """Where the weights go."""
     steps: int = 5200
     """Of training."""

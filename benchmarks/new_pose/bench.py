@@ -17,11 +17,11 @@ from benchmarks.geometry.truth import Gauge, fit_gauge
 from benchmarks.new_pose.warps import fit_similarity, warp_head, warp_picture
 from speech2lip.arrays import Array, Picture
 from speech2lip.atomic import write_atomically, write_json
-from speech2lip.composition.paste import Place
-from speech2lip.composition.reposing.background import learn_backdrop
-from speech2lip.composition.reposing.reposer import Turner
+from speech2lip.composition.paste import HeadView
+from speech2lip.composition.reposing.background import learn_background
+from speech2lip.composition.reposing.reposer import Reposer
 from speech2lip.decomposition.footage import Footage, Take, read_footage
-from speech2lip.training.dataset import place_of, usual_light
+from speech2lip.training.dataset import head_view, usual_light
 from speech2lip_presenter.parts import CLOTH
 from speech2lip_presenter.render import State, head_pose, landmarks_of, render_layers
 from speech2lip_presenter.truth import Truth, read_truth
@@ -39,7 +39,7 @@ class Case:
     name: str
     degrees: float
     frame: Picture
-    place: Place
+    place: HeadView
     offset: Array
     truth: Picture
     head: NDArray[np.bool_]
@@ -70,7 +70,7 @@ def cases(
     """Yield the cases of one frame of a take: each axis, each angle, to both sides."""
     size = take.width
     state = truth.state(index)
-    place = place_of(take, index, usual)
+    place = head_view(take, index, usual)
     material = render_layers(state, size=size)[2]
     before = landmarks_of(state, size=size)[0]
     for axis in AXES:
@@ -98,13 +98,13 @@ def psnr(ours: Picture, truth: Picture, where: NDArray[np.bool_]) -> float:
     return float(10 * np.log10(255**2 / max(error.mean(), 1e-9)))
 
 
-def measure(case: Case, turner: Turner) -> dict[str, Picture]:
+def measure(case: Case, turner: Reposer) -> dict[str, Picture]:
     """Return the pictures that each way makes of a case."""
     similarity = fit_similarity(*case.points)
-    assert turner.backdrop is not None
+    assert turner.background is not None
     return {
         "ours": turner.turn(case.frame, case.place, case.offset)[0],
-        "2-D warp of the head": warp_head(case.frame, similarity, case.cut, turner.backdrop.picture),
+        "2-D warp of the head": warp_head(case.frame, similarity, case.cut, turner.background.picture),
         "2-D warp of the picture": warp_picture(case.frame, similarity),
         "not turned": case.frame,
     }
@@ -116,13 +116,13 @@ def run(footage: Footage, truths: dict[str, Truth], *, takes: int) -> dict[str, 
     found = np.concatenate([take.camera_from_head[::10] for take in footage.takes])
     true = np.concatenate([truths[take.name].camera_from_head[::10] for take in footage.takes])
     gauge = fit_gauge(found, true)
-    turner = Turner(footage.canonical)
+    turner = Reposer(footage.canonical)
     figures: dict[str, list[tuple[float, float]]] = {}
     for number, take in enumerate(footage.takes[:: max(1, len(footage.takes) // takes)][:takes]):
         wanted = np.linspace(0, len(take.times) - 1, SHOTS).astype(int).tolist()
         frames = {frame.index: frame.rgb for frame in take.frames() if frame.index in set(wanted)}
-        turner.backdrop = learn_backdrop(
-            turner, [(rgb, place_of(take, i, usual)) for i, rgb in frames.items()]
+        turner.background = learn_background(
+            turner, [(rgb, head_view(take, i, usual)) for i, rgb in frames.items()]
         )
         index = wanted[(3 + 5 * number) % SHOTS]
         for case in cases(take, truths[take.name], usual, gauge, frames, index):

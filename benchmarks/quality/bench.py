@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ from speech2lip.evaluation.result import Result
 from speech2lip.faces.landmarks import LandmarkDetector
 from speech2lip.inference.engine import Engine
 
-Say = Callable[[str], None]
+_LOG = logging.getLogger(__name__)
 
 LEAST_MINUTES = 0.5
 """Training below this tells nothing; the subject waits for another day."""
@@ -84,7 +85,6 @@ def measure_quality(
     plan: BenchPlan | None = None,
     places: BenchPlaces | None = None,
     settings: EvaluateSettings | None = None,
-    say: Say = print,
 ) -> Path:
     """Train and judge an avatar of everybody there is footage of, as far as the time allows.
 
@@ -120,12 +120,12 @@ def measure_quality(
             place.mkdir(parents=True, exist_ok=True)
     chosen = [subject for subject in everybody if not plan.only or subject.name in plan.only]
     shares = share_time(chosen, plan.minutes / 2 if plan.paper else plan.minutes)
-    runs = _Bench(folder, places.work, places.results, settings, say, paper=plan.paper)
+    runs = _Bench(folder, places.work, places.results, settings, paper=plan.paper)
     for subject in chosen:
         runs.run(subject, shares.get(subject.name, 0.0))
         with write_atomically(places.page) as partial:
             partial.write_text(quality_page(places.results), encoding="utf-8")
-    say(f"{places.page}: the tables; {places.results}: the figures")
+    _LOG.info(f"{places.page}: the tables; {places.results}: the figures")
     return places.page
 
 
@@ -154,18 +154,17 @@ class _Bench:
         work: Path,
         results: Path,
         settings: EvaluateSettings,
-        say: Say,
         *,
         paper: bool = False,
     ) -> None:
-        self.data, self.work, self.results, self.settings, self.say = data, work, results, settings, say
+        self.data, self.work, self.results, self.settings = data, work, results, settings
         self.paper = paper
 
     def run(self, subject: Subject, minutes: float) -> None:
         """Measure one person, or write why not."""
         missing = subject.missing or ("" if minutes else "no time left for it (--minutes)")
         if not missing:
-            self.say(f"{subject.name}: {minutes:.1f} minutes of training")
+            _LOG.info(f"{subject.name}: {minutes:.1f} minutes of training")
             try:
                 (self._presenter if subject.name == PRESENTER else self._person)(subject, minutes)
             except Speech2LipError as error:
@@ -173,7 +172,7 @@ class _Bench:
         path = self._path(subject.benchmark, subject.name)
         if not missing:
             return
-        self.say(f"{subject.name}: not measured: {missing}")
+        _LOG.info(f"{subject.name}: not measured: {missing}")
         if not any(self.results.glob(f"{path.stem}*.json")):
             details = {"benchmark": subject.benchmark, "missing": missing}
             Result(footage=subject.name, device="none", details=details).save(path)
@@ -205,7 +204,7 @@ class _Bench:
     def _prepare(self, takes: Sequence[Path], footage: Path) -> None:
         from speech2lip.decomposition.prepare import prepare
 
-        prepare(takes, footage=footage, say=self.say)
+        prepare(takes, footage=footage)
 
     def _paper(
         self, name: str, footage: Path, minutes: float, *, hold_out: float | None = None
@@ -216,7 +215,7 @@ class _Bench:
             try:
                 self._train(footage, avatar, minutes, hold_out=hold_out, preset="paper")
             except Speech2LipError as error:
-                self.say(f"{name}: no row of the paper's preset: {' '.join(str(error).split())}")
+                _LOG.info(f"{name}: no row of the paper's preset: {' '.join(str(error).split())}")
         return avatar if avatar.exists() else None
 
     def _train(
@@ -225,7 +224,7 @@ class _Bench:
         from speech2lip.training.train import train
 
         if avatar.exists():
-            self.say(f"{avatar} is there already; remove it to train it anew")
+            _LOG.info(f"{avatar} is there already; remove it to train it anew")
             return
         settings = TrainSettings(
             minutes=minutes,
@@ -235,7 +234,7 @@ class _Bench:
         )
         if preset != "default":
             settings = from_plain(TrainSettings, to_plain(settings) | {"preset": preset})
-        train(avatar=avatar, footage=footage, settings=settings, say=self.say)
+        train(avatar=avatar, footage=footage, settings=settings)
 
     def _judge(
         self, benchmark: str, name: str, avatar: Path, footage: Path, *, paper: Path | None, note: str = ""
@@ -248,7 +247,6 @@ class _Bench:
             inputs=EvaluateInputs(paper, words, _other_languages_first(foreign_sounds(self.data))),
             outputs=EvaluateOutputs(report=report),
             settings=dataclasses.replace(self.settings, revoiced=True),
-            say=self.say,
         )
         more: dict[str, Any] = {"split": _SPLITS[benchmark]} | ({"note": note} if note else {})
         if paper is not None:

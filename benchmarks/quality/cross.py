@@ -22,7 +22,7 @@ from speech2lip.decomposition.av_offset import (
 from speech2lip.evaluation.accumulate import Series
 from speech2lip.evaluation.cross_driven import LEAST_PAIRED, driven_landmarks
 from speech2lip.evaluation.held_out import Span
-from speech2lip.evaluation.methods import Maker, hear
+from speech2lip.evaluation.methods import Maker, mel_features
 from speech2lip.evaluation.metrics.closure import OpeningScale, closures, phone_intervals, silent_open_percent
 from speech2lip.evaluation.metrics.statistics import partial_correlation
 from speech2lip.evaluation.metrics.temporal import jitter
@@ -40,7 +40,7 @@ class Foreign:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class CrossClip:
     """A span's frames under a stretch of foreign sound."""
 
     times: Series
@@ -51,10 +51,10 @@ class Stretch:
     cuts: tuple[int, ...] = ()
     """First frames after cuts."""
 
-    def shots(self) -> list[Stretch]:
+    def shots(self) -> list[CrossClip]:
         """Return the stretches between cuts."""
         edges = itertools.pairwise([0, *self.cuts, len(self.times)])
-        return [Stretch(self.times[a:b], self.made[a:b], self.shown[a:b], self.jitter) for a, b in edges]
+        return [CrossClip(self.times[a:b], self.made[a:b], self.shown[a:b], self.jitter) for a, b in edges]
 
 
 def drive_with_stranger(
@@ -109,8 +109,8 @@ def _stretches(
     sound: Foreign,
     seconds: float,
     detect: Callable[[], LandmarkDetector],
-) -> list[Stretch]:
-    mel = hear([maker], sound.wave)
+) -> list[CrossClip]:
+    mel = mel_features([maker], sound.wave)
     end, clock, found = min(seconds, len(sound.wave) / SAMPLE_RATE), 0.0, []
     for span in spans:
         length = math.floor((end - clock) * float(span.take.fps))
@@ -124,18 +124,18 @@ def _stretches(
         cuts = tuple(shot.start - part.start for shot in part.shots()[1:])
         trembling = (jitter(points, cuts=cuts), jitter(real, cuts=cuts))
         openings = (lip_opening(points).astype(float), lip_opening(real).astype(float))
-        found.append(Stretch(times, *openings, trembling, cuts))
+        found.append(CrossClip(times, *openings, trembling, cuts))
         clock = float(times[-1]) + 1 / float(span.take.fps)
     return found
 
 
-def _curve(one: Stretch, wave: Wave) -> SyncCurve:
+def _curve(one: CrossClip, wave: Wave) -> SyncCurve:
     start = one.times[0]
     heard = wave[round(start * SAMPLE_RATE) :]
     return sync_curve(one.made, heard, one.times - start)
 
 
-def _leak(one: Stretch, wave: Wave) -> float:
+def _leak(one: CrossClip, wave: Wave) -> float:
     energy = speech_energy(wave)
     heard = np.interp(one.times, np.arange(len(energy)) / RATE, energy)
     return partial_correlation(one.made, one.shown, given=heard)

@@ -43,8 +43,8 @@ def quality_page(results: Path) -> str:
     ]
     parts = [
         "# Quality\n",
-        "Made by `python -m benchmarks quality` from `benchmarks/results/*.json`; [metrics.md](metrics.md) says "
-        "what the figures mean. Compare rows of one table, not tables: people, pictures and machines "
+        "Made by `python -m benchmarks quality` from `benchmarks/results/*.json`; [metrics.md](metrics.md) "
+        "says what the figures mean. Compare rows of one table, not tables: people, pictures and machines "
         "differ.\n",
     ]
     measured = [one for one in found if one.get("rows")]

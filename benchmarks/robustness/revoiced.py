@@ -89,7 +89,7 @@ def _one(kind: str, maker: Spoken, spans: Sequence[Span], footage: Footage, draw
     picture: list[NDArray[np.float64]] = []
     for span in spans:
         wave, begins = span.take.wave_around(float(span.times[0]), float(span.times[-1]))
-        mel = maker.engine.hear(torch.from_numpy(wave if kind == OWN else revoice(wave, kind)))
+        mel = maker.engine.mel_features(torch.from_numpy(wave if kind == OWN else revoice(wave, kind)))
         shape.append(np.stack([heard_opening(maker.engine, mel, span.times - begins), _true_opening(span)]))
         if drawn:
             part = span.part(max(0, (span.stop - span.start - drawn) // 2), drawn)
@@ -110,7 +110,7 @@ def _true_opening(span: Span) -> NDArray[np.float64]:
 
 def heard_opening(engine: Engine, mel: torch.Tensor, times: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the lip opening that is read from speech at moments [T], in heights of the lip patch; [T]."""
-    shape = engine.listen(mel, times).shape.float()
+    shape = engine.encode_speech(mel, times).shape.float()
     outline = engine.model.lip_shape.outline(shape).reshape(len(times), -1, 2)
     gaps = [outline[:, _PLACE[low], 1] - outline[:, _PLACE[high], 1] for high, low in INNER_LIPS]
     return torch.stack(gaps).mean(0).double().cpu().numpy()

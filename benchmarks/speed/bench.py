@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,22 +22,22 @@ from benchmarks.speed.plots import speed_plots
 from benchmarks.speed.resized import Size, resized_avatar
 from benchmarks.speed.stages import stages_ms
 from speech2lip.atomic import output_errors, write_atomically, write_json
-from speech2lip.avatar import BaseTake, read_avatar
+from speech2lip.avatar import BaseVideo, read_avatar
 from speech2lip.compute import device_name
 from speech2lip.config import SpeakSettings
 from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.errors import SettingsError
 from speech2lip.evaluation.cost import gflop_per_frame, machine
-from speech2lip.inference.base_video import BasePlanes
+from speech2lip.inference.base_video import BaseVideoReader
 from speech2lip.inference.speak import speak
 from speech2lip.inference.speaker import Speaker
 from speech2lip.inference.stream import stream
 from speech2lip.media.video import VideoFormat, VideoWriter
 from speech2lip.parallel import usable_cores
 
-Figures = dict[str, Any]
-Say = Callable[[str], None]
+_LOG = logging.getLogger(__name__)
 
+Figures = dict[str, Any]
 _AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 """How networks are held to what every laptop of ten years has."""
 
@@ -76,7 +77,6 @@ def measure_speed(
     page: Path,
     settings: SpeakSettings | None = None,
     plan: SpeedPlan | None = None,
-    say: Say = print,
 ) -> Path:
     """Measure the first avatar of a folder at several picture sizes; write `speed.json` and the page.
 
@@ -104,7 +104,9 @@ def measure_speed(
             large = size.canvas is not None and size.canvas[0] * size.canvas[1] > _MANY_PIXELS
             spoken = short if large else sound
             rows.append({"name": size.name, **_one_size(avatar, spoken, settings)})
-            say(f"{size.name}: {rows[-1]['speak_fps']:.0f} frames/s, {rows[-1]['codec_fps']:.0f} without us")
+            _LOG.info(
+                f"{size.name}: {rows[-1]['speak_fps']:.0f} frames/s, {rows[-1]['codec_fps']:.0f} without us"
+            )
         middle = min(1, len(rows) - 1)
         figures: Figures = {
             "avatar": own[0].name,
@@ -121,7 +123,7 @@ def measure_speed(
         if figures["sizes"][0]["device"].endswith("CPU threads"):
             held = _watched(room / f"{middle}.avatar", sound, settings, **_AVX2)
             figures["avx2"] = {"name": rows[middle]["name"], "speak_fps": held["frames_per_second"]}
-            say(f"{rows[middle]['name']} held to AVX2: {held['frames_per_second']:.0f} frames/s")
+            _LOG.info(f"{rows[middle]['name']} held to AVX2: {held['frames_per_second']:.0f} frames/s")
         paper = next((path for path in avatars if path.name.endswith(".paper.avatar")), None)
         if paper is not None:
             figures["paper"] = _paper(paper, write_noise(room / "paper.wav", 2.0), settings)
@@ -136,7 +138,7 @@ def measure_speed(
         pictures.mkdir(exist_ok=True)
     with write_atomically(pictures / "speed.svg", overwrite=True) as partial:
         partial.write_text(speed_plots(figures), encoding="utf-8")
-    say(f"{page}: the tables; {results / 'speed.json'}: the figures")
+    _LOG.info(f"{page}: the tables; {results / 'speed.json'}: the figures")
     return page
 
 
@@ -167,7 +169,7 @@ def _one_size(avatar: Path, sound: Path, settings: SpeakSettings) -> Figures:
             "gflop_per_frame": gflop_per_frame(read_avatar(avatar), engine),
         }
     with tempfile.TemporaryDirectory() as folder:
-        spoke = speak(sound, avatar=avatar, output=Path(folder) / "o.mp4", settings=settings, say=_quiet)
+        spoke = speak(sound, avatar=avatar, output=Path(folder) / "o.mp4", settings=settings)
         figures["speak_fps"] = spoke.frames_per_second
         figures["codec_fps"] = _codec_fps(read_avatar(avatar).bases[0], spoke.frames, Path(folder) / "c.mp4")
     return figures
@@ -193,15 +195,15 @@ def _first_frame(speaker: Speaker) -> float:
         return time.perf_counter() - began
 
 
-def _codec_fps(base: BaseTake, frames: int, output: Path) -> float:
-    """Return the frames a second of decoding and encoding the base take alone, with as much sound."""
+def _codec_fps(base: BaseVideo, frames: int, output: Path) -> float:
+    """Return the frames a second of decoding and encoding the base video alone, with as much sound."""
     began = time.perf_counter()
     order = itertools.islice(itertools.cycle(range(len(base.times))), frames)
     sound = np.random.default_rng(0).normal(0, 0.05, round(SAMPLE_RATE / float(base.fps))).astype(np.float32)
     writer = VideoWriter(
         output, VideoFormat(width=base.width, height=base.height, fps=base.fps, sample_rate=SAMPLE_RATE)
     )
-    with BasePlanes(base) as planes, writer:
+    with BaseVideoReader(base) as planes, writer:
         for index in order:
             writer.write_coded(planes[index])
             writer.write_sound(sound)
@@ -260,7 +262,7 @@ def _lengths(avatar: Path, settings: SpeakSettings, seconds: float) -> list[Figu
         for length in (seconds / 4, seconds / 2, seconds, 2 * seconds):
             sound = write_noise(Path(folder) / "s.wav", length)
             began = time.perf_counter()
-            spoke = speak(sound, avatar=avatar, output=output, settings=settings, overwrite=True, say=_quiet)
+            spoke = speak(sound, avatar=avatar, output=output, settings=settings, overwrite=True)
             rows.append({"seconds": spoke.seconds, "took": time.perf_counter() - began})
     return rows
 
@@ -273,6 +275,6 @@ def _watched(avatar: Path, sound: Path, settings: SpeakSettings, **environment: 
 
 def _paper(avatar: Path, sound: Path, settings: SpeakSettings) -> Figures:
     with tempfile.TemporaryDirectory() as folder:
-        spoke = speak(sound, avatar=avatar, output=Path(folder) / "o.mp4", settings=settings, say=_quiet)
+        spoke = speak(sound, avatar=avatar, output=Path(folder) / "o.mp4", settings=settings)
     person = read_avatar(avatar)
     return {"avatar": avatar.name, "speak_fps": spoke.frames_per_second, "width": person.bases[0].width}

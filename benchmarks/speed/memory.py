@@ -63,7 +63,7 @@ def _speak_here(avatar: Path, sound: Path, output: Path, settings: SpeakSettings
     before = memory_mb("VmRSS")
     watching = Thread(target=watch, daemon=True)
     watching.start()
-    spoke = speak(sound, avatar=avatar, output=output, settings=settings, say=lambda _: None)
+    spoke = speak(sound, avatar=avatar, output=output, settings=settings)
     stop.set()
     watching.join()
     took = time.perf_counter() - began

@@ -27,7 +27,7 @@ def speed_page(figures: Figures) -> str:
         "",
         *_sizes(figures["sizes"]),
         "",
-        "*Without us*: decoding the base take and encoding it with sound. *Ours*: `speak`, end to "
+        "*Without us*: decoding the base video and encoding it with sound. *Ours*: `speak`, end to "
         "end. *Region*: the pixels that are replaced. *First*: from the end of the look-ahead to the first "
         "frame of a live stream. Larger pictures are a smaller one with its edge drawn out.",
         "",
@@ -85,7 +85,7 @@ def _sizes(rows: Sequence[Figures]) -> list[str]:
     return [
         *lines,
         "",
-        "Drawing, milliseconds a frame, by picture: " + bars(drawn, [row["name"] for row in rows]),
+        "TorchRenderer, milliseconds a frame, by picture: " + bars(drawn, [row["name"] for row in rows]),
     ]
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from speech2lip.atomic import read_json, write_json
-from speech2lip.avatar import BaseTake, read_avatar
+from speech2lip.avatar import BaseVideo, read_avatar
 from speech2lip.media.video import Encoding, VideoFormat, VideoWriter
 
 _FRAMES = 75
@@ -24,13 +24,13 @@ class Size:
 
     name: str
     height: int
-    """Rows that the base take is scaled to."""
+    """Rows that the base video is scaled to."""
     canvas: tuple[int, int] | None = None
     """Width and height that it is laid into, its edge drawn out around it; None: its own."""
 
 
 def resized_avatar(avatar: Path, size: Size, target: Path) -> Path:
-    """Write an avatar whose longest base take is scaled and laid into a larger picture; 75 frames at most."""
+    """Write an avatar whose longest base video is scaled and laid into a larger picture; <= 75 frames."""
     person = read_avatar(avatar)
     base = person.base(None)
     scale = size.height / base.height
@@ -54,7 +54,7 @@ def resized_avatar(avatar: Path, size: Size, target: Path) -> Path:
     return target
 
 
-def _write(base: BaseTake, path: Path, size: tuple[int, int], canvas: tuple[int, int]) -> int:
+def _write(base: BaseVideo, path: Path, size: tuple[int, int], canvas: tuple[int, int]) -> int:
     count = 0
     with VideoWriter(
         path, VideoFormat(width=canvas[0], height=canvas[1], fps=base.fps), encoding=Encoding(crf=14.0)

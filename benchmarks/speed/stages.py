@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from speech2lip.conventions import SAMPLE_RATE
-from speech2lip.inference.base_video import BasePlanes
+from speech2lip.inference.base_video import BaseVideoReader
 from speech2lip.inference.speaker import Speaker
 from speech2lip.media.video import VideoFormat, VideoWriter
 
@@ -17,7 +17,7 @@ _BATCH = 8
 
 
 def stages_ms(speaker: Speaker, rounds: int = 6) -> dict[str, float]:
-    """Return the milliseconds a frame of `decode`, `listen`, `draw`, `plain` and `encode`."""
+    """Return the milliseconds a frame of `decode`, `encode_speech`, `draw`, `plain` and `encode`."""
     base, engine = speaker.base, speaker.engine
     indices = range(min(_BATCH, len(base.times)))
     seconds = dict.fromkeys(("decode", "listen", "draw", "plain", "encode"), 0.0)
@@ -28,12 +28,12 @@ def stages_ms(speaker: Speaker, rounds: int = 6) -> dict[str, float]:
         )
         with writer:
             for number in range(rounds):
-                with clock("decode"), BasePlanes(base) as planes:
+                with clock("decode"), BaseVideoReader(base) as planes:
                     pictures = [planes[i] for i in indices]
                 places = [base.place(i, engine.compute.device) for i in indices]
                 moments = [0.5 + i / float(base.fps) for i in indices]
                 with clock("listen"):
-                    spoken = engine.listen(engine.hear(torch.zeros(2 * SAMPLE_RATE)), moments)
+                    spoken = engine.encode_speech(engine.mel_features(torch.zeros(2 * SAMPLE_RATE)), moments)
                 with clock("draw"):
                     drawn = engine.speak_coded(pictures, places, spoken)
                 with clock("encode"):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -13,14 +13,12 @@ from speech2lip.errors import OutputError
 from speech2lip.parallel import usable_cores
 from speech2lip.progress import Progress
 
-Say = Callable[[str], None]
+_LOG = logging.getLogger(__name__)
 
 _MINE = ("takes", "unseen", "presenter.footage", "presenter.avatar", "spoken.mp4", "metrics.json")
 
 
-def demo(
-    folder: Path = Path("demo"), *, minutes: float = 5.5, takes: int = 16, size: int = 384, say: Say = print
-) -> Path:
+def demo(folder: Path = Path("demo"), *, minutes: float = 5.5, takes: int = 16, size: int = 384) -> Path:
     """Film the made presenter, train an avatar of it, let it speak a sentence it has never heard, measure it.
 
     What is there already is kept: the same call again goes on where it stopped.
@@ -41,35 +39,37 @@ def demo(
 
     began = time.monotonic()
     _claim(folder)
-    seen = _film(folder / "takes", takes=takes, size=size, split="train", say=say)
-    unseen = _film(folder / "unseen", takes=1, size=size, split="unseen", say=say)
+    seen = _film(folder / "takes", takes=takes, size=size, split="train")
+    unseen = _film(folder / "unseen", takes=1, size=size, split="unseen")
     footage, avatar = folder / "presenter.footage", folder / "presenter.avatar"
     if not avatar.exists():
         settings = TrainSettings(minutes=minutes)
-        speech2lip.train(seen, avatar=avatar, footage=footage, settings=settings, say=say)
+        speech2lip.train(seen, avatar=avatar, footage=footage, settings=settings)
     spoken = folder / "spoken.mp4"
     if not spoken.exists():
-        speech2lip.speak(unseen[0], avatar=avatar, output=spoken, say=say)
+        speech2lip.speak(unseen[0], avatar=avatar, output=spoken)
     metrics = folder / "metrics.json"
     if not metrics.exists():
         # The search for leaks takes longest: a few pairs are enough for a first look.
         quick = EvaluateSettings(pairings=4, judge_steps=300)
         figures = EvaluateOutputs(json=metrics)
-        speech2lip.evaluate(avatar=avatar, footage=footage, outputs=figures, settings=quick, say=say)
-    _tell_known(metrics, say)
-    say(f"Done after {(time.monotonic() - began) / 60:.1f} minutes. Look at")
-    say(f"  {spoken}  a sentence that the avatar has never heard")
-    say(f"  {unseen[0]}  the presenter saying it")
-    say(f"  {metrics}  how good it is on footage that it has not seen")
-    say(f"  {avatar}  the avatar: speech2lip speak words.wav --avatar {avatar} --output out.mp4")
+        speech2lip.evaluate(avatar=avatar, footage=footage, outputs=figures, settings=quick)
+    _tell_known(metrics)
+    _LOG.info(f"Done after {(time.monotonic() - began) / 60:.1f} minutes. Look at")
+    _LOG.info(f"  {spoken}  a sentence that the avatar has never heard")
+    _LOG.info(f"  {unseen[0]}  the presenter saying it")
+    _LOG.info(f"  {metrics}  how good it is on footage that it has not seen")
+    _LOG.info(f"  {avatar}  the avatar: speech2lip speak words.wav --avatar {avatar} --output out.mp4")
     return spoken
 
 
-def _tell_known(metrics: Path, say: Say) -> None:
+def _tell_known(metrics: Path) -> None:
     """Say how the lips' opening agrees with the presenter's own, which is known exactly."""
     rows = read_json(metrics).get("details", {}).get("against_exact_truth", {})
     for name, row in rows.items():
-        say(f"Lip opening against the known one on unseen sentences, {name}: r = {row['opening_r']:.3f}")
+        _LOG.info(
+            f"Lip opening against the known one on unseen sentences, {name}: r = {row['opening_r']:.3f}"
+        )
 
 
 def _claim(folder: Path) -> None:
@@ -89,12 +89,12 @@ def _is_mine(name: str) -> bool:
     return name in _MINE or name.startswith(".")
 
 
-def _film(folder: Path, *, takes: int, size: int, split: Literal["train", "unseen"], say: Say) -> list[Path]:
+def _film(folder: Path, *, takes: int, size: int, split: Literal["train", "unseen"]) -> list[Path]:
     """Videos of the presenter in a folder that is there whole or not at all."""
     from speech2lip_presenter import present
 
     if not folder.exists():
-        say(f"Filming the presenter: {takes} {split} takes of {size} x {size} pixels")
+        _LOG.info(f"Filming the presenter: {takes} {split} takes of {size} x {size} pixels")
         workers = min(takes, len(usable_cores()))
         with new_folder_atomically(folder) as made, Progress("Filming", total=1, unit="frames") as bar:
             settings = PresentSettings(takes=takes, size=size, split=split)

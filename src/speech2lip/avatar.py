@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from speech2lip.atomic import FolderKind, recover_folder
-from speech2lip.composition.paste import Place
+from speech2lip.composition.paste import HeadView
 from speech2lip.config import ModelSettings
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.decomposition.footage import read_canonical
@@ -70,7 +70,7 @@ _TYPES = {torch.float32: "F32", torch.int64: "I64", torch.uint8: "U8"}
 
 
 @dataclass(frozen=True)
-class BaseTake:
+class BaseVideo:
     """Frames of the person that the avatar speaks over."""
 
     name: str
@@ -129,13 +129,13 @@ class BaseTake:
         if not 0 <= index < len(self.times):
             last = (len(self.times) - 1) / float(self.fps)
             raise SettingsError(
-                f"--start {seconds:g} lies beyond the base take {self.name!r}: give 0 to {last:.2f} seconds"
+                f"--start {seconds:g} lies beyond the base video {self.name!r}: give 0 to {last:.2f} seconds"
             )
         return index
 
-    def place(self, index: int, device: torch.device) -> Place:
+    def place(self, index: int, device: torch.device) -> HeadView:
         """Return where and in what light the head is in a frame."""
-        return Place(
+        return HeadView(
             camera_from_head=torch.from_numpy(self.camera_from_head[index]).float().to(device),
             k=torch.from_numpy(camera_matrix(self.width, self.height, self.focal)).float().to(device),
             light=torch.from_numpy(self.light[index]).to(device),
@@ -152,11 +152,11 @@ class Avatar:
     """The contents of avatar.json."""
     model: LipModel
     canonical: Canonical
-    bases: tuple[BaseTake, ...]
+    bases: tuple[BaseVideo, ...]
     """Longest first."""
 
-    def base(self, name: str | None) -> BaseTake:
-        """Return a base take by name; None: the longest.
+    def base(self, name: str | None) -> BaseVideo:
+        """Return a base video by name; None: the longest.
 
         Raises:
             SettingsError: there is none of that name.
@@ -165,7 +165,7 @@ class Avatar:
             if name is None or take.name == name:
                 return take
         raise SettingsError(
-            f"{self.folder} has no base take {name!r}; it has {', '.join(t.name for t in self.bases)}"
+            f"{self.folder} has no base video {name!r}; it has {', '.join(t.name for t in self.bases)}"
         )
 
 
@@ -188,7 +188,7 @@ def read_avatar(folder: Path) -> Avatar:
         raise AVATAR.damaged(path, str(error)) from error
     bases = tuple(_read_base(folder, name, info.focal) for name in info.bases)
     if not bases:
-        raise AvatarError(f"{folder} has no base take to speak over; train it again")
+        raise AvatarError(f"{folder} has no base video to speak over; train it again")
     return Avatar(folder, info, model.eval(), canonical, bases)
 
 
@@ -224,7 +224,7 @@ def _check_projection(weights: dict[str, torch.Tensor]) -> None:
         raise Damaged(f"the projection has {len(mean)} means of {components.shape[1]} features")
 
 
-def _read_base(avatar: Path, name: str, focal: float) -> BaseTake:
+def _read_base(avatar: Path, name: str, focal: float) -> BaseVideo:
     folder = avatar / "base" / name
     info = read_base_json(inside(avatar, f"base/{name}/take.json", error=AvatarError))
     path = inside(folder, "track.safetensors", error=AvatarError)
@@ -238,7 +238,7 @@ def _read_base(avatar: Path, name: str, focal: float) -> BaseTake:
         _check_picture(path, (info.width, info.height), len(track["times"]))
     except Damaged as error:
         raise AVATAR.damaged(path, str(error)) from error
-    return BaseTake(
+    return BaseVideo(
         name=folder.name,
         folder=folder,
         width=info.width,

@@ -36,7 +36,7 @@ Precision = Annotated[str, Choice("auto", "fp32", "bf16")]
 SHORT_MINUTES = 10.0
 """Training that has less time than this leaves out what pays only later."""
 VOICE_CHANGES = 0.7
-BUILT_IN_EAR, NO_EAR = "built-in", "nothing"
+BUILT_IN_ENCODER, NO_ENCODER = "built-in", "nothing"
 _LEAST_HEARD = 0.08
 """Seconds of sound without which the encoder has nothing to hear."""
 
@@ -226,7 +226,7 @@ class TrainSettings(_Checked):
     """Share of the sound that is varied in voice, room, microphone, level and background while training;
     None: 0.7, or half as much where training has less than ten minutes.
     """
-    ear: Annotated[str, Choice(BUILT_IN_EAR, NO_EAR)] = BUILT_IN_EAR
+    ear: Annotated[str, Choice(BUILT_IN_ENCODER, NO_ENCODER)] = BUILT_IN_ENCODER
     """What the speech encoder knows beforehand: `built-in`, phones that synthetic voices spoke; or `nothing`.
     """
     tempo_changes: Annotated[float, Range(0, 0.9)] = 0.4
@@ -298,7 +298,7 @@ def with_preset(settings: TrainSettings) -> TrainSettings:
         window=20,
         spacing=6.0,
         speech_share=0.0,
-        ear=NO_EAR,
+        ear=NO_ENCODER,
         voice_changes=0.0,
         tempo_changes=0.0,
         learning_rate=5e-4,
@@ -320,7 +320,7 @@ class SpeakSettings(_Checked):
     take: str | None = None
     """Base take to speak over; None: the longest that the avatar carries."""
     start: Seconds = 0.0
-    """Second of the base take to begin at."""
+    """Second of the base video to begin at."""
     motion: str = "base"
     """How the head moves: `base`, as in the footage; `still`; or a footage or avatar folder, as in that."""
     yaw_degrees: Degrees = 0.0
@@ -361,7 +361,7 @@ class LiveSettings(_Checked):
     take: str | None = None
     """Base take to speak over; None: the longest that the avatar carries."""
     start: Seconds = 0.0
-    """Second of the base take to begin at."""
+    """Second of the base video to begin at."""
     device: Device = "auto"
     """`auto`, `cpu` or `cuda`."""
     precision: Precision = "auto"

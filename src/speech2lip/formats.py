@@ -128,7 +128,7 @@ class AvatarInfo:
     model: ModelSettings
     canonical: CanonicalInfo
     focal: Focal
-    """Focal length of the base takes, in units of the longer side."""
+    """Focal length of the base videos, in units of the longer side."""
     bases: tuple[Name, ...]
     """Takes to speak over, the longest first."""
     format: int = AVATAR.number
@@ -265,7 +265,7 @@ def read_avatar_json(path: Path) -> AvatarInfo:
 
 
 def read_base_json(path: Path) -> BaseInfo:
-    """Read take.json of an avatar's base take.
+    """Read take.json of an avatar's base video.
 
     Raises:
         AvatarError: it is missing or damaged.

@@ -20,7 +20,7 @@ from speech2lip.synthesis.speech import SpeechEncoder
 
 
 @dataclass(frozen=True)
-class Spoken:
+class SpeechFeatures:
     """What speech says about a moment."""
 
     code: Tensor
@@ -30,10 +30,10 @@ class Spoken:
     moment: Tensor | None = None
     """[B] place in the footage from 0 to 1, for the paper's time code; None: not told."""
 
-    def of(self, which: Sequence[int]) -> Spoken:
+    def of(self, which: Sequence[int]) -> SpeechFeatures:
         """Return what speech says about some of the moments."""
         chosen = list(which)
-        return Spoken(
+        return SpeechFeatures(
             self.code[chosen],
             self.shape[chosen],
             None if self.moment is None else self.moment[chosen],
@@ -62,12 +62,12 @@ class LipModel(nn.Module):
         assert isinstance(self.lip_field, LipField)
         return self.lip_field
 
-    def listen(self, windows: Tensor, scores: Tensor | None = None) -> Spoken:
+    def encode_speech(self, windows: Tensor, scores: Tensor | None = None) -> SpeechFeatures:
         """Mel windows [B, M, W], with their phone scores where these are known -> codes and lip shapes."""
         code = self.encoder(windows, scores)
-        return Spoken(code, self.lip_shape(code))
+        return SpeechFeatures(code, self.lip_shape(code))
 
-    def draw(self, spoken: Spoken, pose: Tensor, uv: Tensor) -> Tensor:
+    def draw(self, spoken: SpeechFeatures, pose: Tensor, uv: Tensor) -> Tensor:
         """Draw lips at places [B, ..., 2] of the patch for head poses [B, 6]; [B, 3, ...]."""
         if isinstance(self.lip_field, PaperField):
             drawn: Tensor = self.lip_field(spoken.code, uv, spoken.moment)

@@ -22,7 +22,7 @@ Item = TypeVar("Item")
 _END: Any = object()
 
 
-def ahead(items: Generator[Item], *, most: int = 6) -> Generator[Item]:
+def prefetch(items: Generator[Item], *, most: int = 6) -> Generator[Item]:
     """Yield the items of a generator that runs up to `most` of them ahead, in one other thread.
 
     What it raises comes out here, at its place. Close this generator to close that one.
@@ -52,7 +52,7 @@ def worker_count(device: torch.device) -> int:
     return min(_MOST_WORKERS, len(usable_cores())) if device.type == "cpu" else 1
 
 
-def in_order(work: Callable[[Job], Done], jobs: Iterable[Job], *, workers: int) -> Iterator[Done]:
+def ordered_map(work: Callable[[Job], Done], jobs: Iterable[Job], *, workers: int) -> Iterator[Done]:
     """Yield `work(job)` for each job in order; `workers` run at once and one more waits.
 
     Each worker computes on one core: two that share their cores' threads would wait for each other.

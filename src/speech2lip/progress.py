@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
@@ -85,6 +87,18 @@ class Progress:
         left = f", {_clock(seconds * (1 - share) / share)} left" if share > 0 else ""
         unit = f" {self.unit}" if self.unit else ""
         return f"{self.label}: {self.done:.0f} of {self.total:.0f}{unit} ({100 * share:.0f} %){left}"
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Tell nothing but warnings inside: for work whose messages are not what the user asked about."""
+    logger = logging.getLogger("speech2lip")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def track(items: Iterable[T], label: str, *, total: int | None = None, unit: str = "") -> Iterator[T]:

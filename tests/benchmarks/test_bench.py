@@ -84,14 +84,14 @@ def test_a_view_shares_files(tmp_path: Path) -> None:
     assert [take.name for take in read_footage(view(footage, seen, ["b"])).takes] == ["b"]
 
 
-def test_nobody_there_is_told_not_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nobody_there_is_told_not_raised(
+    messages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "data").mkdir()
     monkeypatch.setattr(_Bench, "_presenter", lambda *_: None)
-    told: list[str] = []
     page = measure_quality(
         data=tmp_path / "data",
         places=BenchPlaces(tmp_path / "w", tmp_path / "r", tmp_path / "q.md"),
-        say=told.append,
     )
     text = page.read_text()
     assert text.count("Not measured: no footage") == 6
@@ -185,7 +185,7 @@ def _own(tmp_path: Path, **more: Any) -> str:
     _touch(tmp_path / "me" / "1.mp4", tmp_path / "me" / "2.mov")
     places = BenchPlaces(tmp_path / "w", tmp_path / "r", tmp_path / "q.md")
     plan = BenchPlan(minutes=4, **more)
-    page = measure_quality(data=tmp_path / "me", plan=plan, places=places, say=lambda _: None)
+    page = measure_quality(data=tmp_path / "me", plan=plan, places=places)
     return page.read_text()
 
 

@@ -55,7 +55,6 @@ def test_everything_is_measured_and_told(tmp_path: Path, monkeypatch: pytest.Mon
             canvas=(320, 240),
             faces=(96, 192),
         ),
-        say=lambda _: None,
     )
     figures = json.loads((tmp_path / "results" / "speed.json").read_text())
     assert [(row["width"], row["height"]) for row in figures["sizes"]] == [(192, 160), (320, 240)]

@@ -15,15 +15,15 @@ from speech2lip.composition.occlusion import (
     mask_in_frame,
     node_colours,
 )
-from speech2lip.composition.paste import Place
-from speech2lip.composition.reposing.reposer import Turner
+from speech2lip.composition.paste import HeadView
+from speech2lip.composition.reposing.reposer import Reposer
 from speech2lip.decomposition.head_pose import camera_matrix, project
 from speech2lip.faces.landmarks import LIPS_INNER
 from tests.made_face import SIZE, head_pose, made_canonical, made_face
 
 K = camera_matrix(SIZE[1], SIZE[0], 1.6)
 POSE = head_pose()
-PLACE = Place(
+PLACE = HeadView(
     camera_from_head=torch.from_numpy(POSE).float(),
     k=torch.from_numpy(K).float(),
     light=torch.ones(3),
@@ -51,20 +51,20 @@ def _hand(index: int) -> Flags:
 
 
 @pytest.fixture(scope="module")
-def turner() -> Turner:
-    return Turner(made_canonical())
+def turner() -> Reposer:
+    return Reposer(made_canonical())
 
 
 @pytest.fixture(scope="module")
-def face(turner: Turner) -> UsualFace:
+def face(turner: Reposer) -> UsualFace:
     return learn_usual_face(turner, made_canonical(), [(_talking(i), PLACE) for i in range(0, FRAMES, 2)])
 
 
-def _found(turner: Turner, face: UsualFace, frames: list[Picture]) -> list[Flags]:
+def _found(turner: Reposer, face: UsualFace, frames: list[Picture]) -> list[Flags]:
     return in_front(face, [departures(face, node_colours(turner, frame, PLACE)) for frame in frames])
 
 
-def test_a_talking_mouth_is_never_in_front(turner: Turner, face: UsualFace) -> None:
+def test_a_talking_mouth_is_never_in_front(turner: Reposer, face: UsualFace) -> None:
     assert face.jaw.sum() > 20
     frames = [_talking(i, seed=100) for i in range(FRAMES)]
     assert not any(nodes.any() for nodes in _found(turner, face, frames))
@@ -72,7 +72,7 @@ def test_a_talking_mouth_is_never_in_front(turner: Turner, face: UsualFace) -> N
 
 @pytest.mark.parametrize("colour", [(40.0, 40.0, 45.0), (150.0, 110.0, 90.0)])
 def test_a_hand_is_in_front_where_it_is(
-    turner: Turner, face: UsualFace, colour: tuple[float, float, float]
+    turner: Reposer, face: UsualFace, colour: tuple[float, float, float]
 ) -> None:
     frames = [_talking(i) for i in range(FRAMES)]
     for index, frame in enumerate(frames):
@@ -91,19 +91,19 @@ def test_a_hand_is_in_front_where_it_is(
         assert mask[beside].mean() < 0.05
 
 
-def test_what_shows_for_an_instant_is_not(turner: Turner, face: UsualFace) -> None:
+def test_what_shows_for_an_instant_is_not(turner: Reposer, face: UsualFace) -> None:
     frames = [_talking(i) for i in range(FRAMES)]
     for index in (10, 11, 25):
         frames[index][_hand(FRAMES)] = 40
     assert not any(nodes.any() for nodes in _found(turner, face, frames))
 
 
-def test_what_stays_within_the_jaw_region_is_not(turner: Turner, face: UsualFace) -> None:
+def test_what_stays_within_the_jaw_region_is_not(turner: Reposer, face: UsualFace) -> None:
     frames = [_talking(i) for i in range(FRAMES)]
     for frame in frames[20:]:
         frame[(np.hypot(X - MOUTH[0], Y - MOUTH[1]) < 7)] = (250, 250, 250)
     assert not any(nodes.any() for nodes in _found(turner, face, frames))
 
 
-def test_nothing_covered_gives_an_empty_mask(turner: Turner, face: UsualFace) -> None:
+def test_nothing_covered_gives_an_empty_mask(turner: Reposer, face: UsualFace) -> None:
     assert not mask_in_frame(turner, np.zeros_like(face.jaw), PLACE, SIZE).any()

@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from speech2lip.avatar import read_avatar
-from speech2lip.composition.paste import Paster, Place, pose_numbers
+from speech2lip.composition.paste import HeadView, Paster, pose_numbers
 from speech2lip.decomposition.head_pose import camera_matrix
 from speech2lip.inference.engine import Engine
 from tests.made_face import SIZE, head_pose, made_avatar, made_canonical
 
 
-def _place(**pose: tuple[float, float, float]) -> Place:
-    return Place(
+def _place(**pose: tuple[float, float, float]) -> HeadView:
+    return HeadView(
         camera_from_head=torch.from_numpy(head_pose(**pose)).float(),
         k=torch.from_numpy(camera_matrix(SIZE[1], SIZE[0], 1.6)).float(),
         light=torch.ones(3),

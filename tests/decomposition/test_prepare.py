@@ -49,7 +49,7 @@ def test_bad_videos_are_told_before_any_work(tmp_path: Path) -> None:
         prepare([], footage=out)
 
 
-def test_a_folder_stands_for_the_videos_in_it(tmp_path: Path) -> None:
+def test_a_folder_stands_for_the_videos_in_it(messages: list[str], tmp_path: Path) -> None:
     clips, out = tmp_path / "clips", tmp_path / "a.footage"
     clips.mkdir()
     with pytest.raises(FootageError, match="no video in it"):
@@ -57,17 +57,16 @@ def test_a_folder_stands_for_the_videos_in_it(tmp_path: Path) -> None:
     for name in ("two.mp4", "one.MP4"):
         _video(clips / name)
     (clips / "notes.txt").write_text("not a take")
-    told: list[str] = []
     with pytest.raises(FootageError, match="seen for"):
-        prepare([clips], footage=out, say=told.append)
-    assert f"{clips}: 2 videos; other files left alone: 1" in told
+        prepare([clips], footage=out)
+    assert f"{clips}: 2 videos; other files left alone: 1" in messages
     assert sorted(path.name for path in (out / WORK / "takes").iterdir()) == ["one", "two"]
 
 
 def test_without_a_face_it_says_so_and_keeps_what_was_read(tmp_path: Path) -> None:
     out = tmp_path / "a.footage"
     with pytest.raises(FootageError, match=r"seen for 0\.0 s"):
-        prepare([_video(tmp_path / "noise.mp4")], footage=out, say=lambda _: None)
+        prepare([_video(tmp_path / "noise.mp4")], footage=out)
     assert (out / WORK / "takes" / "noise" / "track.safetensors").is_file()
     assert not (out / "footage.json").exists()
 
@@ -76,7 +75,7 @@ def test_a_take_that_was_damaged_is_read_anew(tmp_path: Path) -> None:
     out, source = tmp_path / "a.footage", _video(tmp_path / "noise.mp4", seconds=0.4)
     for _ in range(2):
         with pytest.raises(FootageError, match=r"seen for 0\.0 s"):
-            prepare([source], footage=out, say=lambda _: None)
+            prepare([source], footage=out)
         (damaged,) = out.rglob("track.safetensors")
         damaged.write_bytes(b"nothing")
 
@@ -87,7 +86,7 @@ def test_what_is_remembered_of_failures_may_be_damaged(tmp_path: Path) -> None:
     for text in ('{"noise": "broken"}', '{"noise": {"source": []}}', "nothing"):
         (out / "takes" / "failed.json").write_text(text)
         with pytest.raises(FootageError, match=r"seen for 0\.0 s"):
-            prepare([source], footage=out, say=lambda _: None)
+            prepare([source], footage=out)
 
 
 def test_footage_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
@@ -95,7 +94,7 @@ def test_footage_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
     (out / "takes").mkdir(parents=True)
     (out / "footage.json").write_text('{"format": 9}')
     with pytest.raises(FootageError, match=r"newer version of speech2lip \(format 9.*: update speech2lip"):
-        prepare([_video(tmp_path / "noise.mp4", seconds=0.4)], footage=out, say=lambda _: None)
+        prepare([_video(tmp_path / "noise.mp4", seconds=0.4)], footage=out)
     assert sorted(path.name for path in out.iterdir()) == ["footage.json", "takes"]
 
 
@@ -106,7 +105,7 @@ def test_all_black_says_that_no_face_is_seen(tmp_path: Path) -> None:
             writer.write(np.zeros((64, 64, 3), np.uint8))
             writer.write_sound(np.zeros(640, np.float32))
     with pytest.raises(FootageError, match=r"seen for 0\.0 s") as error:
-        prepare([path], footage=tmp_path / "b.footage", say=lambda _: None)
+        prepare([path], footage=tmp_path / "b.footage")
     assert "\n" not in str(error.value)
 
 
@@ -123,13 +122,13 @@ def test_a_take_that_fails_is_remembered_until_it_changes(
     bad, out = _video(tmp_path / "bad.mp4"), tmp_path / "a.footage"
     for overwrite, tries in ((False, 1), (False, 1), (True, 2)):
         with pytest.raises(FootageError, match="none of the takes") as error:
-            prepare([bad], footage=out, overwrite=overwrite, say=lambda _: None)
+            prepare([bad], footage=out, overwrite=overwrite)
         assert "cannot be decoded" in str(error.value)
         assert len(tried) == tries
     bad.unlink()
     _video(bad, seconds=2)
     with pytest.raises(FootageError, match="none of the takes"):
-        prepare([bad], footage=out, say=lambda _: None)
+        prepare([bad], footage=out)
     assert len(tried) == 3
 
 
@@ -160,13 +159,13 @@ def test_videos_in_the_footage_folder_are_never_touched(tmp_path: Path) -> None:
     own.mkdir(parents=True)
     video = _video(own / "monday.mp4")
     with pytest.raises(OutputError, match="lies in"):
-        prepare([video], footage=tmp_path / "p", say=lambda _: None)
+        prepare([video], footage=tmp_path / "p")
     other = _video(tmp_path / "monday.mp4")
     with pytest.raises(OutputError, match="something else"):
-        prepare([other], footage=tmp_path / "p", say=lambda _: None)
+        prepare([other], footage=tmp_path / "p")
     (tmp_path / "p" / WORK).mkdir()  # a footage folder into which somebody has put a video
     with pytest.raises(OutputError, match=r"is not a take of footage.*left alone"):
-        prepare([other], footage=tmp_path / "p", say=lambda _: None)
+        prepare([other], footage=tmp_path / "p")
     assert [path.name for path in own.iterdir()] == ["monday.mp4"]
 
 
@@ -184,7 +183,7 @@ def test_two_at_once_are_told(tmp_path: Path) -> None:
     good, out = _video(tmp_path / "good.mp4"), tmp_path / "a.footage"
     claim_folder(out)
     with locked(out), pytest.raises(OutputError, match="another speech2lip is at work"):
-        prepare([good], footage=out, say=lambda _: None)
+        prepare([good], footage=out)
 
 
 def test_a_bad_take_leaves_good_footage_usable(tmp_path: Path) -> None:
@@ -193,7 +192,7 @@ def test_a_bad_take_leaves_good_footage_usable(tmp_path: Path) -> None:
     write_footage(out, name="good")
     before = contents(out)
     with pytest.raises(FootageError, match=r"seen for 0\.0 s"):
-        prepare([_video(tmp_path / "noise.mp4")], footage=out, say=lambda _: None)
+        prepare([_video(tmp_path / "noise.mp4")], footage=out)
     after = contents(out)
     assert {name: after[name] for name in before} == before
 
@@ -225,10 +224,9 @@ def presenter(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_the_presenter_is_held_still(presenter: Path) -> None:
+def test_the_presenter_is_held_still(messages: list[str], presenter: Path) -> None:
     takes = sorted((presenter / "takes").glob("*.mp4"))
-    told: list[str] = []
-    footage = prepare(takes, footage=presenter / "p.footage", say=told.append)
+    footage = prepare(takes, footage=presenter / "p.footage")
     take, truth = footage.takes[0], read_truth(takes[0])
     assert len(take.times) == len(truth.times) == len(list(read_frames(takes[0])))
     assert (take.left_out == 0).mean() > 0.98
@@ -245,9 +243,9 @@ def test_the_presenter_is_held_still(presenter: Path) -> None:
     assert len(set(take.shot)) == 1
     before = (footage.folder / "footage.json").stat().st_mtime_ns
     page = presenter / "page.html"
-    prepare(takes, footage=presenter / "p.footage", report=page, say=told.append)
+    prepare(takes, footage=presenter / "p.footage", report=page)
     assert (footage.folder / "footage.json").stat().st_mtime_ns == before
-    assert "up to date" in told[-2]
+    assert "up to date" in messages[-2]
     text = page.read_text(encoding="utf-8")
     assert text.count("data:image/jpeg") == 4
     assert "http" not in text
@@ -259,6 +257,4 @@ def test_the_presenter_is_held_still(presenter: Path) -> None:
 def test_too_small_a_face_says_how_large_it_should_be(tmp_path: Path) -> None:
     present(tmp_path / "takes", settings=PresentSettings(takes=1, size=96))
     with pytest.raises(FootageError, match=r"px wide; at least 64 px"):
-        prepare(
-            sorted((tmp_path / "takes").glob("*.mp4")), footage=tmp_path / "s.footage", say=lambda _: None
-        )
+        prepare(sorted((tmp_path / "takes").glob("*.mp4")), footage=tmp_path / "s.footage")

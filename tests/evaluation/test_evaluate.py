@@ -55,12 +55,11 @@ def fake_detector(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "LandmarkDetector", FakeDetector)
 
 
-def test_all_rows_and_the_page(tmp_path: Path, footage: Path, avatar: Path) -> None:
-    told: list[str] = []
+def test_all_rows_and_the_page(messages: list[str], tmp_path: Path, footage: Path, avatar: Path) -> None:
     result = evaluate(
         avatar=str(avatar), footage=str(footage), inputs=EvaluateInputs(paper=str(avatar)),
         outputs=EvaluateOutputs(json=str(tmp_path / "m.json"), report=str(tmp_path / "r.html")),
-        settings=SETTINGS, say=told.append,
+        settings=SETTINGS,
     )  # fmt: skip
     rows = json.loads((tmp_path / "m.json").read_text())["rows"]
     assert list(rows) == ["real_video", "static_lips", "nearest", "ours", "paper"]
@@ -77,28 +76,27 @@ def test_all_rows_and_the_page(tmp_path: Path, footage: Path, avatar: Path) -> N
         assert judged[name]["pairings"] == 2
     assert result.cost["prepare_fps"] == 50.0
     assert result.cost["gflop_per_frame"] > 0
-    assert "34 held-out frames of 2 takes" in told[-1]
-    assert "| nearest" in told[-1]
+    assert "34 held-out frames of 2 takes" in messages[-1]
+    assert "| nearest" in messages[-1]
     check_page((tmp_path / "r.html").read_text())
     check_in_browser(tmp_path / "r.html")
 
 
-def test_other_voices_and_strangers_words(tmp_path: Path, footage: Path) -> None:
+def test_other_voices_and_strangers_words(messages: list[str], tmp_path: Path, footage: Path) -> None:
     avatar = write_avatar(tmp_path / "short.avatar", held_out={"c": [28, 40]})
     second = np.arange(16_000) / 16_000
     noise = np.random.default_rng(0).normal(0, 0.1, 16_000) * (second % 0.4 < 0.2)
     soundfile.write(tmp_path / "french.wav", noise.astype(np.float32), 16_000)
     settings = dataclasses.replace(SETTINGS, silent_frames=0, pairings=0, judge_steps=0)
     settings = dataclasses.replace(settings, revoiced=True, revoiced_frames=10)
-    told: list[str] = []
     result = evaluate(
         avatar=avatar, footage=footage, outputs=EvaluateOutputs(report=tmp_path / "r.html"),
-        inputs=EvaluateInputs(foreign=[tmp_path / "french.wav"]), settings=settings, say=told.append,
+        inputs=EvaluateInputs(foreign=[tmp_path / "french.wav"]), settings=settings,
     )  # fmt: skip
     assert list(result.revoiced) == [OWN, *REVOICINGS]
     assert all(row["opening_r"] is not None for row in result.revoiced.values())
-    assert "In other voices" in told[-1]
-    assert "| telephone" in told[-1]
+    assert "In other voices" in messages[-1]
+    assert "| telephone" in messages[-1]
     page = (tmp_path / "r.html").read_text()
     assert page.count("<video") == 2
     assert page.count('class="foreign"') == 1
@@ -119,18 +117,18 @@ def test_long_takes_are_judged_part_by_part_with_the_same_figures(
     avatar = write_avatar(tmp_path / "long.avatar", held_out={"c": [90, 110]})
     settings = dataclasses.replace(SETTINGS, silent_frames=0, pairing_frames=25, judge_steps=0)
     rows, lengths = [], []
-    hear = log_mel
+    original = log_mel
 
     def heard(wave: Any) -> Any:
         lengths.append(len(wave))
-        return hear(wave)
+        return original(wave)
 
     monkeypatch.setattr("speech2lip.evaluation.speech_labels.log_mel", heard)
     for seconds in (300.0, 0.5):
         for module in (footage_module, held_out):
             monkeypatch.setattr(module, "WHOLE_SECONDS", seconds)
         monkeypatch.setattr(held_out, "PART_SECONDS", 0.4)
-        rows.append(evaluate(avatar=avatar, footage=long, settings=settings, say=lambda _: None).rows)
+        rows.append(evaluate(avatar=avatar, footage=long, settings=settings).rows)
     assert lengths == [83_200, 67_200, 51_200]  # all of 5.2 s; from 1 s on; from 2 s on
     same = ("mouth_psnr", "frame_ssim", "opening_r", "width_r", "lmd_px", "cross_r", "leak_r", "frames")
     for name in ("nearest", "ours"):
@@ -153,7 +151,7 @@ def test_given_weights_fill_their_own_columns(
         SETTINGS, silent_frames=0, pairings=0, judge_steps=0, lpips_weights=tmp_path / "lpips.safetensors",
         syncnet_weights=tmp_path / "syncnet.safetensors",
     )  # fmt: skip
-    rows = evaluate(avatar=avatar, footage=footage, settings=settings, say=lambda _: None).rows
+    rows = evaluate(avatar=avatar, footage=footage, settings=settings).rows
     assert rows["real_video"]["lpips"] == pytest.approx(0, abs=1e-6)
     assert rows["ours"]["lpips"] > 1e-3
     for row in rows.values():

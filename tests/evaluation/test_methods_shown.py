@@ -83,7 +83,7 @@ def test_our_row_shows_what_speak_shows(
 ) -> None:
     take, mel, moments = footage.takes[0], torch.randn(80, 300), np.array([0.5, 1.0])
     frames = _frames(take)[:2]
-    spoken = engine.listen(mel, moments)
+    spoken = engine.encode_speech(mel, moments)
     places = places_of(engine.paster, take, [0, 1], usual_light_of(person))
     coded = engine.speak_coded([frame.coded for frame in frames], places, spoken)
     made = rows["ours"].make(take, frames, mel, moments)

@@ -61,7 +61,7 @@ def prepared(folder: Path) -> tuple[Footage, Figures]:
     """Film and prepare in a folder; return the footage and its figures."""
     with _silent():
         takes, target = film_takes(folder), folder / "presenter.footage"
-        footage = prepare(takes, footage=target, settings=PREPARING, say=_nothing)
+        footage = prepare(takes, footage=target, settings=PREPARING)
     return footage, _footage_figures(footage)
 
 
@@ -69,7 +69,7 @@ def trained(footage: Footage, folder: Path, settings: TrainSettings = TRAINING) 
     """Train on that footage and judge the avatar; return the figures of both."""
     with _silent():
         target = folder / "presenter.avatar"
-        avatar = train(footage=footage.folder, avatar=target, settings=settings, say=_nothing)
+        avatar = train(footage=footage.folder, avatar=target, settings=settings)
         return _avatar_figures(avatar, footage) | _judged_figures(avatar, footage)
 
 
@@ -131,7 +131,7 @@ def _root_mean_square(weight: torch.Tensor) -> float:
 
 
 def _judged_figures(avatar: Avatar, footage: Footage) -> Figures:
-    rows = evaluate(avatar=avatar.folder, footage=footage.folder, settings=JUDGING, say=_nothing).rows
+    rows = evaluate(avatar=avatar.folder, footage=footage.folder, settings=JUDGING).rows
     wanted = {
         "real_video": ("opening_r", "sync_confidence"),
         "static_lips": ("mouth_psnr", "mouth_ssim"),

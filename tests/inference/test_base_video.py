@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from speech2lip.avatar import BaseTake, read_avatar
+from speech2lip.avatar import BaseVideo, read_avatar
 from speech2lip.errors import AvatarError
-from speech2lip.inference.base_video import BasePlanes
+from speech2lip.inference.base_video import BaseVideoReader
 from speech2lip.media.video import VideoFormat, VideoWriter
 from tests.made_face import SIZE, made_avatar
 
@@ -22,7 +22,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def base(whole: Path, tmp_path: Path) -> BaseTake:
+def base(whole: Path, tmp_path: Path) -> BaseVideo:
     return read_avatar(Path(shutil.copytree(whole, tmp_path / "a.avatar"))).bases[0]
 
 
@@ -34,9 +34,9 @@ def _write(path: Path, size: tuple[int, int], frames: int) -> None:
             writer.write(np.full((*size, 3), 90, np.uint8))
 
 
-def _told(base: BaseTake) -> list[str]:
+def _told(base: BaseVideo) -> list[str]:
     """What reading every frame says, coded and as RGB."""
-    with BasePlanes(base) as planes, pytest.raises(AvatarError) as coded:
+    with BaseVideoReader(base) as planes, pytest.raises(AvatarError) as coded:
         [planes[index] for index in range(len(base.times))]
     with pytest.raises(AvatarError) as rgb:
         list(base.frames(0, len(base.times)))
@@ -44,7 +44,7 @@ def _told(base: BaseTake) -> list[str]:
 
 
 @pytest.mark.parametrize("fault", ["short", "cut", "missing", "other", "nonsense"])
-def test_a_faulty_base_video_is_one_line(base: BaseTake, fault: str) -> None:
+def test_a_faulty_base_video_is_one_line(base: BaseVideo, fault: str) -> None:
     path = base.picture_path
     content = path.read_bytes()
     if fault == "short":
@@ -62,8 +62,8 @@ def test_a_faulty_base_video_is_one_line(base: BaseTake, fault: str) -> None:
         assert "\n" not in told
 
 
-def test_a_good_one_is_read_to_its_end(base: BaseTake) -> None:
-    with BasePlanes(base) as planes:
+def test_a_good_one_is_read_to_its_end(base: BaseVideo) -> None:
+    with BaseVideoReader(base) as planes:
         for index in range(len(base.times)):
             assert planes[index].shape == (base.height * 3 // 2, base.width)
     assert len(list(base.frames(0, len(base.times)))) == len(base.times)

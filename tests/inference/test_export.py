@@ -47,7 +47,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: pip install 'speech2lip[onnx]'")
     place = tmp_path_factory.mktemp("export")
     avatar = _avatar(place / "a.avatar")
-    return avatar, speech2lip.export(avatar, onnx=place / "a.onnx", say=lambda _: None)
+    return avatar, speech2lip.export(avatar, onnx=place / "a.onnx")
 
 
 class Player:
@@ -125,7 +125,7 @@ def test_a_player_without_torch_shows_what_the_engine_shows(exported: tuple[Path
     base = person.bases[0]
     for index, frame in enumerate(base.frames(0, 3)):
         place = base.place(index, engine.compute.device)
-        spoken = engine.listen(log_mel(torch.from_numpy(wave)), [0.4 + 0.2 * index])
+        spoken = engine.encode_speech(log_mel(torch.from_numpy(wave)), [0.4 + 0.2 * index])
         truth = engine.speak_frames([frame.rgb], [place], spoken)[0]
         box = engine.paster.region(place, (base.height, base.width))
         shown = player.show(frame.rgb / 255, wave, 0.4 + 0.2 * index, base.name, index, box)
@@ -145,7 +145,7 @@ def test_every_graph_gives_the_numbers_of_the_reference(exported: tuple[Path, Pa
     assert np.abs(player.run("mel", wave=wave[None])[0] - mel.numpy()).max() < 1e-3
     windows = mel_windows(mel, torch.tensor([0.2, 0.3, 0.4], dtype=torch.float64), engine.offsets)
     code, shape = player.run("listen", windows=windows.numpy())
-    spoken = engine.listen(mel, [0.2, 0.3, 0.4])
+    spoken = engine.encode_speech(mel, [0.2, 0.3, 0.4])
     assert np.abs(code - spoken.code.numpy()).max() < 1e-3
     assert np.abs(shape - spoken.shape.numpy()).max() < 1e-3
     pose = random.normal(0, 0.5, (3, 6)).astype(np.float32)
@@ -237,7 +237,7 @@ def test_an_older_export_is_replaced(exported: tuple[Path, Path], tmp_path: Path
     avatar, folder = exported
     shutil.copytree(folder, tmp_path / "a.onnx")
     (tmp_path / "a.onnx" / "mel.onnx").write_bytes(b"old")
-    speech2lip.export(str(avatar), onnx=str(tmp_path / "a.onnx"), overwrite=True, say=lambda _: None)
+    speech2lip.export(str(avatar), onnx=str(tmp_path / "a.onnx"), overwrite=True)
     assert (tmp_path / "a.onnx" / "mel.onnx").read_bytes() == (folder / "mel.onnx").read_bytes()
 
 

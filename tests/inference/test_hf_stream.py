@@ -55,7 +55,7 @@ def _whole_codes(speaker: Speaker, wave: np.ndarray, frames: int) -> torch.Tenso
     before = 2 * SAMPLE_RATE // 1280 * 1280
     filled = torch.from_numpy(np.pad(wave, (before, SAMPLE_RATE)))
     times = [before / SAMPLE_RATE + float(i / FPS) for i in range(frames)]
-    return engine.listen(engine.hear(filled), times).code
+    return engine.encode_speech(engine.mel_features(filled), times).code
 
 
 def test_offline_speech_hears_what_the_whole_sound_would(speaker: Speaker, tmp_path: Path) -> None:
@@ -64,8 +64,8 @@ def test_offline_speech_hears_what_the_whole_sound_would(speaker: Speaker, tmp_p
     codes = []
     seconds = heard_seconds(engine.model.settings)
     for stretch in speech_stretches(SoundReader(tmp_path / "s.wav"), FPS, *seconds, batch=7):
-        heard = engine.hear(torch.from_numpy(stretch.wave), stretch.moments)
-        codes.append(engine.listen(heard, stretch.moments).code)
+        heard = engine.mel_features(torch.from_numpy(stretch.wave), stretch.moments)
+        codes.append(engine.encode_speech(heard, stretch.moments).code)
     found = torch.cat(codes)
     expected = _whole_codes(speaker, wave, len(found))
     assert len(found) == 99

@@ -17,7 +17,7 @@ from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.inference.engine import Engine
 from speech2lip.inference.speaker import Speaker
 from speech2lip.inference.stream import stream
-from speech2lip.model import Spoken
+from speech2lip.model import SpeechFeatures
 from speech2lip.synthesis.speech import log_mel, mel_windows
 from tests.made_face import TINY, made_avatar
 from tests.synthesis.made_recogniser import made_recogniser
@@ -58,7 +58,7 @@ def test_phones_are_heard_live_as_in_the_whole_sound(avatar: Path) -> None:
         engine = speaker.engine
         speak_coded = engine.speak_coded
 
-        def watch(pictures, places, spoken: Spoken, **more):  # type: ignore[no-untyped-def]
+        def watch(pictures, places, spoken: SpeechFeatures, **more):  # type: ignore[no-untyped-def]
             codes.append(spoken.code)
             return speak_coded(pictures, places, spoken, **more)
 
@@ -73,7 +73,7 @@ def test_phones_are_heard_live_as_in_the_whole_sound(avatar: Path) -> None:
                 pass
         filled = torch.from_numpy(np.pad(wave, SAMPLE_RATE))
         times = [1 + i / 25 for i in range(len(codes))]
-        whole = engine.listen(engine.hear(filled), times).code
+        whole = engine.encode_speech(engine.mel_features(filled), times).code
     found = torch.cat(codes)
     assert len(found) == 30
     assert (found - whole).abs().max() < 1e-3 < 0.05 * whole.std()
@@ -82,15 +82,15 @@ def test_phones_are_heard_live_as_in_the_whole_sound(avatar: Path) -> None:
 def test_scores_are_exported(avatar: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnx", reason="onnx is not installed: pip install 'speech2lip[onnx]'")
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
-    folder = speech2lip.export(avatar, onnx=tmp_path / "a.onnx", say=lambda _: None)
+    folder = speech2lip.export(avatar, onnx=tmp_path / "a.onnx")
     session = runtime.InferenceSession(folder / "listen.onnx", providers=["CPUExecutionProvider"])
     windows = _windows(_speech(2.0, seed=3), np.array([0.5, 0.9, 1.3]), avatar)
     code, _ = session.run(None, {"windows": windows.numpy()})
     person = read_avatar(avatar)
-    truth = Engine(person, device="cpu", precision="fp32").model.listen(windows).code.detach()
+    truth = Engine(person, device="cpu", precision="fp32").model.encode_speech(windows).code.detach()
     assert np.abs(code - truth.numpy()).max() < 1e-3
     scores = person.model.encoder.scores
     assert scores is not None
     scores.weights.zero_()
-    without = person.model.eval().listen(windows).code.detach()
+    without = person.model.eval().encode_speech(windows).code.detach()
     assert (truth - without).abs().max() > 0.01

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from speech2lip.avatar import BaseTake, read_avatar
+from speech2lip.avatar import BaseVideo, read_avatar
 from speech2lip.inference import base_video as base_planes
-from speech2lip.inference.base_video import BasePlanes
+from speech2lip.inference.base_video import BaseVideoReader
 from speech2lip.media.coded import CodedReader, read_coded
-from speech2lip.parallel import in_order, worker_count
+from speech2lip.parallel import ordered_map, worker_count
 from tests.made_face import made_avatar
 
 
@@ -30,7 +30,7 @@ def test_work_is_handed_over_in_order_and_little_waits() -> None:
         return number
 
     most, done = 0, []
-    for result in in_order(work, jobs(), workers=2):
+    for result in ordered_map(work, jobs(), workers=2):
         done.append(result)
         most = max(most, len(taken) - len(done))
     assert done == list(range(30))
@@ -41,7 +41,7 @@ def test_workers_compute_on_one_core_and_the_rest_as_before() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        assert set(in_order(lambda _: torch.get_num_threads(), range(4), workers=2)) == {1}
+        assert set(ordered_map(lambda _: torch.get_num_threads(), range(4), workers=2)) == {1}
         assert torch.get_num_threads() == 3
         others: list[int] = []
         thread = threading.Thread(target=lambda: others.append(torch.get_num_threads()))
@@ -62,7 +62,7 @@ def test_a_fault_of_work_is_told_and_ends_it() -> None:
         return number
 
     with pytest.raises(ValueError, match="three"):
-        list(in_order(work, range(1000), workers=2))
+        list(ordered_map(work, range(1000), workers=2))
     assert len(begun) < 20
 
 
@@ -73,7 +73,7 @@ def test_who_does_not_want_the_rest_need_not_take_it() -> None:
         begun.append(number)
         return number
 
-    results = in_order(work, range(1000), workers=1)
+    results = ordered_map(work, range(1000), workers=1)
     assert next(results) == 0
     results.close()  # type: ignore[attr-defined]
     assert len(begun) < 10
@@ -85,17 +85,17 @@ def test_one_batch_at_a_time_on_a_graphics_card() -> None:
 
 
 @pytest.fixture(scope="module")
-def take(tmp_path_factory: pytest.TempPathFactory) -> BaseTake:
+def take(tmp_path_factory: pytest.TempPathFactory) -> BaseVideo:
     folder = made_avatar(tmp_path_factory.mktemp("avatar") / "a.avatar", frames=110, fps=Fraction(25))
     return read_avatar(folder).bases[0]
 
 
 def test_base_frames_come_in_any_order_and_few_are_kept(
-    take: BaseTake, monkeypatch: pytest.MonkeyPatch
+    take: BaseVideo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = read_coded(take.folder / "picture.mp4", start_frame=0, stop_frame=110)
     monkeypatch.setattr(base_planes, "_WHOLE_BYTES", 1)
-    with BasePlanes(take) as planes:
+    with BaseVideoReader(take) as planes:
         for index in (0, 1, 30, 29, 109, 50, 2):
             planes.expect([index])
             assert (planes[index] == whole[index]).all()
@@ -105,7 +105,7 @@ def test_base_frames_come_in_any_order_and_few_are_kept(
                 planes[wrong]
 
 
-def test_a_short_take_is_decoded_once(take: BaseTake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_take_is_decoded_once(take: BaseVideo, monkeypatch: pytest.MonkeyPatch) -> None:
     read, passes = CodedReader.read, []
 
     def counted(self: CodedReader, start: int, stop: int) -> list[Any]:
@@ -113,14 +113,14 @@ def test_a_short_take_is_decoded_once(take: BaseTake, monkeypatch: pytest.Monkey
         return read(self, start, stop)
 
     monkeypatch.setattr(CodedReader, "read", counted)
-    with BasePlanes(take) as planes:
+    with BaseVideoReader(take) as planes:
         for index in [*range(110), *range(109, -1, -1)]:
             planes[index]
     assert passes == [0, 25, 50, 75, 100]
 
 
 def test_stretches_that_follow_each_other_open_the_file_once(
-    take: BaseTake, monkeypatch: pytest.MonkeyPatch
+    take: BaseVideo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = take.folder / "picture.mp4"
     whole = read_coded(path, start_frame=0, stop_frame=110)
@@ -143,21 +143,21 @@ def test_stretches_that_follow_each_other_open_the_file_once(
         assert reader.read(200, 201) == []
 
 
-def test_large_pictures_are_decoded_few_at_a_time(take: BaseTake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_pictures_are_decoded_few_at_a_time(take: BaseVideo, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(base_planes, "_WHOLE_BYTES", 1)
     monkeypatch.setattr(base_planes, "_CHUNK_BYTES", 4 * take.width * take.height * 3 // 2)
     whole = read_coded(take.folder / "picture.mp4", start_frame=0, stop_frame=110)
-    with BasePlanes(take) as planes:
+    with BaseVideoReader(take) as planes:
         for index in (0, 1, 2, 3, 4, 9, 8, 7, 109):
             assert (planes[index] == whole[index]).all()
         assert {len(chunk.result()) for chunk in planes._chunks.values()} <= {4, 2}
 
 
 def test_readers_at_their_own_paces_keep_their_own_chunks(
-    take: BaseTake, monkeypatch: pytest.MonkeyPatch
+    take: BaseVideo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(base_planes, "_WHOLE_BYTES", 1)
-    with BasePlanes(take) as planes:
+    with BaseVideoReader(take) as planes:
         planes.count_reader(1)
         planes.count_reader(1)
         for index in (0, 30, 60, 100):

@@ -45,7 +45,7 @@ def test_picture_and_sound_have_equal_length_to_the_frame(
     avatar: Path, tmp_path: Path, rate: int, channels: int, seconds: float
 ) -> None:
     sound = _sound(tmp_path / "s.wav", seconds, rate=rate, channels=channels)
-    spoke = speak(sound, avatar=avatar, output=tmp_path / "o.mp4", settings=PLAIN, say=lambda _: None)
+    spoke = speak(sound, avatar=avatar, output=tmp_path / "o.mp4", settings=PLAIN)
     assert spoke.frames == int(np.ceil(round(seconds * rate) / rate * 25))
     with av.open(str(tmp_path / "o.mp4")) as file:
         assert "synthetic" in file.metadata["comment"]
@@ -66,7 +66,7 @@ def test_short_speech_is_decoded_once(avatar: Path, tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr("speech2lip.media.sound.decode_packets", noted)
     path = _sound(tmp_path / "s.wav", 0.3)
-    speak(path, avatar=avatar, output=tmp_path / "o.mp4", settings=PLAIN, say=lambda _: None)
+    speak(path, avatar=avatar, output=tmp_path / "o.mp4", settings=PLAIN)
     assert len(passes) == 1
 
 
@@ -154,7 +154,7 @@ def test_bf16_draws_what_fp32_draws(avatar: Path) -> None:
     drawn = []
     for precision in ("fp32", "bf16"):
         engine = Engine(person, device="cpu", precision=precision)
-        spoken = engine.listen(torch.zeros(80, 200), [0.5, 1.0])
+        spoken = engine.encode_speech(torch.zeros(80, 200), [0.5, 1.0])
         drawn.append(engine.draw(spoken, [person.bases[0].place(i, torch.device("cpu")) for i in (0, 9)]))
     error = ((drawn[0] - drawn[1]) ** 2).mean()
     assert drawn[0].std() > 0.05
@@ -200,7 +200,7 @@ def test_drawing_at_the_frames_pixels_agrees_with_carrying_a_patch(tmp_path: Pat
     base = person.bases[0]
     frame = next(iter(base.frames(0, 1))).rgb
     place = base.place(0, engine.compute.device)
-    spoken = engine.listen(torch.zeros(80, 200), [1.0])
+    spoken = engine.encode_speech(torch.zeros(80, 200), [1.0])
     direct = engine.compose_directly(frame, engine.draw_grids(spoken, [place])[0], place, blend=False)
     carried = engine.compose(frame, engine.draw(spoken, [place])[0], place, blend=False)
     assert (direct != frame).any()
@@ -214,7 +214,7 @@ def test_the_papers_network_speaks_too(tmp_path: Path) -> None:
     engine = Engine(person, device="cpu", precision="fp32")
     assert engine.drawing is None
     frame, place = next(iter(person.bases[0].frames(0, 1))).rgb, person.bases[0].place(0, torch.device("cpu"))
-    spoken = engine.listen(torch.zeros(80, 200), [1.0])
+    spoken = engine.encode_speech(torch.zeros(80, 200), [1.0])
     (composed,) = engine.speak_frames([frame], [place], spoken)
     assert composed.shape == frame.shape
     assert (composed != frame).any()

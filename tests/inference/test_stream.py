@@ -16,7 +16,7 @@ from speech2lip.arrays import Picture
 from speech2lip.config import SpeakSettings
 from speech2lip.errors import SoundError
 from speech2lip.inference import base_video as base_planes
-from speech2lip.inference.audio_buffer import MovingSound
+from speech2lip.inference.audio_buffer import AudioBuffer
 from speech2lip.inference.speak import speech_stretches, spoken_pictures
 from speech2lip.inference.speaker import Speaker
 from speech2lip.inference.stream import SpeechStream, Streamed, stream
@@ -255,7 +255,7 @@ def test_memory_of_a_stream_does_not_grow(speaker: Speaker) -> None:
 
 
 def test_moving_sound_ends_where_it_is_told() -> None:
-    sound = MovingSound(1)
+    sound = AudioBuffer(1)
     sound.push(np.ones(100, np.float32))
     sound.cut(20, 40)
     sound.end_at(60, fade=10)

@@ -10,11 +10,11 @@ from torch import Tensor
 from speech2lip.config import ModelSettings
 from speech2lip.synthesis.speech import (
     SpeechEncoder,
-    ear_fingerprint,
-    give_ear,
+    encoder_weights_fingerprint,
+    init_encoder,
     log_mel,
     mel_windows,
-    read_ear,
+    read_encoder_weights,
     window_offsets,
 )
 from speech2lip_presenter.speech import SpeechClip, speech_clips
@@ -22,10 +22,12 @@ from speech2lip_presenter.speech import SpeechClip, speech_clips
 
 def test_fits_the_default_encoder() -> None:
     encoder = SpeechEncoder(ModelSettings())
-    assert give_ear(encoder)
-    assert all(torch.equal(encoder.state_dict()[name], value) for name, value in read_ear().items())
-    assert len(read_ear()) == len(encoder.state_dict())
-    assert len(ear_fingerprint()) == 64
+    assert init_encoder(encoder)
+    assert all(
+        torch.equal(encoder.state_dict()[name], value) for name, value in read_encoder_weights().items()
+    )
+    assert len(read_encoder_weights()) == len(encoder.state_dict())
+    assert len(encoder_weights_fingerprint()) == 64
 
 
 @pytest.mark.parametrize(
@@ -35,12 +37,12 @@ def test_fits_the_default_encoder() -> None:
 def test_leaves_an_encoder_that_it_does_not_fit(settings: ModelSettings) -> None:
     encoder = SpeechEncoder(settings)
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
-    assert not give_ear(encoder)
+    assert not init_encoder(encoder)
     assert all(torch.equal(encoder.state_dict()[name], value) for name, value in before.items())
 
 
 def test_fits_beside_phones() -> None:
-    assert give_ear(SpeechEncoder(ModelSettings(speech="mel+phonetic")))
+    assert init_encoder(SpeechEncoder(ModelSettings(speech="mel+phonetic")))
 
 
 def heard(encoder: SpeechEncoder, spoken: list[SpeechClip]) -> tuple[Tensor, list[str]]:
@@ -69,5 +71,5 @@ def told(encoder: SpeechEncoder) -> float:
 def test_tells_phones_in_another_voice() -> None:
     torch.manual_seed(0)
     taught, fresh = SpeechEncoder(ModelSettings()), SpeechEncoder(ModelSettings())
-    give_ear(taught)
+    init_encoder(taught)
     assert told(taught) > max(0.5, told(fresh) + 0.2)

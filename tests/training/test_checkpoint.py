@@ -12,6 +12,7 @@ from torch import nn
 
 from speech2lip.errors import OutputError
 from speech2lip.training.checkpoint import KeptState, Progressed, Saved, differences, restore_moments
+from tests.messages import heard
 
 KEY = {"the version of speech2lip": "1.0", "the footage": 32 * "a", "--batch": 24, "--losses.sync": 0.01}
 STATE = "state.safetensors"
@@ -32,8 +33,8 @@ def _save(folder: Path, key: dict[str, object] = KEY, *, step: int = 7) -> None:
 
 
 def _take_up(folder: Path, key: dict[str, object] = KEY) -> tuple[Saved | None, list[str]]:
-    said: list[str] = []
-    return KeptState(folder, key, say=said.append).take_up(), said
+    with heard() as said:
+        return KeptState(folder, key).take_up(), said
 
 
 def _files(folder: Path) -> set[str]:

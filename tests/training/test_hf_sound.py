@@ -124,13 +124,12 @@ def test_what_was_heard_is_kept(
 
 @pytest.mark.parametrize("kind", ["hubert", "whisper"])
 def test_an_avatar_is_trained_and_speaks(
-    footage: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+    messages: list[str], footage: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encoder = tiny_encoder(tmp_path / kind, kind)
-    said: list[str] = []
     folder = tmp_path / "a.avatar"
-    person = train(avatar=folder, footage=footage, settings=_settings(encoder), say=said.append)
-    assert any("heard the takes in" in line for line in said)
+    person = train(avatar=folder, footage=footage, settings=_settings(encoder))
+    assert any("heard the takes in" in line for line in messages)
     assert not list(tmp_path.glob(".a.avatar.training"))
     trained = person.model.encoder
     assert trained.features is not None
@@ -138,16 +137,16 @@ def test_an_avatar_is_trained_and_speaks(
     assert trained.pretrained.components.shape == (COMPONENTS, 32)
     wave = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
     soundfile.write(tmp_path / "s.wav", wave, SAMPLE_RATE)
-    spoke = speak(
-        tmp_path / "s.wav", avatar=folder, output=tmp_path / "o.mp4", settings=SPOKEN, say=said.append
-    )
+    spoke = speak(tmp_path / "s.wav", avatar=folder, output=tmp_path / "o.mp4", settings=SPOKEN)
     assert spoke.frames == 25
     # The codes hang on what the encoder heard, not on the spectrum alone.
     engine = Engine(read_avatar(folder), device="cpu", precision="fp32")
-    sound = engine.hear(torch.from_numpy(wave), [0.5])
+    sound = engine.mel_features(torch.from_numpy(wave), [0.5])
     spoilt = sound.clone()
     spoilt[MEL_BANDS:] = 0
-    assert not torch.allclose(engine.listen(sound, [0.5]).code, engine.listen(spoilt, [0.5]).code)
+    assert not torch.allclose(
+        engine.encode_speech(sound, [0.5]).code, engine.encode_speech(spoilt, [0.5]).code
+    )
     encoder.rename(tmp_path / "moved")
     with pytest.raises(SettingsError, match="neither a folder nor"):
         Engine(read_avatar(folder), device="cpu")
@@ -159,5 +158,5 @@ def test_a_wrong_encoder_is_told_before_footage_is_read(footage: Path, tmp_path:
     pytest.importorskip("transformers", reason="the extra `hf` is not installed")
     settings = _settings(tmp_path / "nothing")
     with pytest.raises(SettingsError, match="neither a folder nor"):
-        train(avatar=tmp_path / "a.avatar", footage=footage, settings=settings, say=lambda _: None)
+        train(avatar=tmp_path / "a.avatar", footage=footage, settings=settings)
     assert not list(tmp_path.iterdir())

@@ -1,5 +1,4 @@
 import dataclasses
-from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from speech2lip.composition.paste import Paster
 from speech2lip.compute import choose_device, faster_precision
 from speech2lip.config import LossWeights, TrainSettings, with_preset
 from speech2lip.errors import OutputError, TrainingError
-from speech2lip.model import LipModel, Spoken
+from speech2lip.model import LipModel, SpeechFeatures
 from speech2lip.training.checkpoint import KeptState, Progressed
 from speech2lip.training.loop import TrainingRun, learning_rate_share
 from speech2lip.training.losses import colour_losses, shape_losses, total
@@ -48,15 +47,13 @@ def _model(seed: int = 0) -> LipModel:
     return model
 
 
-def _run(
-    folder: Path, model: LipModel, settings: TrainSettings, *, say: Callable[[str], None] = print
-) -> TrainingRun:
+def _run(folder: Path, model: LipModel, settings: TrainSettings) -> TrainingRun:
     """Return a training of the made set that goes on from what is kept in a folder."""
     expert = SyncExpert()
     plan = phases(model, expert, made_set(canonical=CANONICAL), PASTER, settings)
-    kept = KeptState(folder, {"made": "set"}, say=say)
+    kept = KeptState(folder, {"made": "set"})
     networks = nn.ModuleList([model, expert])
-    return TrainingRun(networks, plan, settings, choose_device("cpu"), kept, kept.take_up(), say=say)
+    return TrainingRun(networks, plan, settings, choose_device("cpu"), kept, kept.take_up())
 
 
 def _train(
@@ -196,9 +193,9 @@ def test_the_blend_net_mends_what_the_avatar_draws(monkeypatch: pytest.MonkeyPat
     """Whatever is frozen does as in use, without dropout; the lips learn under dropout as before."""
     model, modes = _model(), dict[str, bool]()
     plan = phases(model, SyncExpert(), made_set(canonical=CANONICAL), PASTER, SETTINGS)
-    listen, draw = model.listen, model.draw
+    listen, draw = model.encode_speech, model.draw
 
-    def listened(*given: torch.Tensor | None) -> Spoken:
+    def listened(*given: torch.Tensor | None) -> SpeechFeatures:
         modes.update({name: part.training for name, part in model.encoder.named_modules()})
         modes["lip_shape"] = model.lip_shape.head.training
         return listen(*given)
@@ -207,7 +204,7 @@ def test_the_blend_net_mends_what_the_avatar_draws(monkeypatch: pytest.MonkeyPat
         modes["lip_field"] = model.lip_field.training
         return draw(*given)
 
-    monkeypatch.setattr(model, "listen", listened)
+    monkeypatch.setattr(model, "encode_speech", listened)
     monkeypatch.setattr(model, "draw", drew)
     losses = {phase.name: phase.losses for phase in plan}
     model.train()
@@ -289,10 +286,9 @@ def test_weights_that_are_no_numbers_are_not_learned_from(tmp_path: Path) -> Non
 
 
 def test_training_goes_on_when_saving_fails_and_says_so_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    messages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said: list[str] = []
-    run = _run(tmp_path, _model(), dataclasses.replace(SETTINGS, save_seconds=0.0), say=said.append)
+    run = _run(tmp_path, _model(), dataclasses.replace(SETTINGS, save_seconds=0.0))
     save, tries = KeptState.save, count(1)
 
     def sometimes(kept: KeptState, *given: Any) -> None:
@@ -302,7 +298,7 @@ def test_training_goes_on_when_saving_fails_and_says_so_once(
 
     monkeypatch.setattr(KeptState, "save", sometimes)
     assert run.run().phase == 4
-    assert said == [
+    assert messages == [
         "No room left while writing state.safetensors. Training goes on without being saved, and tries again."
     ]
     assert next(tries) > 6
@@ -310,7 +306,7 @@ def test_training_goes_on_when_saving_fails_and_says_so_once(
 
 
 def test_the_last_save_must_succeed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = _run(tmp_path, _model(), SETTINGS, say=lambda _: None)
+    run = _run(tmp_path, _model(), SETTINGS)
 
     def full(*_: Any) -> None:
         raise OutputError("No room left")

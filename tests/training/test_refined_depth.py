@@ -79,26 +79,24 @@ def _footage(folder: Path, canonical: Canonical) -> Footage:
     return Footage(folder, PrepareSettings(), (take,), canonical, info)
 
 
-def test_depth_that_is_wrong_is_put_right_without_the_frames_held_out(tmp_path: Path) -> None:
+def test_depth_that_is_wrong_is_put_right_without_the_frames_held_out(
+    messages: list[str], tmp_path: Path
+) -> None:
     canonical = made_canonical()
-    said: list[str] = []
-    refined = with_refined_depth(
-        _footage(tmp_path, canonical), {"base": HELD}, 120, say=said.append
-    ).canonical.depth
+    refined = with_refined_depth(_footage(tmp_path, canonical), {"base": HELD}, 120).canonical.depth
     truth = _bumped(canonical)
     x, y = canonical.points[168].astype(int)
     near = np.s_[y - 25 : y + 20, x - 25 : x + 25]
     before, after = (d[near] - truth[near] for d in (canonical.depth, refined))
     assert np.abs(after - np.median(after)).mean() < 0.6 * np.abs(before - np.median(before)).mean()
-    assert "kept" in said[0]
+    assert "kept" in messages[0]
 
 
 def test_depth_stays_where_the_judging_frames_do_not_confirm_another(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    messages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     footage = _footage(tmp_path, made_canonical())
     told = iter([2.0, 2.5])
     monkeypatch.setattr(refined_depth, "disagreement", lambda *_, **__: next(told))
-    said: list[str] = []
-    assert with_refined_depth(footage, {"base": HELD}, 3, say=said.append) is footage
-    assert "2.50 grey levels from their mean instead of 2.00; the old one stays" in said[0]
+    assert with_refined_depth(footage, {"base": HELD}, 3) is footage
+    assert "2.50 grey levels from their mean instead of 2.00; the old one stays" in messages[0]

@@ -3,7 +3,7 @@ import torch
 
 from speech2lip.composition.paste import Paster
 from speech2lip.config import LossWeights, TrainSettings
-from speech2lip.model import LipModel, Spoken
+from speech2lip.model import LipModel, SpeechFeatures
 from speech2lip.synthesis.lip_shape import outline_opening
 from speech2lip.synthesis.speech import SILENT_MEL
 from speech2lip.training.dataset import TrainingSet
@@ -109,10 +109,10 @@ def test_closed_lips_are_drawn_under_quiet_sounds_where_silence_was_never_seen(
     plan = phases(
         model, SyncExpert(), data, Paster(CANONICAL), TrainSettings(model=TINY, device="cpu", batch=8)
     )
-    drawn: list[tuple[Spoken, torch.Tensor]] = []
+    drawn: list[tuple[SpeechFeatures, torch.Tensor]] = []
     draw = model.draw
 
-    def watch(spoken: Spoken, pose: torch.Tensor, uv: torch.Tensor) -> torch.Tensor:
+    def watch(spoken: SpeechFeatures, pose: torch.Tensor, uv: torch.Tensor) -> torch.Tensor:
         drawn.append((spoken, pose))
         return draw(spoken, pose, uv)
 

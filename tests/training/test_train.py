@@ -27,6 +27,7 @@ from speech2lip.training.sync import SyncExpert
 from speech2lip.training.train import train
 from tests.evaluation.made_footage import write_footage
 from tests.made_face import TINY
+from tests.messages import heard
 
 SETTINGS = TrainSettings(
     steps=5,
@@ -58,8 +59,8 @@ def footage(whole_footage: Path, tmp_path: Path) -> Path:
 
 
 def _train(footage: Path, settings: TrainSettings = SETTINGS) -> list[str]:
-    said: list[str] = []
-    train(avatar=footage.with_name("ana.avatar"), footage=footage, settings=settings, say=said.append)
+    with heard() as said:
+        train(avatar=footage.with_name("ana.avatar"), footage=footage, settings=settings)
     return said
 
 
@@ -77,11 +78,10 @@ def _stop_at(monkeypatch: pytest.MonkeyPatch, phase: int, step: int = 1) -> None
 
 def _stopped(footage: Path, settings: TrainSettings = SETTINGS, *, phase: int = 2) -> list[str]:
     """Train until a phase has begun, that of the lips; return what was said."""
-    said: list[str] = []
-    with pytest.MonkeyPatch.context() as patched:
+    with pytest.MonkeyPatch.context() as patched, heard() as said:
         _stop_at(patched, phase)
         with pytest.raises(Killed):
-            train(avatar=footage.with_name("ana.avatar"), footage=footage, settings=settings, say=said.append)
+            train(avatar=footage.with_name("ana.avatar"), footage=footage, settings=settings)
     return said
 
 
@@ -269,7 +269,7 @@ def _killed(*_: object) -> None:
 
 
 def test_the_state_stays_until_the_avatar_was_read_back(
-    footage: Path, monkeypatch: pytest.MonkeyPatch
+    messages: list[str], footage: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreadable(_: Path) -> None:
         raise OutputError("cannot be read back")
@@ -279,14 +279,12 @@ def test_the_state_stays_until_the_avatar_was_read_back(
         with pytest.raises(OutputError, match="cannot be read back"):
             _train(footage)
     assert _kept(footage) == {"state.safetensors"}
-    said: list[str] = []
     avatar = footage.with_name("ana.avatar")
     (avatar / "weights.safetensors").write_bytes(b"damaged")
     train(
         avatar=avatar, footage=footage, settings=SETTINGS, overwrite=True,
-        say=said.append,
     )  # fmt: skip
-    assert any(line.startswith("going on after") for line in said)
+    assert any(line.startswith("going on after") for line in messages)
     assert _kept(footage) == set()
 
 

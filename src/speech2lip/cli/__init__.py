@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import io
+import logging
 import os
 import signal
 import sys
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a path may hold what is no text
     _end_as_by_the_user()
+    shown = _show_messages()
     try:
         return run(list(sys.argv[1:] if arguments is None else arguments))
     except Speech2LipError as error:
@@ -52,6 +54,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output (`| head`) has gone; keep Python from complaining once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    finally:
+        logging.getLogger("speech2lip").removeHandler(shown)
+
+
+def _show_messages() -> logging.Handler:
+    """Print what the package tells; a program that imports it decides for itself."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("speech2lip")
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    return handler
 
 
 def _end_as_by_the_user() -> None:

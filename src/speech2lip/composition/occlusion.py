@@ -24,9 +24,9 @@ from scipy.ndimage import (
 from torch.nn import functional
 
 from speech2lip.arrays import Floats, Picture
-from speech2lip.composition.paste import Place
-from speech2lip.composition.reposing.head_mesh import HeadLattice
-from speech2lip.composition.reposing.reposer import Turner
+from speech2lip.composition.paste import HeadView
+from speech2lip.composition.reposing.head_mesh import HeadMesh
+from speech2lip.composition.reposing.reposer import Reposer
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.geometry.mapping import look_up
 from speech2lip.geometry.splat import splat
@@ -72,7 +72,7 @@ class UsualFace:
     """Square eye units of a node."""
 
 
-def node_colours(turner: Turner, frame: Picture, place: Place) -> Floats:
+def node_colours(turner: Reposer, frame: Picture, place: HeadView) -> Floats:
     """Read the nodes' colours in a frame [H, W, 3], in the canonical light; [R, C, 3], NaN outside it."""
     seen = turner.project(place)[..., :2]
     apart = float(np.median(np.linalg.norm(np.diff(seen, axis=1), axis=-1)))
@@ -86,7 +86,7 @@ def node_colours(turner: Turner, frame: Picture, place: Place) -> Floats:
 
 
 def learn_usual_face(
-    turner: Turner, canonical: Canonical, shots: Sequence[tuple[Picture, Place]]
+    turner: Reposer, canonical: Canonical, shots: Sequence[tuple[Picture, HeadView]]
 ) -> UsualFace:
     """Learn what a head usually shows from frames [H, W, 3] spread over a take, most of them uncovered."""
     colours = np.stack([node_colours(turner, frame, place) for frame, place in shots])
@@ -110,7 +110,7 @@ def learn_usual_face(
     )
 
 
-def _jaw_at(lattice: HeadLattice, canonical: Canonical) -> NDArray[np.float64]:
+def _jaw_at(lattice: HeadMesh, canonical: Canonical) -> NDArray[np.float64]:
     """Read the jaw mask at the nodes; [R, C]."""
     x0, y0, x1, y1 = canonical.patch.box
     rows, columns = canonical.jaw_mask.shape
@@ -175,7 +175,7 @@ def _grown(nodes: Flags, levels: Levels) -> Flags:
     return solid
 
 
-def mask_in_frame(turner: Turner, nodes: Flags, place: Place, size: tuple[int, int]) -> Floats:
+def mask_in_frame(turner: Reposer, nodes: Flags, place: HeadView, size: tuple[int, int]) -> Floats:
     """Carry covered nodes into a frame of size (H, W); [H, W] in [0, 1], soft at its edge."""
     if not nodes.any():
         return np.zeros(size, np.float32)

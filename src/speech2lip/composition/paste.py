@@ -26,7 +26,7 @@ _LATTICE = 4
 
 
 @dataclass(frozen=True)
-class Place:
+class HeadView:
     """Where and in what light the head is in a frame."""
 
     camera_from_head: Tensor
@@ -61,7 +61,7 @@ class Paster:
         """T_o T_c^-1; [..., 4, 4]."""
         return camera_from_head @ self.head_from_canonical
 
-    def region(self, place: Place, size: tuple[int, int], *, margin: float = 0.12) -> Box:
+    def region(self, place: HeadView, size: tuple[int, int], *, margin: float = 0.12) -> Box:
         """Return the box of the frame that holds the replaced region and some of what surrounds it.
 
         Args:
@@ -76,7 +76,7 @@ class Paster:
         x0, y0 = max(0, min(int(x0), size[1] - 2)), max(0, min(int(y0), size[0] - 2))
         return x0, y0, max(x0 + 2, min(int(x1), size[1])), max(y0 + 2, min(int(y1), size[0]))
 
-    def patch_uv(self, place: Place, box: Box) -> Tensor:
+    def patch_uv(self, place: HeadView, box: Box) -> Tensor:
         """Find the place on the patch that each pixel of a box shows.
 
         Returns:
@@ -92,7 +92,7 @@ class Paster:
         fine = functional.interpolate(uv, size=(rows, columns), mode="bilinear", align_corners=True)
         return fine[0].movedim(0, -1)
 
-    def patch_uv_plain(self, place: Place, box: Box) -> Tensor:
+    def patch_uv_plain(self, place: HeadView, box: Box) -> Tensor:
         """Do as `patch_uv`, solving the mapping at every pixel: its plain twin."""
         x0, y0, x1, y1 = box
         x = torch.arange(x0, x1, device=self.device) + 0.5
@@ -100,7 +100,7 @@ class Paster:
         pixels = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
         return self._uv_at(pixels.reshape(1, -1, 2), place).reshape(*pixels.shape)
 
-    def _uv_at(self, pixels: Tensor, place: Place) -> Tensor:
+    def _uv_at(self, pixels: Tensor, place: HeadView) -> Tensor:
         transform = self.observed_from_canonical(place.camera_from_head)[None]
         found = canonical_from_observed_points(pixels, self.depth, transform, self.k, place.k)[0]
         return (found - self.box_start) / self.box_size

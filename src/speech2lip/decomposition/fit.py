@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -33,17 +34,17 @@ from speech2lip.decomposition.regions import eye_distance, fill_polygon, jaw_mas
 from speech2lip.decomposition.sampled_frames import Sample, Space, sample_frames
 from speech2lip.decomposition.staging import Staging
 from speech2lip.decomposition.tracking.landmarks import LandmarkRows, chosen_points
-from speech2lip.decomposition.tracking.rejection import find_strangers, reasons_of
+from speech2lip.decomposition.tracking.rejection import find_other_people, reasons_of
 from speech2lip.errors import FootageError, SettingsError
 from speech2lip.faces.landmarks import FACE_OVAL, eye_opening
 from speech2lip.geometry.mapping import look_up, observed_from_canonical_points, pixel_centres
 from speech2lip.progress import Progress
 
-Say = Callable[[str], None]
+_LOG = logging.getLogger(__name__)
 
 
 def fit_takes(
-    staging: Staging, names: Sequence[str], failed: dict[str, str], settings: PrepareSettings, say: Say
+    staging: Staging, names: Sequence[str], failed: dict[str, str], settings: PrepareSettings
 ) -> int:
     """Fit what all takes share, and stage it; return the number of frames.
 
@@ -51,7 +52,6 @@ def fit_takes(
         staging: of the footage, where every take of `names` has been tracked.
         failed: why other takes could not be used, by name.
         settings: how.
-        say: where to tell what was found.
 
     Raises:
         FootageError: there is too little of a face.
@@ -61,8 +61,8 @@ def fit_takes(
     _require_face(raw, failed, settings)
     usable = {name: track for name, track in raw.items() if track["seen"].any()}
     for name in raw.keys() - usable.keys():
-        say(f"left out take {name}: no face in any frame")
-    strangers = find_strangers(usable)
+        _LOG.info(f"left out take {name}: no face in any frame")
+    strangers = find_other_people(usable)
     shape, poses = _fit_shots(usable, strangers, settings)
     left_out = reasons_of(usable, strangers, poses, settings)
     for name in usable:
@@ -72,15 +72,15 @@ def fit_takes(
         for name in usable
     ]
     _require_seconds(takes, settings)
-    offsets = _sound_offsets(takes, say)
-    settled = settle_canonical(takes, shape, {n: t["sharpness"] for n, t in usable.items()}, settings)
+    offsets = _sound_offsets(takes)
+    settled = fit_canonical(takes, shape, {n: t["sharpness"] for n, t in usable.items()}, settings)
     canonical = settled.canonical
-    say(
+    _LOG.info(
         f"canonical frame: {canonical.frame_index} of take {canonical.take}, score {settled.score:.2f} "
         f"(0 at best; the best frame has {settled.best_score:.2f})"
     )
     if settings.photometric:
-        _keep_poses(staging, settled, say)
+        _keep_poses(staging, settled)
     save_tensors(staging.folder / "canonical.safetensors", canonical_tensors(canonical))
     faceless = {name: "no face in any frame" for name in sorted(raw.keys() - usable.keys())}
     write_json(
@@ -100,7 +100,7 @@ def fit_takes(
             "canonical": canonical_plain(canonical) | {"score": round(settled.score, 3)},
         },
     )
-    _tell_left_out(takes, say)
+    _tell_left_out(takes)
     return sum(len(take.times) for take in takes)
 
 
@@ -114,14 +114,14 @@ def _stage_poses(
     save_tensors(path, tensors)
 
 
-def _keep_poses(staging: Staging, settled: Settled, say: Say) -> None:
+def _keep_poses(staging: Staging, settled: CanonicalFit) -> None:
     """Write the head poses that were refined, and tell."""
     if settled.refined is None:
-        say("head poses are the landmarks': the frames did not show them better")
+        _LOG.info("head poses are the landmarks': the frames did not show them better")
         return
     for take in settled.takes:
         _stage_poses(staging, take.name, take.camera_from_head, take.left_out)
-    say(
+    _LOG.info(
         f"head poses refined against the canonical picture in {settled.refined:.1%} of the frames; focal "
         f"length {settled.takes[0].focal:.2f} times the longer side"
     )
@@ -171,7 +171,7 @@ def _filled(poses: NDArray[np.float64], usual: NDArray[np.float64]) -> NDArray[n
     return nearest
 
 
-def _sound_offsets(takes: Sequence[Take], say: Say) -> dict[str, SoundOffset]:
+def _sound_offsets(takes: Sequence[Take]) -> dict[str, SoundOffset]:
     """Find how late the sound of each take is, and tell."""
     openings = {t.name: np.where(t.left_out == 0, t.opening, np.float32(np.nan)) for t in takes}
     offsets = find_offsets(openings, {t.name: t.wave() for t in takes}, {t.name: t.times for t in takes})
@@ -182,12 +182,12 @@ def _sound_offsets(takes: Sequence[Take], say: Say) -> dict[str, SoundOffset]:
         if not o.corrected and o.milliseconds is not None and abs(o.milliseconds) >= LEAST_OFFSET_MS
     ]
     if put_right:
-        say(
+        _LOG.info(
             f"the sound is about {np.median(put_right):+.0f} ms late in {len(put_right)} of {len(takes)} "
             "takes; it is put right"
         )
     if doubtful:
-        say(
+        _LOG.info(
             f"the sound may be {doubtful[0].milliseconds:+.0f} ms late in {len(doubtful)} takes, not sure "
             "enough to put it right: look at one where the lips close on p, b or m"
         )
@@ -229,10 +229,10 @@ def _counts_line(takes: Sequence[Take]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in total.items()) or "none"
 
 
-def _tell_left_out(takes: Sequence[Take], say: Say) -> None:
+def _tell_left_out(takes: Sequence[Take]) -> None:
     frames = sum(len(take.times) for take in takes)
     left = sum(int((take.left_out > 0).sum()) for take in takes)
-    say(f"{frames - left} of {frames} frames can be trained on; left out: {_counts_line(takes)}")
+    _LOG.info(f"{frames - left} of {frames} frames can be trained on; left out: {_counts_line(takes)}")
 
 
 _DEPTH_FRAMES = 64
@@ -240,7 +240,7 @@ _DEPTH_FRAMES = 64
 
 
 @dataclass(frozen=True)
-class Settled:
+class CanonicalFit:
     """The canonical space, and what was learned of the takes on the way."""
 
     canonical: Canonical
@@ -256,12 +256,12 @@ class Settled:
     """The best that any frame has."""
 
 
-def settle_canonical(
+def fit_canonical(
     takes: Sequence[Take],
     shape: Array,
     sharpness: Mapping[str, NDArray[np.float32]],
     settings: PrepareSettings,
-) -> Settled:
+) -> CanonicalFit:
     """Choose the canonical frame, learn the head's depth there, refine all head poses against its picture.
 
     What moves with the mouth is found on the way.
@@ -301,7 +301,7 @@ def settle_canonical(
         patch=patch,
         jaw_mask=jaw_mask(points, patch, mouth_motion(motion, points, patch.points())),
     )
-    return Settled(canonical, list(takes), refined, score, best_score)
+    return CanonicalFit(canonical, list(takes), refined, score, best_score)
 
 
 def _learned(

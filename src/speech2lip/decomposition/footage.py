@@ -80,7 +80,7 @@ _FIRST_PASS = _TRACK | {
     "shot": Kept(np.int32, ("T",), 0, 1e9),
     "sharpness": Kept(np.float32, ("T",), 0, 1e12),
     "covered": Kept(np.float32, ("T",), -1e6, 1e6, missing=True),
-    "look_gaps": Kept(np.float32, ("S", "S"), -1e3, 1e3, missing=True),
+    "appearance_distances": Kept(np.float32, ("S", "S"), -1e3, 1e3, missing=True),
 }
 """What fitting reads of a track."""
 _POSES = {"camera_from_head": _POSE, "left_out": Kept(np.uint8, ("T",), 0, len(REASONS) - 1)}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from speech2lip.errors import FootageError, OutputError, SoundError, Speech2LipE
 from speech2lip.formats import FOOTAGE
 from speech2lip.progress import Progress
 
-Say = Callable[[str], None]
+_LOG = logging.getLogger(__name__)
 
 _SUFFIXES = frozenset(
     {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv"}
@@ -36,7 +37,6 @@ def prepare(
     settings: PrepareSettings | None = None,
     report: AnyPath | None = None,
     overwrite: bool = False,
-    say: Say = print,
 ) -> Footage:
     """Prepare takes of one person: landmarks, head poses, canonical space, depth, masks, sound.
 
@@ -50,7 +50,6 @@ def prepare(
         report: an HTML page to write about the footage: pictures, what was left out and why, advice; only
             such a page is overwritten.
         overwrite: read every take anew, those too that could not be used last time.
-        say: where to tell what was found.
 
     Raises:
         FootageError: a video cannot be used; what was prepared before stays.
@@ -67,19 +66,17 @@ def prepare(
         from speech2lip.report.footage_page import check_report, write_report
 
         check_report(report)
-    result = _prepare(videos, footage, settings, overwrite, say)
+    result = _prepare(videos, footage, settings, overwrite)
     if report is not None:
         write_report(result, report)
-        say(f"{report}: what the footage is like")
+        _LOG.info(f"{report}: what the footage is like")
     return result
 
 
-def _prepare(
-    takes: Sequence[Path], footage: Path, settings: PrepareSettings, overwrite: bool, say: Say
-) -> Footage:
+def _prepare(takes: Sequence[Path], footage: Path, settings: PrepareSettings, overwrite: bool) -> Footage:
     if not takes:
         raise FootageError("no take given; name at least one video of the person")
-    named = _name_takes(_videos_of(takes, say))
+    named = _name_takes(_videos_of(takes))
     for path in named.values():
         check_take(path)
         if footage.is_dir() and path.resolve().is_relative_to(footage.resolve()):
@@ -87,11 +84,11 @@ def _prepare(
     FOOTAGE.refuse_newer(footage / "footage.json")
     claim_folder(footage)
     with locked(footage):
-        return _prepare_named(named, Staging(footage), settings, overwrite, say)
+        return _prepare_named(named, Staging(footage), settings, overwrite)
 
 
 def _prepare_named(
-    named: dict[str, Path], staging: Staging, settings: PrepareSettings, overwrite: bool, say: Say
+    named: dict[str, Path], staging: Staging, settings: PrepareSettings, overwrite: bool
 ) -> Footage:
     footage = staging.footage
     began = time.monotonic()
@@ -103,21 +100,21 @@ def _prepare_named(
     ]
     known = None if fresh else _finished(footage, named, settings)
     if known is not None:
-        say(f"{footage} is up to date: {len(named)} takes")
+        _LOG.info(f"{footage} is up to date: {len(named)} takes")
         staging.remove_if_empty()
         return known
     staging.check(fresh)
-    failed |= _track_all({name: named[name] for name in fresh}, staging, settings, say)
+    failed |= _track_all({name: named[name] for name in fresh}, staging, settings)
     _write_failures(footage, failed)
     kept = [name for name in named if name not in failed]
-    frames = fit_takes(staging, kept, {name: failed[name]["reason"] for name in failed}, settings, say)
+    frames = fit_takes(staging, kept, {name: failed[name]["reason"] for name in failed}, settings)
     seconds = time.monotonic() - began
     if len(fresh) == len(named):  # otherwise the figure would flatter
         plain = read_json(staging.folder / "footage.json")
         write_json(staging.folder / "footage.json", plain | {"prepare_fps": round(frames / seconds, 1)})
     staging.finish()
     result = read_footage(footage)
-    say(f"{footage}: {len(result.takes)} takes, {frames} frames in {seconds:.0f} s")
+    _LOG.info(f"{footage}: {len(result.takes)} takes, {frames} frames in {seconds:.0f} s")
     return result
 
 
@@ -149,7 +146,7 @@ def _write_failures(footage: Path, failed: dict[str, dict[str, Any]]) -> None:
         path.unlink(missing_ok=True)
 
 
-def _videos_of(takes: Sequence[Path], say: Say) -> list[Path]:
+def _videos_of(takes: Sequence[Path]) -> list[Path]:
     """Put the videos of a folder in its place; what else is in it is counted."""
     videos: list[Path] = []
     for take in map(Path, takes):
@@ -161,7 +158,7 @@ def _videos_of(takes: Sequence[Path], say: Say) -> list[Path]:
         if not found:
             raise FootageError(f"{take} has no video in it ({', '.join(sorted(_SUFFIXES))}); name the files")
         others = len(files) - len(found)
-        say(f"{take}: {len(found)} videos" + (f"; other files left alone: {others}" if others else ""))
+        _LOG.info(f"{take}: {len(found)} videos" + (f"; other files left alone: {others}" if others else ""))
         videos += found
     return videos
 
@@ -201,7 +198,7 @@ def _finished(footage: Path, named: dict[str, Path], settings: PrepareSettings) 
 
 
 def _track_all(
-    fresh: dict[str, Path], staging: Staging, settings: PrepareSettings, say: Say
+    fresh: dict[str, Path], staging: Staging, settings: PrepareSettings
 ) -> dict[str, dict[str, Any]]:
     """Track takes; one that turns out unusable is told and left out. Returns reason and source, by name."""
     failed: dict[str, dict[str, Any]] = {}
@@ -214,7 +211,7 @@ def _track_all(
                 track_take(path, staging.take(name), settings, report=show)
             except (FootageError, SoundError) as error:
                 failed[name] = {"reason": str(error), "source": source_of(path, settings)}
-                say(f"left out take {name}: {error}")
+                _LOG.info(f"left out take {name}: {error}")
             progress.set(done + seconds[name])
     return failed
 

@@ -23,6 +23,7 @@ from speech2lip.decomposition.footage import Footage
 from speech2lip.inference.engine import Engine
 from speech2lip.media.coded import read_coded
 from speech2lip.parallel import usable_cores
+from speech2lip.progress import quietly
 
 Costs = dict[str, float | None]
 
@@ -51,7 +52,7 @@ def gflop_per_frame(avatar: Avatar, engine: Engine) -> float:
     # The counter follows gradients of whatever could have one.
     engine.model.requires_grad_(False)
     with FlopCounterMode(display=False) as counter:
-        spoken = engine.listen(engine.hear(torch.zeros(16_000), [0.5]), [0.5])
+        spoken = engine.encode_speech(engine.mel_features(torch.zeros(16_000), [0.5]), [0.5])
         engine.speak_frames([frame.rgb], [place], spoken)
     return float(counter.get_total_flops()) / 1e9
 
@@ -82,7 +83,7 @@ def _speak_here(avatar: Path, sound: Path, settings: SpeakSettings) -> Costs:
     base = person.bases[0]
     picture = read_coded(base.folder / "picture.mp4", start_frame=0, stop_frame=1)[0]
     place = base.place(0, engine.compute.device)
-    spoken = engine.listen(engine.hear(torch.zeros(16_000), [0.5]), [0.5])
+    spoken = engine.encode_speech(engine.mel_features(torch.zeros(16_000), [0.5]), [0.5])
     engine.speak_coded([picture], [place], spoken)
     first = time.perf_counter() - began
     with tempfile.TemporaryDirectory() as folder:
@@ -93,9 +94,8 @@ def _speak_here(avatar: Path, sound: Path, settings: SpeakSettings) -> Costs:
         soundfile.write(long, np.tile(wave, times), SAMPLE_RATE)
         # Kernels are compiled the first time and kept: that is no speed of speaking.
         for heard in (short, long):
-            spoke = speak(
-                heard, avatar=avatar, output=output, settings=settings, overwrite=True, say=lambda _: None
-            )
+            with quietly():
+                spoke = speak(heard, avatar=avatar, output=output, settings=settings, overwrite=True)
     return {"speak_fps": spoke.frames_per_second, "first_frame_ms": 1000 * first, "peak_mb": _peak_mb()}
 
 

@@ -16,7 +16,7 @@ from speech2lip.conventions import LANDMARK_COUNT
 from speech2lip.decomposition.footage import Take
 from speech2lip.evaluation.accumulate import Tally
 from speech2lip.evaluation.held_out import Span
-from speech2lip.evaluation.methods import Maker, hear
+from speech2lip.evaluation.methods import Maker, mel_features
 from speech2lip.evaluation.metrics.landmarks import lip_opening
 from speech2lip.evaluation.metrics.statistics import (
     bootstrap_interval,
@@ -99,7 +99,7 @@ def drive_with_silence(
     """
     for part in silent_parts(spans, frames):
         for kind, make_sound in SILENCES.items():
-            mel = hear(makers.values(), make_sound(SILENT_SECONDS))
+            mel = mel_features(makers.values(), make_sound(SILENT_SECONDS))
             moments = np.minimum(1.0 + part.times - part.times[0], SILENT_SECONDS - 1)
             for name, openings in _driven_openings(makers, part, mel, moments, detect).items():
                 tallies[name].add_silence(kind, openings)
@@ -203,7 +203,7 @@ def drive_with_others(
     with Progress("Trying other takes' sound", total=max(1, len(pairs)), unit="pairs") as progress:
         for number, (span, sound) in enumerate(pairs):
             wave, begins = sound.take.wave_around(float(sound.times[0]), float(sound.times[-1]))
-            mel = hear(makers.values(), wave)
+            mel = mel_features(makers.values(), wave)
             made = _driven_openings(makers, span, mel, sound.times - begins, detect)
             shown, heard = (_true_opening(one) for one in (span, sound))
             others = [take for take in takes if take.name not in (span.take.name, sound.take.name)]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,8 @@ from speech2lip.inference.engine import Engine
 from speech2lip.media.sound import check_speech
 from speech2lip.progress import Progress
 
+_LOG = logging.getLogger(__name__)
+
 
 def evaluate(
     *,
@@ -42,7 +45,6 @@ def evaluate(
     inputs: EvaluateInputs | None = None,
     outputs: EvaluateOutputs | None = None,
     settings: EvaluateSettings | None = None,
-    say: Callable[[str], None] = print,
 ) -> Result:
     """Measure an avatar on the held-out frames of its footage and print the table.
 
@@ -100,7 +102,7 @@ def evaluate(
         details |= {"against_exact_truth": exact} if exact else {}
         costs, trouble = _costs(person, prepared, engine, spans, settings)
         if trouble:
-            say(trouble)
+            _LOG.info(trouble)
         result = Result(
             footage=prepared.folder.name, device=device_name(engine.compute), commit=commit(),
             seconds_trained=person.info.seconds_trained,
@@ -111,7 +113,7 @@ def evaluate(
             cost=costs, details=details,
             revoiced=_revoiced(rows["ours"], spans, prepared, settings),
         )  # fmt: skip
-        say(_told(result, heading(person, prepared, spans, engine)))
+        _LOG.info(_told(result, heading(person, prepared, spans, engine)))
         if page is not None:
             page.foreign = show_foreign(avatar, foreign, settings) if foreign else None
             page.finish(result, heading(person, prepared, spans, engine))

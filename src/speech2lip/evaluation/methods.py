@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from speech2lip.arrays import Picture
 from speech2lip.avatar import Avatar
-from speech2lip.composition.paste import Paster, Place
+from speech2lip.composition.paste import HeadView, Paster
 from speech2lip.conventions import MEL_BANDS
 from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.errors import SettingsError
@@ -28,7 +28,7 @@ from speech2lip.media.coded import rgb_from_coded
 from speech2lip.media.video import VideoReader
 from speech2lip.media.yuv import write_box
 from speech2lip.synthesis.speech import log_mel, mel_windows
-from speech2lip.training.dataset import place_of
+from speech2lip.training.dataset import head_view
 from speech2lip.training.split import trainable
 
 Moments = NDArray[np.float64]
@@ -60,7 +60,7 @@ class RealVideo:
         return [frame.rgb for frame in frames]
 
 
-def hear(makers: Iterable[Maker], wave: NDArray[np.float32]) -> Tensor:
+def mel_features(makers: Iterable[Maker], wave: NDArray[np.float32]) -> Tensor:
     """Return the spectrum of a wave [S] with all that any of the makers hears of it; [M, F].
 
     Raises:
@@ -70,7 +70,7 @@ def hear(makers: Iterable[Maker], wave: NDArray[np.float32]) -> Tensor:
     hearing = [maker.engine for maker in makers if isinstance(maker, Spoken) and maker.engine.listener]
     if len(hearing) > 1:
         raise SettingsError("two avatars that hear with pretrained encoders cannot be judged at once")
-    return hearing[0].hear(sound) if hearing else log_mel(sound)
+    return hearing[0].mel_features(sound) if hearing else log_mel(sound)
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class _Pasting:
             )
         return self._shares[take.name]
 
-    def places(self, take: Take, frames: Sequence[CodedFrame]) -> list[Place]:
+    def places(self, take: Take, frames: Sequence[CodedFrame]) -> list[HeadView]:
         return places_of(self.engine.paster, take, [frame.index for frame in frames], self.usual)
 
     def show(self, take: Take, frames: Sequence[CodedFrame], draw: Draw) -> list[Picture]:
@@ -155,7 +155,7 @@ class Spoken(_Pasting):
 
     def make(self, take: Take, frames: Sequence[CodedFrame], mel: Tensor, moments: Moments) -> list[Picture]:
         """Let the avatar speak."""
-        spoken = self.engine.listen(mel, moments)
+        spoken = self.engine.encode_speech(mel, moments)
 
         def draw(which: list[int]) -> list[Picture]:
             some = [frames[number] for number in which]
@@ -191,7 +191,7 @@ _KEYS_AT_ONCE = 1000
 """Moments of a take that are described together."""
 
 
-def canonical_patch(paster: Paster, picture: Picture, place: Place) -> Tensor:
+def canonical_patch(paster: Paster, picture: Picture, place: HeadView) -> Tensor:
     """Bring the mouth of a frame [H, W, 3] into canonical space and light; [3, h, w] in [0, 1]."""
     whole = torch.from_numpy(picture).to(paster.device).permute(2, 0, 1)[None].float() / 255
     transform = paster.observed_from_canonical(place.camera_from_head)[None]
@@ -249,7 +249,9 @@ class NearestLips:
     def _patch(self, take: Take, index: int) -> Tensor:
         reader = self._reader(take)
         frame = next(iter(reader.frames(start_frame=index, stop_frame=index + 1)))
-        return canonical_patch(self.paster, frame.rgb, moved(place_of(take, index, self._usual), self.paster))
+        return canonical_patch(
+            self.paster, frame.rgb, moved(head_view(take, index, self._usual), self.paster)
+        )
 
     def _reader(self, take: Take) -> VideoReader:
         """Return the take's reader, which remembers where its frames lie."""
@@ -260,12 +262,14 @@ class NearestLips:
         return reader
 
 
-def moved(place: Place, paster: Paster) -> Place:
+def moved(place: HeadView, paster: Paster) -> HeadView:
     """Return a place with its tensors on the paster's device."""
     device = paster.device
-    return Place(**{name: value.to(device) for name, value in vars(place).items()})
+    return HeadView(**{name: value.to(device) for name, value in vars(place).items()})
 
 
-def places_of(paster: Paster, take: Take, indices: Sequence[int], usual: NDArray[np.float32]) -> list[Place]:
+def places_of(
+    paster: Paster, take: Take, indices: Sequence[int], usual: NDArray[np.float32]
+) -> list[HeadView]:
     """Return where and in what light the head is in frames of a take, on the paster's device."""
-    return [moved(place_of(take, index, usual), paster) for index in indices]
+    return [moved(head_view(take, index, usual), paster) for index in indices]

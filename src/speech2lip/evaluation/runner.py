@@ -16,14 +16,14 @@ from speech2lip.config import EvaluateSettings
 from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.evaluation.accumulate import Figures, Moment, Openings, Tally
 from speech2lip.evaluation.held_out import CodedFrame, Span
-from speech2lip.evaluation.methods import Maker, hear, moved
+from speech2lip.evaluation.methods import Maker, mel_features, moved
 from speech2lip.evaluation.metrics.lpips import Likeness, Lpips, load_lpips
 from speech2lip.evaluation.metrics.mouth_box import mouth_box_of
 from speech2lip.evaluation.result import Row
 from speech2lip.evaluation.speech_labels import Heard, listen_to
 from speech2lip.evaluation.sync.syncnet import SyncNet, SyncNetTrials, load_syncnet
 from speech2lip.faces.landmarks import LandmarkDetector
-from speech2lip.training.dataset import place_of
+from speech2lip.training.dataset import head_view
 
 
 class Judge:
@@ -52,7 +52,7 @@ class Judge:
         if watcher is not None:
             watcher.begin_take(span, heard)
         self._shares = np.min([maker.shares(span.take) for maker in self.makers.values()], axis=0)
-        expected, sound = span.start, hear(self.makers.values(), heard.wave)
+        expected, sound = span.start, mel_features(self.makers.values(), heard.wave)
         with contextlib.ExitStack() as stack:
             detectors = {
                 name: stack.enter_context(LandmarkDetector(enlarge_below=self._enlarge_below))
@@ -118,7 +118,7 @@ class Judge:
         """Gather what is known of a frame: mouth box, landmarks, what is replaced."""
         height, width = frame.rgb.shape[:2]
         # Light has no part in where things lie.
-        place = moved(place_of(take, frame.index, take.light[frame.index]), self.paster)
+        place = moved(head_view(take, frame.index, take.light[frame.index]), self.paster)
         region = self.paster.region(place, (height, width))
         mask = self.paster.carry_mask(self.paster.patch_uv(place, region)[None])[0, 0]
         return Moment(

@@ -17,6 +17,7 @@ from speech2lip.errors import SoundError
 from speech2lip.evaluation.speech_labels import Wave
 from speech2lip.media.sound import read_wave
 from speech2lip.media.video import read_frames
+from speech2lip.progress import quietly
 
 SECONDS = 20.0
 """Of foreign speech, at most."""
@@ -71,6 +72,7 @@ def foreign_video(avatar: Path, sounds: Sequence[Path], settings: EvaluateSettin
         sound, video = Path(folder) / "foreign.wav", Path(folder) / "foreign.mp4"
         wave, names = joined(sounds)
         soundfile.write(sound, wave, SAMPLE_RATE)
-        speak(sound, avatar=avatar, output=video, settings=how, say=lambda _: None)
+        with quietly():
+            speak(sound, avatar=avatar, output=video, settings=how)
         first = next(iter(read_frames(video, stop_frame=1)))
         return ForeignVideo(names, video.read_bytes(), first.rgb)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 Samples = NDArray[np.float32]
 
 
-class MovingSound:
+class AudioBuffer:
     """Samples [S, C] of which the beginning is forgotten; zeros beyond the end."""
 
     def __init__(self, channels: int) -> None:

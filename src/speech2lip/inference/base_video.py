@@ -1,4 +1,4 @@
-"""Frames of a base take as they are coded, in any order near one another, decoded ahead of their use."""
+"""Frames of a base video as they are coded, in any order near one another, decoded ahead of their use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from speech2lip.arrays import Picture
-from speech2lip.avatar import BaseTake
+from speech2lip.avatar import BaseVideo
 from speech2lip.errors import AvatarError, FootageError
 from speech2lip.media.coded import CodedReader
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _CHUNK = 25
-"""Frames decoded at once, at most; our base takes have a key frame every second."""
+"""Frames decoded at once, at most; our base videos have a key frame every second."""
 _CHUNK_BYTES = 100_000_000
 """Most that the frames decoded at once may need: eight of 3840 x 2160."""
 _CHUNKS_KEPT = 2
@@ -27,20 +27,20 @@ _WHOLE_BYTES = 32_000_000
 """A take whose frames need no more than this is decoded once and kept."""
 
 
-class BasePlanes:
-    """Gives frames uint8 [3 H / 2, W] of a base take; a thread decodes the chunk that comes next.
+class BaseVideoReader:
+    """Gives frames uint8 [3 H / 2, W] of a base video; a thread decodes the chunk that comes next.
 
     Several streams may read one: what is kept is shared. Use it in a `with` block, which ends the thread.
     """
 
-    def __init__(self, take: BaseTake) -> None:
+    def __init__(self, take: BaseVideo) -> None:
         self.take = take
         self._count = len(take.times)
         self._bytes = take.width * take.height * 3 // 2
         self._chunk_frames = max(1, min(_CHUNK, _CHUNK_BYTES // self._bytes))
         self._reader = CodedReader(take.picture_path)
         self._chunks: OrderedDict[int, Future[list[Picture]]] = OrderedDict()
-        self._decoder = ThreadPoolExecutor(1, thread_name_prefix="base take")
+        self._decoder = ThreadPoolExecutor(1, thread_name_prefix="base video")
         self._lock = Lock()
         self._readers = 0
         whole = self._count * self._bytes <= _WHOLE_BYTES

@@ -15,12 +15,12 @@ from speech2lip.arrays import Picture
 from speech2lip.avatar import Avatar
 from speech2lip.composition.blend_net import BlendNet
 from speech2lip.composition.coverage import region_surface
-from speech2lip.composition.paste import Paster, Place, pose_numbers
+from speech2lip.composition.paste import HeadView, Paster, pose_numbers
 from speech2lip.compute import choose_device, probe_precision
 from speech2lip.conventions import MEL_RATE
-from speech2lip.inference.render.torch_renderer import Drawing
+from speech2lip.inference.render.torch_renderer import TorchRenderer
 from speech2lip.media.coded import coded_from_rgb, rgb_from_coded
-from speech2lip.model import Spoken
+from speech2lip.model import SpeechFeatures
 from speech2lip.synthesis.lip_field import LipField, uv_lattice
 from speech2lip.synthesis.paper_field import PaperField
 from speech2lip.synthesis.pretrained import PretrainedListener, open_listener
@@ -60,7 +60,7 @@ class Engine:
 
     def _probe(self) -> None:
         device = self.compute.device
-        spoken = Spoken(
+        spoken = SpeechFeatures(
             torch.zeros(1, self.model.settings.code_size, device=device),
             torch.zeros(1, self.model.settings.shape_size, device=device),
         )
@@ -68,8 +68,10 @@ class Engine:
             self.model.draw(spoken, torch.zeros(1, 6, device=device), self.uv)
 
     @torch.inference_mode()
-    def hear(self, wave: Tensor, times: Sequence[float] | NDArray[np.float64] | None = None) -> Tensor:
-        """Return what `listen` reads of a wave [S]: its mel spectrum, [M, F].
+    def mel_features(
+        self, wave: Tensor, times: Sequence[float] | NDArray[np.float64] | None = None
+    ) -> Tensor:
+        """Return what `encode_speech` reads of a wave [S]: its mel spectrum, [M, F].
 
         Where the avatar was trained with a pretrained encoder, what that hears are more rows.
 
@@ -86,15 +88,15 @@ class Engine:
         return torch.cat([mel, self.listener.rows(wave, span=span)])
 
     @torch.inference_mode()
-    def listen(self, mel: Tensor, times: Sequence[float] | NDArray[np.float64]) -> Spoken:
-        """Read speech codes and lip shapes at moments of a spectrum [M, F], as `hear` returns it."""
+    def encode_speech(self, mel: Tensor, times: Sequence[float] | NDArray[np.float64]) -> SpeechFeatures:
+        """Read speech codes and lip shapes at moments of a spectrum [M, F], as `mel_features` returns it."""
         device = self.compute.device
         moments = torch.as_tensor(np.asarray(times, np.float64)).to(device)
         rows = mel[: self.model.encoder.channels]
-        return self.model.listen(mel_windows(rows.to(device), moments, self.offsets))
+        return self.model.encode_speech(mel_windows(rows.to(device), moments, self.offsets))
 
     @torch.inference_mode()
-    def draw(self, spoken: Spoken, places: Sequence[Place]) -> Tensor:
+    def draw(self, spoken: SpeechFeatures, places: Sequence[HeadView]) -> Tensor:
         """Draw the lip patches of moments, in canonical light; [B, 3, h, w] about [0, 1].
 
         Each is drawn for the head pose of its frame.
@@ -104,23 +106,25 @@ class Engine:
             return self.model.draw(spoken, self.pose(places), uv).float()
 
     @torch.inference_mode()
-    def draw_grids(self, spoken: Spoken, places: Sequence[Place]) -> Tensor:
+    def draw_grids(self, spoken: SpeechFeatures, places: Sequence[HeadView]) -> Tensor:
         """Draw the lip field's feature grids, from which lips can be read anywhere; [B, C, rows, columns]."""
         with self.compute.autocast(self.precision):
             return self.model.grid_field.grid(spoken.code, spoken.shape, self.pose(places))
 
-    def pose(self, places: Sequence[Place]) -> Tensor:
+    def pose(self, places: Sequence[HeadView]) -> Tensor:
         """Describe the head poses of frames to the lip field; [B, 6]."""
         transforms = torch.stack([self.paster.observed_from_canonical(p.steady_from_head) for p in places])
         return torch.from_numpy(pose_numbers(transforms.double().cpu().numpy())).to(self.compute.device)
 
-    def compose(self, frame: Picture, patch: Tensor, place: Place, *, blend: bool = True) -> Picture:
+    def compose(self, frame: Picture, patch: Tensor, place: HeadView, *, blend: bool = True) -> Picture:
         """Put a lip patch [3, h, w] into a frame [H, W, 3]; outside the jaw region it stays bit for bit."""
         return self._compose(
             frame, place, lambda uv: self.paster.carry(patch[None], uv, place.light[None]), blend=blend
         )
 
-    def compose_directly(self, frame: Picture, grid: Tensor, place: Place, *, blend: bool = True) -> Picture:
+    def compose_directly(
+        self, frame: Picture, grid: Tensor, place: HeadView, *, blend: bool = True
+    ) -> Picture:
         """Do as `compose` with lips read from a feature grid [C, rows, columns] at the frame's own pixels.
 
         Nothing is resampled on the way, so nothing is blurred. Faces much larger than the patch are drawn
@@ -139,7 +143,7 @@ class Engine:
 
     @torch.inference_mode()
     def _compose(
-        self, frame: Picture, place: Place, lips: Callable[[Tensor], Tensor], *, blend: bool
+        self, frame: Picture, place: HeadView, lips: Callable[[Tensor], Tensor], *, blend: bool
     ) -> Picture:
         x0, y0, x1, y1 = self.paster.region(place, (frame.shape[0], frame.shape[1]))
         crop = (
@@ -156,7 +160,7 @@ class Engine:
         composed[y0:y1, x0:x1][inside] = mended[inside]
         return composed
 
-    def _residual(self, pasted: Tensor, mask: Tensor, uv: Tensor, place: Place) -> Tensor:
+    def _residual(self, pasted: Tensor, mask: Tensor, uv: Tensor, place: HeadView) -> Tensor:
         reference = self.paster.carry(self.reference, uv, place.light[None])
         small = shrink(torch.cat([pasted, mask, reference], dim=1))
         with self.compute.autocast(self.precision):
@@ -167,16 +171,16 @@ class Engine:
         return enlarged * (mask > 0)
 
     @cached_property
-    def drawing(self) -> Drawing | None:
+    def drawing(self) -> TorchRenderer | None:
         """The fast path; None for networks that it does not know."""
         known = type(self.model.lip_field) is LipField and type(self.model.blend_net) is BlendNet
         if not known:
             return None
         if self.compute.device.type == "cpu":
-            from speech2lip.inference.render.cpu_renderer import ProcessorDrawing
+            from speech2lip.inference.render.cpu_renderer import CpuRenderer
 
-            return ProcessorDrawing(self, direct=_DIRECT)
-        return Drawing(self, direct=_DIRECT)
+            return CpuRenderer(self, direct=_DIRECT)
+        return TorchRenderer(self, direct=_DIRECT)
 
     @property
     def path(self) -> str:
@@ -188,7 +192,12 @@ class Engine:
         )
 
     def speak_coded(
-        self, pictures: Sequence[Picture], places: Sequence[Place], spoken: Spoken, *, blend: bool = True
+        self,
+        pictures: Sequence[Picture],
+        places: Sequence[HeadView],
+        spoken: SpeechFeatures,
+        *,
+        blend: bool = True,
     ) -> list[Picture]:
         """Do as `speak_frames` for pictures as they are coded, uint8 [3 H / 2, W] (yuv420p), much faster.
 
@@ -202,8 +211,8 @@ class Engine:
     def speak_frames(
         self,
         frames: Sequence[Picture],
-        places: Sequence[Place],
-        spoken: Spoken,
+        places: Sequence[HeadView],
+        spoken: SpeechFeatures,
         *,
         blend: bool = True,
     ) -> list[Picture]:

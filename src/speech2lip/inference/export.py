@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import logging
 import math
 import shutil
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from speech2lip.atomic import (
     save_tensors,
     write_json,
 )
-from speech2lip.avatar import Avatar, BaseTake, read_avatar
+from speech2lip.avatar import Avatar, BaseVideo, read_avatar
 from speech2lip.composition.blend_net import CROP_SIZE
 from speech2lip.composition.paste import pose_numbers
 from speech2lip.conventions import MEL_BANDS, MEL_RATE, SAMPLE_RATE, AnyPath
@@ -38,6 +38,8 @@ from speech2lip.inference.motion.coverage import drawn_shares
 from speech2lip.model import LipModel
 from speech2lip.synthesis.lip_field import POSE_SIZE
 from speech2lip.synthesis.speech import SILENT_MEL, mel_filters, window_offsets
+
+_LOG = logging.getLogger(__name__)
 
 FORMAT = 1
 _OPSET = 17
@@ -58,15 +60,13 @@ _STEPS = (
 )
 
 
-def export(
-    avatar: AnyPath, *, onnx: AnyPath, overwrite: bool = False, say: Callable[[str], None] = print
-) -> Path:
+def export(avatar: AnyPath, *, onnx: AnyPath, overwrite: bool = False) -> Path:
     """Write the networks and tables of an avatar as ONNX files with a manifest.
 
     Args:
         avatar: an avatar folder.
         onnx: the folder to write: `manifest.json`, a graph for each step (`mel`, `listen`, `grid`, `map`,
-            `read`, `blend`), `tables.safetensors`, and the base takes' pictures.
+            `read`, `blend`), `tables.safetensors`, and the base videos' pictures.
         overwrite: replace an older export; it stays until the new one is complete.
 
     Raises:
@@ -87,7 +87,9 @@ def export(
             shutil.copyfile(take.folder / "picture.mp4", folder / f"{take.name}.mp4")
         write_json(folder / _MANIFEST, _manifest(person, listed, tables))
     size = sum(file.stat().st_size for file in onnx.iterdir()) / 1e6
-    say(f"{onnx}: {len(listed)} graphs, {len(tables)} tables, {len(person.bases)} base takes, {size:.1f} MB")
+    _LOG.info(
+        f"{onnx}: {len(listed)} graphs, {len(tables)} tables, {len(person.bases)} base videos, {size:.1f} MB"
+    )
     return onnx
 
 
@@ -176,7 +178,7 @@ def _depths(engine: Engine) -> Tensor:
     return look_up(engine.paster.depth[None, None], engine.paster.outline[None])[0, 0]
 
 
-def _track(take: BaseTake, engine: Engine) -> dict[str, np.ndarray[Any, Any]]:
+def _track(take: BaseVideo, engine: Engine) -> dict[str, np.ndarray[Any, Any]]:
     head = engine.paster.head_from_canonical.double().numpy()
     borne = engine.surface.bears_frames(take.camera_from_head, fps=float(take.fps))
     return {
@@ -200,7 +202,7 @@ _UNITS = {
     "canonical_from_observed": "their inverses",
     "pose": "the lip field's input: rotation vector / 0.2 rad, tanh of the shift in eye units",
     "light": "red, green, blue over the canonical light",
-    "k_observed": "pixels of the base take",
+    "k_observed": "pixels of the base video",
     "drawn": "share, 0 where the head has turned away and the frame is shown as it was filmed",
 }
 
@@ -304,7 +306,7 @@ class Listen(nn.Module):
 
     def forward(self, windows: Tensor) -> tuple[Tensor, Tensor]:
         """[B, M, W] -> [B, D], [B, K]."""
-        spoken = self.model.listen(windows)
+        spoken = self.model.encode_speech(windows)
         return spoken.code, spoken.shape
 
 

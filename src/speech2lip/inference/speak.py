@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -21,16 +22,18 @@ from speech2lip.atomic import check_output
 from speech2lip.avatar import read_avatar
 from speech2lip.config import SpeakSettings
 from speech2lip.conventions import MEL_RATE, SAMPLE_RATE, AnyPath
-from speech2lip.inference.audio_buffer import MovingSound, Samples
-from speech2lip.inference.base_video import BasePlanes
+from speech2lip.inference.audio_buffer import AudioBuffer, Samples
+from speech2lip.inference.base_video import BaseVideoReader
 from speech2lip.inference.engine import Engine
 from speech2lip.inference.motion.motion import Motion, Shown, base_of, speak_shown, tell
 from speech2lip.media.sound import SoundReader, check_speech, resample_blocks
 from speech2lip.media.video import Encoding, VideoFormat, VideoWriter
-from speech2lip.parallel import in_order, worker_count
+from speech2lip.parallel import ordered_map, worker_count
 from speech2lip.progress import Progress
 from speech2lip.synthesis.pretrained import STEP, whole_steps
 from speech2lip.synthesis.speech import heard_seconds
+
+_LOG = logging.getLogger(__name__)
 
 _BATCH = 8
 """Frames drawn at once, at most."""
@@ -45,7 +48,7 @@ _HOP = SAMPLE_RATE // MEL_RATE
 
 
 @dataclass(frozen=True)
-class Spoke:
+class SpeakResult:
     """What was written."""
 
     path: Path
@@ -63,8 +66,7 @@ def speak(
     output: AnyPath,
     settings: SpeakSettings | None = None,
     overwrite: bool = False,
-    say: Callable[[str], None] = print,
-) -> Spoke:
+) -> SpeakResult:
     """Let an avatar speak a sound file; the video has the sound's length to the frame.
 
     Memory does not grow with the length.
@@ -86,7 +88,7 @@ def speak(
     base = base_of(person, settings.take)
     engine = Engine(person, device=settings.device, precision=settings.precision)
     motion = Motion(person, base, settings)
-    tell(motion, say)
+    tell(motion)
     began = time.monotonic()
     writer = VideoWriter(
         output,
@@ -117,20 +119,20 @@ def speak(
             progress.set(frames / float(base.fps))
     seconds = frames / float(base.fps)
     speed = frames / max(time.monotonic() - began, 1e-6)
-    say(f"{output}: {seconds:.2f} s, {frames} frames, {speed:.0f} frames/s")
-    say(how)
-    return Spoke(output, frames, seconds, speed, engine.precision)
+    _LOG.info(f"{output}: {seconds:.2f} s, {frames} frames, {speed:.0f} frames/s")
+    _LOG.info(how)
+    return SpeakResult(output, frames, seconds, speed, engine.precision)
 
 
 @dataclass(frozen=True)
 class _Job:
-    stretch: Stretch
+    stretch: AudioChunk
     filmed: list[list[Picture]]
     shown: list[Shown]
 
 
 @dataclass(frozen=True)
-class Stretch:
+class AudioChunk:
     """Sound of a few frames and what is around it."""
 
     wave: Samples
@@ -142,15 +144,15 @@ class Stretch:
 
 
 def spoken_pictures(
-    engine: Engine, motion: Motion, stretches: Iterable[Stretch], *, workers: int
-) -> Iterator[tuple[Stretch, list[Picture]]]:
+    engine: Engine, motion: Motion, stretches: Iterable[AudioChunk], *, workers: int
+) -> Iterator[tuple[AudioChunk, list[Picture]]]:
     """Yield stretches with their composed pictures, uint8 [3 H / 2, W], in order.
 
     Decoding runs ahead in a thread of its own, `workers` stretches are turned and drawn at once, and who
     takes the pictures encodes meanwhile.
     """
     order = motion.shown()
-    with BasePlanes(motion.base) as planes:
+    with BaseVideoReader(motion.base) as planes:
 
         def jobs() -> Iterator[_Job]:
             coming: deque[Shown] = deque()
@@ -162,12 +164,14 @@ def spoken_pictures(
                 planes.expect([index for one in coming for index in one.indices])
                 yield _Job(stretch, filmed, shown)
 
-        def draw(job: _Job) -> tuple[Stretch, list[Picture]]:
+        def draw(job: _Job) -> tuple[AudioChunk, list[Picture]]:
             moments = job.stretch.moments
-            spoken = engine.listen(engine.hear(torch.from_numpy(job.stretch.wave), moments), moments)
+            spoken = engine.encode_speech(
+                engine.mel_features(torch.from_numpy(job.stretch.wave), moments), moments
+            )
             return job.stretch, speak_shown(engine, motion, job.filmed, job.shown, spoken)
 
-        yield from in_order(draw, jobs(), workers=workers)
+        yield from ordered_map(draw, jobs(), workers=workers)
 
 
 def batch_frames(width: int, height: int) -> int:
@@ -177,15 +181,15 @@ def batch_frames(width: int, height: int) -> int:
 
 def speech_stretches(
     sound: SoundReader, fps: Fraction, past_seconds: float, ahead_seconds: float, *, batch: int = _BATCH
-) -> Iterator[Stretch]:
+) -> Iterator[AudioChunk]:
     """Cut a sound into stretches of a few frames, `batch`, with bounded memory.
 
     The last frame is the one that shows the last sample; its sound is filled up with silence.
     """
     past = whole_steps(past_seconds + _MEL_MARGIN / MEL_RATE)
     ahead = math.ceil(ahead_seconds * MEL_RATE + _MEL_MARGIN) * _HOP
-    native = MovingSound(sound.channels)
-    heard = MovingSound(1)
+    native = AudioBuffer(sound.channels)
+    heard = AudioBuffer(1)
     waves = resample_blocks(_keep(sound, native), sound.sample_rate)
     heard.push(np.zeros((past, 1), np.float32))
     finished = False
@@ -208,12 +212,12 @@ def speech_stretches(
         wave = heard.cut(begin, math.ceil(stop * SAMPLE_RATE / fps) + past + ahead)[:, 0]
         moments = [float((index / fps) + Fraction(past - begin, SAMPLE_RATE)) for index in range(first, stop)]
         edges = [round(index * sound.sample_rate / fps) for index in (first, stop)]
-        yield Stretch(wave, moments, native.cut(*edges))
+        yield AudioChunk(wave, moments, native.cut(*edges))
         if finished and stop < first + batch:
             return
 
 
-def _keep(blocks: SoundReader, buffer: MovingSound) -> Iterator[Samples]:
+def _keep(blocks: SoundReader, buffer: AudioBuffer) -> Iterator[Samples]:
     for block in blocks:
         buffer.push(block)
         yield block

@@ -11,7 +11,7 @@ import torch
 from speech2lip.avatar import read_avatar
 from speech2lip.config import SpeakSettings
 from speech2lip.conventions import AnyPath
-from speech2lip.inference.base_video import BasePlanes
+from speech2lip.inference.base_video import BaseVideoReader
 from speech2lip.inference.engine import Engine
 from speech2lip.inference.motion.motion import Motion, base_of
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Speaker:
-    """Holds the engine and the base take of an avatar; close it, or use it in a `with` block.
+    """Holds the engine and the base video of an avatar; close it, or use it in a `with` block.
 
     Raises:
         AvatarError, SettingsError: as their messages say.
@@ -35,8 +35,8 @@ class Speaker:
         self.base = base_of(person, self.settings.take)
         self.engine = Engine(person, device=self.settings.device, precision=self.settings.precision)
         self.motion = Motion(person, self.base, self.settings)
-        self.pictures = BasePlanes(self.base)
-        spoken = self.engine.listen(self.engine.hear(torch.zeros(16_000)), [0.5])
+        self.pictures = BaseVideoReader(self.base)
+        spoken = self.engine.encode_speech(self.engine.mel_features(torch.zeros(16_000)), [0.5])
         first = self.first
         self.engine.speak_coded(
             [self.pictures[first]], [self.base.place(first, self.engine.compute.device)], spoken
@@ -48,7 +48,7 @@ class Speaker:
         return self.motion.first
 
     def close(self) -> None:
-        """Let go of the base take."""
+        """Let go of the base video."""
         self.pictures.close()
 
     def __enter__(self) -> Self:

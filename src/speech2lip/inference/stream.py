@@ -20,11 +20,11 @@ from speech2lip.arrays import Picture
 from speech2lip.config import SpeakSettings
 from speech2lip.conventions import MEL_RATE, SAMPLE_RATE, AnyPath
 from speech2lip.errors import SoundError
-from speech2lip.inference.audio_buffer import MovingSound, Samples
+from speech2lip.inference.audio_buffer import AudioBuffer, Samples
 from speech2lip.inference.motion.motion import Shown, speak_shown
 from speech2lip.inference.speaker import Speaker
 from speech2lip.media.coded import rgb_from_coded
-from speech2lip.model import Spoken
+from speech2lip.model import SpeechFeatures
 from speech2lip.synthesis.pretrained import STEP, whole_steps
 from speech2lip.synthesis.speech import heard_seconds
 
@@ -86,7 +86,7 @@ def stream(
 
 
 class SpeechStream:
-    """Speaks what is pushed, at the frame rate of the avatar's base take (`fps`).
+    """Speaks what is pushed, at the frame rate of the avatar's base video (`fps`).
 
     A frame can be pulled as soon as the sound is there that the encoder hears after it (the look-ahead,
     `ahead_seconds` of the model, 0.2 s) and 0.02 s more. One thread may push while another pulls. At most
@@ -106,7 +106,7 @@ class SpeechStream:
         self._ahead = math.ceil((ahead + _REACH_SECONDS) * SAMPLE_RATE)
         self._past = whole_steps(past + _MEL_MARGIN / MEL_RATE)
         self._after = math.ceil(ahead * MEL_RATE + _MEL_MARGIN) * _HOP
-        self._native, self._heard = MovingSound(channels), MovingSound(1)
+        self._native, self._heard = AudioBuffer(channels), AudioBuffer(1)
         self._heard.push(np.zeros(self._past, np.float32))
         self._resampler = self._new_resampler()
         self._order = speaker.motion.shown()
@@ -274,12 +274,13 @@ class SpeechStream:
     def _draw(self, shown: Shown, waves: list[tuple[Samples, float]], released: int | None) -> Picture:
         engine = self.speaker.engine
         heard = [
-            engine.listen(engine.hear(torch.from_numpy(wave), [moment]), [moment]) for wave, moment in waves
+            engine.encode_speech(engine.mel_features(torch.from_numpy(wave), [moment]), [moment])
+            for wave, moment in waves
         ]
         spoken = heard[0]
         if len(heard) == 2:
             part = _RELEASE[released] if released is not None and released < len(_RELEASE) else 1.0
-            spoken = Spoken(
+            spoken = SpeechFeatures(
                 torch.lerp(heard[0].code, heard[1].code, part),
                 torch.lerp(heard[0].shape, heard[1].shape, part),
             )

@@ -199,22 +199,22 @@ def _own_speech(speech: str) -> str:
     return speech
 
 
-EAR = Path(__file__).with_name("speech_encoder.safetensors")
+ENCODER_WEIGHTS = Path(__file__).with_name("speech_encoder.safetensors")
 
 
 @functools.lru_cache(maxsize=1)
-def read_ear() -> dict[str, Tensor]:
+def read_encoder_weights() -> dict[str, Tensor]:
     """Read the weights of the built-in ear, named as in `SpeechEncoder`."""
-    return {name: value.float() for name, value in load_file(EAR).items()}
+    return {name: value.float() for name, value in load_file(ENCODER_WEIGHTS).items()}
 
 
-def give_ear(encoder: SpeechEncoder) -> bool:
+def init_encoder(encoder: SpeechEncoder) -> bool:
     """Let an encoder begin with the built-in ear; tell whether it fits.
 
     It fits an encoder that hears mel and has the default sizes; what such an encoder hears beside mel begins
     anew.
     """
-    ear, own = read_ear(), encoder.state_dict()
+    ear, own = read_encoder_weights(), encoder.state_dict()
     if any(name not in own or own[name].shape != value.shape for name, value in ear.items()):
         return False
     with torch.no_grad():
@@ -223,6 +223,6 @@ def give_ear(encoder: SpeechEncoder) -> bool:
     return True
 
 
-def ear_fingerprint() -> str:
+def encoder_weights_fingerprint() -> str:
     """Return what tells this ear from another one."""
-    return hashlib.sha256(EAR.read_bytes()).hexdigest()
+    return hashlib.sha256(ENCODER_WEIGHTS.read_bytes()).hexdigest()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ from torch import Tensor, nn
 from speech2lip.atomic import LOCK, locked, output_errors, save_tensors, write_atomically
 from speech2lip.avatar import Avatar, read_avatar
 from speech2lip.errors import AvatarError, OutputError
+
+_LOG = logging.getLogger(__name__)
 
 Key = Mapping[str, Any]
 """What is trained on what: JSON values by what they stand for, as a message names it."""
@@ -63,11 +66,10 @@ class KeptState:
     A state of something else is set aside, never overwritten: the same settings and footage find it again.
     """
 
-    def __init__(self, folder: Path, key: Key, *, say: Callable[[str], None] = print) -> None:
-        """Keep states of what `key` names in a folder; `say` is told what is set aside."""
+    def __init__(self, folder: Path, key: Key) -> None:
+        """Keep states of what `key` names in a folder."""
         self.key = json.loads(json.dumps(key))
         self.path = folder / "state.safetensors"
-        self._say = say
 
     def take_up(self) -> Saved | None:
         """Read the state to go on from; None where there is none.
@@ -128,7 +130,7 @@ class KeptState:
     def _set_aside(self, name: str, why: str) -> None:
         aside = self._aside(name)
         self.path.replace(aside)
-        self._say(f"the state kept in {self.path} {why}: set aside as {aside.name}; training begins anew")
+        _LOG.info(f"the state kept in {self.path} {why}: set aside as {aside.name}; training begins anew")
 
 
 def differences(old: Key, new: Key) -> str:
@@ -226,7 +228,7 @@ def note_written(part: Path, avatar: Path) -> None:
         temporary.write_text(_avatar_digest(avatar))
 
 
-def finished_before(avatar: Path, *, say: Callable[[str], None]) -> Avatar | None:
+def finished_before(avatar: Path) -> Avatar | None:
     """Return the avatar that is there where its training was killed after it was complete, else None.
 
     Raises:
@@ -241,18 +243,20 @@ def finished_before(avatar: Path, *, say: Callable[[str], None]) -> Avatar | Non
             made = read_avatar(avatar)
         except AvatarError:
             return None  # its state can make it once more
-        remove_state(part, say)
-    say(f"{avatar} is complete: its training was stopped when only its state was left to remove")
+        remove_state(part)
+    _LOG.info(f"{avatar} is complete: its training was stopped when only its state was left to remove")
     return made
 
 
-def remove_state(part: Path, say: Callable[[str], None]) -> None:
+def remove_state(part: Path) -> None:
     """Remove the state of training that is done; states that were set aside for other settings stay."""
     for name in ("state.safetensors", "state.damaged.safetensors", "heard.safetensors", _WRITTEN):
         (part / name).unlink(missing_ok=True)
     others = sorted(file.name for file in part.glob("state.*.safetensors"))
     if others:
-        say(f"training with other settings is kept in {part} ({', '.join(others)}): remove it if not needed")
+        _LOG.info(
+            f"training with other settings is kept in {part} ({', '.join(others)}): remove it if not needed"
+        )
 
 
 def _avatar_digest(avatar: Path) -> str:

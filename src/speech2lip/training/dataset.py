@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from speech2lip.composition.blend_net import CROP_SIZE
 from speech2lip.composition.coverage import region_surface
-from speech2lip.composition.paste import Paster, Place, pose_numbers
+from speech2lip.composition.paste import HeadView, Paster, pose_numbers
 from speech2lip.config import ModelSettings
 from speech2lip.conventions import MEL_RATE, SAMPLE_RATE
 from speech2lip.decomposition.footage import Footage, Take
@@ -104,9 +104,9 @@ def light_gain(light: NDArray[np.float32], usual: NDArray[np.float32]) -> NDArra
     return gain.astype(np.float32)
 
 
-def place_of(take: Take, index: int, usual: NDArray[np.float32]) -> Place:
+def head_view(take: Take, index: int, usual: NDArray[np.float32]) -> HeadView:
     """Return where and in what light the head is in a frame of a take."""
-    return Place(
+    return HeadView(
         camera_from_head=torch.from_numpy(take.camera_from_head[index]).float(),
         k=torch.from_numpy(take.k).float(),
         light=torch.from_numpy(light_gain(take.light[index], usual)),
@@ -145,7 +145,7 @@ class _Collector:
 
     def add(self, take: Take, frame: Frame) -> None:
         paster, index = self.paster, frame.index
-        place = place_of(take, index, self.usual)
+        place = head_view(take, index, self.usual)
         picture = torch.from_numpy(frame.rgb).permute(2, 0, 1).float() / 255
         transform = paster.observed_from_canonical(place.camera_from_head)[None]
         points = paster.patch_points.reshape(1, -1, 2)
@@ -170,7 +170,7 @@ class _Collector:
             self.followed.append(number - 1)
         self.latest, self.count = (take.name, index), number + 1
 
-    def _add_crop(self, number: int, picture: Tensor, place: Place) -> None:
+    def _add_crop(self, number: int, picture: Tensor, place: HeadView) -> None:
         box = self.paster.region(place, (picture.shape[1], picture.shape[2]))
         x0, y0, x1, y1 = box
         crop = shrink(picture[None, :, y0:y1, x0:x1])[0]

@@ -11,11 +11,11 @@ from typing import Any
 from torch import nn
 
 import speech2lip
-from speech2lip.config import NO_EAR, TrainSettings, to_plain, with_preset
+from speech2lip.config import NO_ENCODER, TrainSettings, to_plain, with_preset
 from speech2lip.decomposition.footage import Footage, canonical_plain
 from speech2lip.errors import FootageError
 from speech2lip.synthesis.pretrained import PretrainedEncoder
-from speech2lip.synthesis.speech import ear_fingerprint
+from speech2lip.synthesis.speech import encoder_weights_fingerprint
 from speech2lip.training.dataset import TrainingSet
 from speech2lip.training.phases import Lesson
 
@@ -104,8 +104,8 @@ def training_key(
         "the frames trained on": _mark([data.times.tolist(), data.followed.tolist()]),
         "what is learned": _mark([_MAKE, networks, plan]),
     }
-    if settings.ear != NO_EAR:
-        key["the built-in ear"] = ear_fingerprint()
+    if settings.ear != NO_ENCODER:
+        key["the built-in ear"] = encoder_weights_fingerprint()
     if encoder is not None:
         key["the pretrained encoder"] = encoder.fingerprint.hex()
     plain = to_plain(with_preset(settings))

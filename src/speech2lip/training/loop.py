@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +19,8 @@ from speech2lip.progress import Progress
 from speech2lip.training.checkpoint import KeptState, Progressed, Saved, restore_moments
 from speech2lip.training.losses import first_not_finite, total
 from speech2lip.training.phases import Phase
+
+_LOG = logging.getLogger(__name__)
 
 _GO_ON = 0.1
 """Learning rate of what has learned in a phase of its own before, as a share of the full one."""
@@ -42,7 +45,6 @@ class TrainingRun:
     """Time for all phases where `settings.steps` is None."""
     stop_after: Callable[[Progressed], bool] = lambda _: False
     """Asked after each step; True saves and returns."""
-    say: Callable[[str], None] = print
     """Told where training goes on from, and when the state cannot be saved."""
     clock: Callable[[], float] = time.monotonic
 
@@ -61,7 +63,7 @@ class TrainingRun:
         state, saved = self.state, self.saved
         if saved:
             self.model.load_state_dict(saved.model)
-            self.say(f"going on after {state.seconds:.0f} s of training")
+            _LOG.info(f"going on after {state.seconds:.0f} s of training")
         while state.phase < len(self.plan):
             phase = self.plan[state.phase]
             optimiser = _optimiser(phase)
@@ -146,7 +148,7 @@ class TrainingRun:
             if needed:
                 raise
             if not self._saving_failed:
-                self.say(f"{error} Training goes on without being saved, and tries again.")
+                _LOG.info(f"{error} Training goes on without being saved, and tries again.")
             self._saving_failed = True
         else:
             self._saving_failed = False

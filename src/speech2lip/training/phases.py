@@ -18,7 +18,7 @@ from speech2lip.composition.paste import Paster
 from speech2lip.config import TrainSettings
 from speech2lip.conventions import MEL_BANDS, MEL_RATE
 from speech2lip.geometry.mapping import look_up
-from speech2lip.model import LipModel, Spoken
+from speech2lip.model import LipModel, SpeechFeatures
 from speech2lip.synthesis.lip_shape import outline_opening
 from speech2lip.synthesis.speech import mel_windows, window_offsets
 from speech2lip.training.augmentation import vary_speech
@@ -173,7 +173,7 @@ class _Batches:
             index, code, drawn_shape = self._with_rest(self.resting.frames, index, code, drawn_shape, random)
         uv, square = self._squares(index, random)
         moment = index.float() / len(data.times)
-        drawn = self.model.draw(Spoken(code, drawn_shape, moment), data.poses[index], uv)
+        drawn = self.model.draw(SpeechFeatures(code, drawn_shape, moment), data.poses[index], uv)
         target = look_up(data.patches[index].float() / 255, square, mode="bicubic")
         weight = look_up(data.motion.expand(len(target), 1, -1, -1), square)
         losses |= colour_losses(drawn, target, weight)
@@ -194,7 +194,7 @@ class _Batches:
         """Lip shape where nobody speaks; nothing if the footage never shows the mouth at rest."""
         if self.rest is None:
             return {}
-        heard = self.model.listen(self._quiet_windows(random).to(self.device)).shape
+        heard = self.model.encode_speech(self._quiet_windows(random).to(self.device)).shape
         rest = self.rest.expand_as(heard)
         return {"rest": shape_losses(heard[:, None], rest[:, None], self.spread)["shape"]}
 
@@ -216,7 +216,7 @@ class _Batches:
         changed = torch.rand(count, generator=random) < (self.settings.voice_changes or 0.0)
         return (other * changed).to(self.device)
 
-    def _heard_stretches(self, count: int, random: torch.Generator) -> tuple[Tensor, Spoken]:
+    def _heard_stretches(self, count: int, random: torch.Generator) -> tuple[Tensor, SpeechFeatures]:
         """Listen at stretches of neighbouring frames, `count` in all; their indices and what was heard.
 
         A stretch is varied as one, and its phones are scored once for all of its frames. The tempo changes
@@ -236,7 +236,9 @@ class _Batches:
         known = None
         if scores is not None:
             known = cut_scores(scores(sound[:, :MEL_BANDS]), stretch.place, width)
-        return stretch.index.flatten(), self.model.listen(cut_windows(sound, stretch.place, width), known)
+        return stretch.index.flatten(), self.model.encode_speech(
+            cut_windows(sound, stretch.place, width), known
+        )
 
     def _varied(self, sound: Tensor, random: torch.Generator) -> Tensor:
         """Change voice, room, microphone, level and background of some of the stretches."""
@@ -271,7 +273,7 @@ class _Batches:
         """
         chosen = torch.randint(len(resting), (_REST_BATCH,), generator=random).to(self.device)
         closed = resting[chosen]
-        quiet = self.model.listen(self._quiet_windows(random)[:_REST_BATCH].to(self.device)).code
+        quiet = self.model.encode_speech(self._quiet_windows(random)[:_REST_BATCH].to(self.device)).code
         return (
             torch.cat([index, closed]),
             torch.cat([code, quiet]),
@@ -308,7 +310,7 @@ class _Batches:
         index = crops.index[chosen]
         # It mends what the avatar will draw: without dropout and what else is left out while learning.
         with torch.no_grad(), _in_use(model.encoder, model.lip_shape, model.lip_field):
-            spoken = model.listen(self.windows_at(index))
+            spoken = model.encode_speech(self.windows_at(index))
             where = crops.uv[chosen]
             lips = model.draw(spoken, data.poses[index], where).float()
             lips = lips * data.light[index][..., None, None]

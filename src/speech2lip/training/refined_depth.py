@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import logging
 
 import torch
 
@@ -15,15 +15,15 @@ from speech2lip.geometry.mapping import pixel_centres
 from speech2lip.progress import Progress
 from speech2lip.training.split import Ranges, trainable
 
+_LOG = logging.getLogger(__name__)
+
 _FRAMES = 80
 """Frames looked at."""
 _JUDGED_EVERY = 4
 """Every so manyth of them judges, and is not learned from."""
 
 
-def with_refined_depth(
-    footage: Footage, ranges: Ranges, steps: int, *, say: Callable[[str], None] = print
-) -> Footage:
+def with_refined_depth(footage: Footage, ranges: Ranges, steps: int) -> Footage:
     """Refine the depth photometrically, with the head poses as they are; kept only where it is better.
 
     It is judged on frames that it was not learned from, none of them held out: how far they are from the
@@ -63,7 +63,7 @@ def with_refined_depth(
             errors.append(disagreement(depth, mean, views.chosen(judging)))
             depths.append(depth)
     better = errors[1] < errors[0]
-    say(
+    _LOG.info(
         f"depth refined in {steps} steps: frames that it was not learned from differ by {errors[1]:.2f} grey "
         f"levels from their mean instead of {errors[0]:.2f}; {'kept' if better else 'the old one stays'}"
     )

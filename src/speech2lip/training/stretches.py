@@ -60,7 +60,7 @@ def longest_stretches(followed: Tensor, rates: Tensor) -> tuple[Tensor, int]:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class FrameSequence:
     """Where the windows of some neighbouring frames lie in the sound around all of them."""
 
     index: Tensor
@@ -71,7 +71,7 @@ class Stretch:
     """[L] columns of that sound, in mel frames from the first frame on."""
 
 
-def lay_out(index: Tensor, times: Tensor, offsets: Tensor, pace: Tensor) -> Stretch:
+def lay_out(index: Tensor, times: Tensor, offsets: Tensor, pace: Tensor) -> FrameSequence:
     """Lay out stretches of frames.
 
     Args:
@@ -80,7 +80,7 @@ def lay_out(index: Tensor, times: Tensor, offsets: Tensor, pace: Tensor) -> Stre
     """
     place = (times[index] - times[index[:, :1]]) * MEL_RATE / pace[:, None]
     reach = len(offsets) + math.ceil(float(place.max())) + 2
-    return Stretch(index, place, int(offsets[0]) + torch.arange(reach, device=offsets.device))
+    return FrameSequence(index, place, int(offsets[0]) + torch.arange(reach, device=offsets.device))
 
 
 def cut_windows(rows: Tensor, place: Tensor, width: int) -> Tensor:

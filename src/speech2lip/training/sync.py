@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from speech2lip.conventions import MEL_BANDS, MEL_RATE
 from speech2lip.geometry.mapping import look_up
-from speech2lip.model import LipModel, Spoken
+from speech2lip.model import LipModel, SpeechFeatures
 from speech2lip.synthesis.speech import SILENT_MEL, mel_windows
 from speech2lip.training.dataset import TrainingSet
 from speech2lip.training.stretches import MOMENT_SECONDS, frames_apart, stretch_starts
@@ -199,7 +199,7 @@ def drawn_sync_losses(
     chosen = torch.randint(len(clips.starts), (batch,), generator=generator).to(device)
     starts = clips.starts[chosen]
     index = clips.frames(starts).flatten()
-    spoken: Spoken = model.listen(windows_at(index))
+    spoken: SpeechFeatures = model.encode_speech(windows_at(index))
     lips = model.draw(spoken, clips.data.poses[index], clips.uv.expand(len(index), -1, -1, -1))
     times = clips.middle_times(starts)
     seen, heard = expert.see(clips.grey(lips)), expert.hear(clips.heard(times))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from speech2lip.avatar import AVATAR_KIND, FORMAT, Avatar, read_avatar
 from speech2lip.composition.coverage import region_surface
 from speech2lip.composition.paste import Paster
 from speech2lip.compute import choose_device, device_name
-from speech2lip.config import NO_EAR, PrepareSettings, TrainSettings, to_plain, with_preset
+from speech2lip.config import NO_ENCODER, PrepareSettings, TrainSettings, to_plain, with_preset
 from speech2lip.conventions import AnyPath
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.decomposition.footage import Footage, Take, canonical_plain, canonical_tensors, read_footage
@@ -37,7 +38,7 @@ from speech2lip.model import LipModel
 from speech2lip.synthesis.lip_shape import principal_components
 from speech2lip.synthesis.pretrained import PretrainedEncoder, load_pretrained, pretrained_name
 from speech2lip.synthesis.recogniser import find_recogniser, read_recogniser
-from speech2lip.synthesis.speech import give_ear, mel_windows, window_offsets
+from speech2lip.synthesis.speech import init_encoder, mel_windows, window_offsets
 from speech2lip.training.checkpoint import (
     KeptState,
     Progressed,
@@ -55,7 +56,7 @@ from speech2lip.training.refined_depth import with_refined_depth
 from speech2lip.training.split import Ranges, held_out_ranges, trainable
 from speech2lip.training.sync import SyncExpert
 
-Say = Callable[[str], None]
+_LOG = logging.getLogger(__name__)
 
 
 def train(
@@ -66,7 +67,6 @@ def train(
     settings: TrainSettings | None = None,
     prepare_settings: PrepareSettings | None = None,
     overwrite: bool = False,
-    say: Say = print,
 ) -> Avatar:
     """Train an avatar on takes of a person, or on footage that has been prepared from them.
 
@@ -85,15 +85,15 @@ def train(
     footage = None if footage is None else Path(footage)
     asked = settings or TrainSettings()
     settings = with_preset(asked)
-    if complete := finished_before(avatar, say=say):
+    if complete := finished_before(avatar):
         return complete
     check_output(avatar, overwrite=overwrite, kind=AVATAR_KIND)
     with state_folder(avatar) as part:
-        prepared = _prepared(videos, avatar, footage, prepare_settings, say)
+        prepared = _prepared(videos, avatar, footage, prepare_settings)
         mark = footage_fingerprint(prepared)
         for line in look_over(prepared).lines():
-            say(line)
-        learned = _learn(_Job(prepared, mark, asked, settings, part, say))
+            _LOG.info(line)
+        learned = _learn(_Job(prepared, mark, asked, settings, part))
         with new_folder_atomically(avatar, replaces=AVATAR_KIND if overwrite else None) as folder:
             # What was learned belongs to the footage as it was: neither other poses nor other pictures.
             _require_unchanged(prepared, mark, part)
@@ -101,9 +101,11 @@ def train(
             _require_unchanged(prepared, mark, part)
             note_written(part, folder)
         made = read_avatar(avatar)
-        remove_state(part, say)
+        remove_state(part)
     about = learned.about
-    say(f"{avatar}: trained {about['seconds_trained']:.0f} s in {about['precision']} on {about['device']}")
+    _LOG.info(
+        f"{avatar}: trained {about['seconds_trained']:.0f} s in {about['precision']} on {about['device']}"
+    )
     return made
 
 
@@ -120,7 +122,6 @@ class _Job:
     """With everything decided that was left open."""
     part: Path
     """The folder of the state."""
-    say: Say
 
 
 @dataclass(frozen=True)
@@ -134,20 +135,20 @@ class _Learned:
 def _learn(job: _Job) -> _Learned:
     """Train the networks, going on where the state was last saved."""
     began = time.monotonic()
-    settings, say = job.settings, job.say
+    settings = job.settings
     compute = choose_device(settings.device)
     ranges = held_out_ranges(job.footage.takes, settings.hold_out)
     # Whatever is wrong with it shows before footage is read.
     encoder = _pretrained(settings)
     footage = job.footage
     if settings.depth_steps:
-        footage = with_refined_depth(footage, ranges, settings.depth_steps, say=say)
+        footage = with_refined_depth(footage, ranges, settings.depth_steps)
     data = build_training_set(footage, ranges, settings.model)
     held = _held_seconds(footage, ranges)
-    say(f"{len(data.times)} frames ({data.seconds:.0f} s) to train on, {held:.0f} s held out")
+    _LOG.info(f"{len(data.times)} frames ({data.seconds:.0f} s) to train on, {held:.0f} s held out")
     if turned := _turned_away(footage, ranges):
-        say(f"{turned} more frames are not trained on: the head has turned away")
-    model = new_model(data, footage, settings, say=say)
+        _LOG.info(f"{turned} more frames are not trained on: the head has turned away")
+    model = new_model(data, footage, settings)
     reading = time.monotonic() - began
     if encoder is not None:
         _hear_with(encoder.to(compute.device), model, data, job)
@@ -155,7 +156,7 @@ def _learn(job: _Job) -> _Learned:
     networks = nn.ModuleDict({"model": compute.place(model), "expert": expert})
     planned = lessons(model, expert, settings, use_sync=True)
     key = training_key(job.mark, job.asked, networks, planned, data=data, encoder=encoder)
-    kept = KeptState(job.part, key, say=say)
+    kept = KeptState(job.part, key)
     saved = kept.take_up()
     if saved:
         settings = replace(settings, voice_changes=saved.progressed.voice_changes)
@@ -168,7 +169,6 @@ def _learn(job: _Job) -> _Learned:
         kept,
         saved,
         budget_seconds=max(60 * settings.minutes - reading, 1.0),
-        say=say,
     ).run()
     about = _about(footage, settings, ranges, data, state, device_name(compute))
     return _Learned(model.cpu(), footage.canonical, about)
@@ -183,7 +183,7 @@ def _require_unchanged(footage: Footage, mark: str, part: Path) -> None:
 
 
 def _prepared(
-    takes: Sequence[Path], avatar: Path, footage: Path | None, settings: PrepareSettings | None, say: Say
+    takes: Sequence[Path], avatar: Path, footage: Path | None, settings: PrepareSettings | None
 ) -> Footage:
     if not takes:
         if footage is None:
@@ -193,7 +193,7 @@ def _prepared(
         return read_footage(footage)
     from speech2lip.decomposition.prepare import prepare
 
-    return prepare(takes, footage=footage or footage_beside(avatar), settings=settings, say=say)
+    return prepare(takes, footage=footage or footage_beside(avatar), settings=settings)
 
 
 def footage_beside(avatar: Path) -> Path:
@@ -204,12 +204,12 @@ def footage_beside(avatar: Path) -> Path:
     return avatar.with_name(avatar.name.removesuffix(".avatar") + ".footage")
 
 
-def new_model(data: TrainingSet, footage: Footage, settings: TrainSettings, *, say: Say = print) -> LipModel:
+def new_model(data: TrainingSet, footage: Footage, settings: TrainSettings) -> LipModel:
     """Make the networks and give them what needs no training: ear, the shape's components, the mean patch."""
     torch.manual_seed(settings.seed)
     model = LipModel(settings.model, footage.canonical.patch.size)
-    if settings.ear != NO_EAR and not give_ear(model.encoder):
-        say("the built-in ear hears mel at the default sizes alone: the encoder begins with nothing")
+    if settings.ear != NO_ENCODER and not init_encoder(model.encoder):
+        _LOG.info("the built-in ear hears mel at the default sizes alone: the encoder begins with nothing")
     mean, components = principal_components(
         data.outlines.numpy().astype(np.float64), settings.model.shape_size
     )
@@ -238,7 +238,7 @@ def _hear_with(encoder: PretrainedEncoder, model: LipModel, data: TrainingSet, j
     seed, cache = job.settings.seed, job.part / "heard.safetensors"
     projection = hear_takes(data, encoder, seed=seed, cache=cache)
     model.encoder.pretrained.load_state_dict(projection.state_dict())
-    job.say(f"{job.settings.model.speech} heard the takes in {time.monotonic() - began:.0f} s")
+    _LOG.info(f"{job.settings.model.speech} heard the takes in {time.monotonic() - began:.0f} s")
 
 
 def _turned_away(footage: Footage, ranges: Ranges) -> int:

@@ -12,12 +12,12 @@ from speech2lip.decomposition.tracking.faces import (
     OTHER_LOOK,
     SAME_LOOK,
     STRANGER,
+    appearance_distance,
     check_pick,
     choose_person,
     face_distance,
     follow_faces,
     group_faces,
-    look_gap,
 )
 from speech2lip.errors import SettingsError
 from tests.made_face import made_face
@@ -106,7 +106,12 @@ def _alike(x: float, frame: int) -> Points:
 def test_the_ones_alike_are_alike() -> None:
     apart = face_distance(_alike(0, 0).astype(np.float64), _seen(0, 0, 0).astype(np.float64))
     assert DOUBTFUL < apart < STRANGER  # by shape alone they are one person
-    assert look_gap(_look(0, 1), _look(0, 2)) < SAME_LOOK < OTHER_LOOK < look_gap(_look(0, 1), _look(1, 1))
+    assert (
+        appearance_distance(_look(0, 1), _look(0, 2))
+        < SAME_LOOK
+        < OTHER_LOOK
+        < appearance_distance(_look(0, 1), _look(1, 1))
+    )
 
 
 def test_two_alike_seen_together_are_two() -> None:

@@ -5,20 +5,25 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from speech2lip.decomposition.tracking.faces import changes_abruptly, is_abrupt_change, look_gap, look_gaps
+from speech2lip.decomposition.tracking.faces import (
+    appearance_distance,
+    appearance_distances,
+    changes_abruptly,
+    is_abrupt_change,
+)
 from tests.decomposition.tracking.test_faces import _look
 
 
 def test_light_makes_no_difference_and_another_face_does() -> None:
     darker = (_look(0, 1) * 0.5 + 20).astype(np.uint8)
-    assert look_gap(_look(0, 1), darker) < 0.05
-    assert look_gap(_look(0, 1), _look(1, 1)) > 0.4
-    assert look_gap(_look(0, 1), _look(0, 1)) == pytest.approx(0, abs=1e-5)
+    assert appearance_distance(_look(0, 1), darker) < 0.05
+    assert appearance_distance(_look(0, 1), _look(1, 1)) > 0.4
+    assert appearance_distance(_look(0, 1), _look(0, 1)) == pytest.approx(0, abs=1e-5)
 
 
 def test_gaps_of_shots() -> None:
     looks = np.stack([_look(person, frame) for person in (0, 1, 0) for frame in range(20)])
-    gaps = look_gaps(looks, np.repeat([0, 1, 3], 20).astype(np.int32), 4)
+    gaps = appearance_distances(looks, np.repeat([0, 1, 3], 20).astype(np.int32), 4)
     assert gaps[0, 3] < 0.05 < 0.4 < gaps[0, 1]
     assert (gaps[2] == 1).all()  # nobody is seen in it
 

@@ -10,11 +10,11 @@ import pytest
 from speech2lip.config import PrepareSettings
 from speech2lip.decomposition.footage import REASONS
 from speech2lip.decomposition.head_pose import fit_poses
-from speech2lip.decomposition.tracking.faces import look_gaps, upright_look
+from speech2lip.decomposition.tracking.faces import appearance_distances, upright_look
 from speech2lip.decomposition.tracking.landmarks import BLOCK
 from speech2lip.decomposition.tracking.rejection import (
     covered_scores,
-    find_strangers,
+    find_other_people,
     reasons_of,
 )
 from tests.decomposition.tracking.test_faces import _seen
@@ -31,7 +31,7 @@ def _track(frames: int = 60, *, person: int = 0, shots: int = 1) -> dict[str, An
         "sharpness": np.full(frames, 50, np.float32),
         "covered": np.random.default_rng(0).normal(0.01, 0.01, frames).astype(np.float32),
         "shot": shot,
-        "look_gaps": np.where(np.eye(shots, dtype=bool), 0, 0.05).astype(np.float32),
+        "appearance_distances": np.where(np.eye(shots, dtype=bool), 0, 0.05).astype(np.float32),
         "width": 640,
         "height": 480,
         "fps": "25",
@@ -44,7 +44,7 @@ def _poses(frames: int = 60) -> np.ndarray:
 
 def _told(track: dict[str, Any], poses: np.ndarray) -> dict[str, list[int]]:
     tracks = {"a": track}
-    reasons = reasons_of(tracks, find_strangers(tracks), {"a": poses}, PrepareSettings())["a"]
+    reasons = reasons_of(tracks, find_other_people(tracks), {"a": poses}, PrepareSettings())["a"]
     return {REASONS[r]: np.flatnonzero(reasons == r).tolist() for r in np.unique(reasons) if r}
 
 
@@ -77,8 +77,8 @@ def test_each_fault_has_its_name() -> None:
 def test_another_face_is_somebody_else_wherever_it_is() -> None:
     mixed, other = _track(120, shots=2), _track(60, person=2)
     mixed["landmarks"][60:] = other["landmarks"]
-    mixed["look_gaps"] = np.array([[0, 0.5], [0.5, 0]], np.float32)
-    strangers = find_strangers({"a": _track(90), "mixed": mixed, "other": other})
+    mixed["appearance_distances"] = np.array([[0, 0.5], [0.5, 0]], np.float32)
+    strangers = find_other_people({"a": _track(90), "mixed": mixed, "other": other})
     assert not strangers["a"].any()
     assert strangers["other"].all()
     assert not strangers["mixed"][:60].any()
@@ -88,7 +88,7 @@ def test_another_face_is_somebody_else_wherever_it_is() -> None:
 def test_a_face_that_looks_the_same_is_the_same_though_its_shape_is_off() -> None:
     mixed = _track(120, shots=2)
     mixed["landmarks"][60:] = _track(60, person=2)["landmarks"]
-    assert not find_strangers({"mixed": mixed})["mixed"].any()
+    assert not find_other_people({"mixed": mixed})["mixed"].any()
 
 
 def _faces(frames: int) -> np.ndarray:
@@ -109,8 +109,10 @@ def test_a_hand_stands_out_and_light_does_not() -> None:
 
 def test_looks_are_near_within_a_person_and_far_between() -> None:
     other = _faces(20)[:, ::-1]
-    gaps = look_gaps(np.concatenate([_faces(40), other]), np.repeat([0, 1, 2], 20).astype(np.int32), 4)
-    assert (look_gaps(other[:0], np.zeros(0, np.int32), 1) == 1).all()
+    gaps = appearance_distances(
+        np.concatenate([_faces(40), other]), np.repeat([0, 1, 2], 20).astype(np.int32), 4
+    )
+    assert (appearance_distances(other[:0], np.zeros(0, np.int32), 1) == 1).all()
     assert gaps[0, 1] < 0.05
     assert gaps[0, 2] > 0.3
     assert (gaps[3] == 1).all()
@@ -145,6 +147,6 @@ def test_landmarks_of_a_long_take_are_read_in_parts(monkeypatch: pytest.MonkeyPa
         track[name] = np.tile(track[name], (frames // 50,) + (1,) * (track[name].ndim - 1))
     shape, poses = fit_poses({"a": track}, PrepareSettings())
     assert shape.shape == (478, 3)
-    reasons = reasons_of({"a": track}, find_strangers({"a": track}), poses, PrepareSettings())
+    reasons = reasons_of({"a": track}, find_other_people({"a": track}), poses, PrepareSettings())
     assert not reasons["a"].any()
     assert track["landmarks"].most <= BLOCK

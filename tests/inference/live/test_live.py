@@ -29,6 +29,7 @@ from speech2lip.inference.live.sources import Source, _raw, open_source
 from speech2lip.media.coded import coded_from_rgb
 from speech2lip.media.jpeg import JpegWriter
 from tests.made_face import SIZE, made_avatar
+from tests.messages import heard
 
 PLAIN = LiveSettings(port=0, device="cpu", precision="fp32")
 RATE = 16_000
@@ -48,19 +49,19 @@ def _speech(path: Path, seconds: float) -> np.ndarray:
 
 @contextlib.contextmanager
 def _show(avatar: Path, sound: str, settings: LiveSettings = PLAIN) -> Iterator[tuple[str, Event, Thread]]:
-    told: list[str] = []
     stop = Event()
     thread = Thread(
         target=live,
         args=(avatar,),
-        kwargs={"sound": sound, "settings": settings, "say": told.append, "stop": stop},
+        kwargs={"sound": sound, "settings": settings, "stop": stop},
     )
-    thread.start()
     try:
-        while not told:
-            assert thread.is_alive()
-            time.sleep(0.01)
-        yield next(word for word in told[0].split() if word.startswith("http")), stop, thread
+        with heard() as told:
+            thread.start()
+            while not any("http" in line for line in told):
+                assert thread.is_alive()
+                time.sleep(0.01)
+        yield next(word for line in told for word in line.split() if word.startswith("http")), stop, thread
     finally:
         stop.set()
         thread.join(20)

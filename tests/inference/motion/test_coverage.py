@@ -127,7 +127,7 @@ def test_what_is_shown_fades_from_drawn_to_filmed(looks_away_often: Avatar) -> N
     picture = read_coded(motion.base.folder / "picture.mp4", start_frame=0, stop_frame=1)[0]
     shown = [Shown(0, drawn=share) for share in (1.0, 0.5, 0.0)]
     moments = [0.1, 0.2, 0.3]
-    spoken = engine.listen(engine.hear(_noise()), moments)
+    spoken = engine.encode_speech(engine.mel_features(_noise()), moments)
     drawn, half, filmed = speak_shown(engine, motion, [[picture]] * 3, shown, spoken)
     assert np.array_equal(filmed, picture)
     assert not np.array_equal(drawn, picture)

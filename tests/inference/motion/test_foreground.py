@@ -12,7 +12,7 @@ from speech2lip.inference.motion.motion import Motion
 from speech2lip.media.coded import read_coded
 from speech2lip.media.video import Encoding, VideoFormat, VideoWriter
 from speech2lip.media.yuv import split
-from speech2lip.model import Spoken
+from speech2lip.model import SpeechFeatures
 from tests.made_face import SIZE, made_avatar
 
 CPU = torch.device("cpu")
@@ -53,7 +53,7 @@ def test_what_crosses_stays_bit_for_bit_on_every_path(person: Avatar, fast: bool
     engine = Engine(person, device="cpu", precision="fp32")
     if not fast:
         engine.__dict__["drawing"] = None
-    spoken = Spoken(
+    spoken = SpeechFeatures(
         torch.ones(1, engine.model.settings.code_size), torch.ones(1, engine.model.settings.shape_size)
     )
     for index, crossed in ((30, True), (10, False)):

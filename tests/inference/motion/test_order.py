@@ -10,8 +10,8 @@ from speech2lip.arrays import Array
 from speech2lip.inference.motion.order import (
     calm_span,
     head_path,
-    smooth_order,
-    turning_points,
+    ping_pong_order,
+    reversal_frames,
 )
 from tests.made_face import head_pose
 
@@ -36,7 +36,7 @@ def _at(values: Array, places: list[float]) -> Array:
 
 
 def test_the_order_turns_evenly() -> None:
-    order = list(islice(smooth_order(5, 3, 20), 120))
+    order = list(islice(ping_pong_order(5, 3, 20), 120))
     assert order[:12] == [5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]
     assert min(order) == 3
     assert max(order) == 20
@@ -48,7 +48,7 @@ def test_the_order_turns_evenly() -> None:
 
 @pytest.mark.parametrize("start", [0, 2, 3, 4, 17, 19, 20, 21, 24])
 def test_the_order_begins_anywhere_and_never_leaves_the_take(start: int) -> None:
-    order = list(islice(smooth_order(start, 3, 20), 120))
+    order = list(islice(ping_pong_order(start, 3, 20), 120))
     assert order[0] == start
     assert np.abs(np.diff(order)).max() <= 1
     assert min(order[40:]) == 3
@@ -56,9 +56,9 @@ def test_the_order_begins_anywhere_and_never_leaves_the_take(start: int) -> None
 
 
 def test_the_shortest_takes_have_an_order_too() -> None:
-    assert set(islice(smooth_order(0, 0, 0), 5)) == {0}
+    assert set(islice(ping_pong_order(0, 0, 0), 5)) == {0}
     for last in (1, 2, 3, 5):
-        order = list(islice(smooth_order(0, 0, last), 60))
+        order = list(islice(ping_pong_order(0, 0, last), 60))
         assert min(order) == 0
         assert max(order) == last
         assert np.abs(np.diff(order)).max() <= 1
@@ -71,8 +71,8 @@ def test_velocity_does_not_jump_at_turns() -> None:
         path = head_path(poses := _wandering(300, seed))
         speed = np.linalg.norm(np.diff(path, axis=0), axis=1)
         own = np.linalg.norm(np.diff(path, 2, axis=0), axis=1).max()
-        first, last = turning_points(poses, fps=FPS)
-        order = list(islice(smooth_order(0, first, last), 1500))
+        first, last = reversal_frames(poses, fps=FPS)
+        order = list(islice(ping_pong_order(0, first, last), 1500))
         moved = np.diff(_at(path, order), axis=0)
         assert np.linalg.norm(moved, axis=1).max() <= speed.max() + 1e-9
         assert np.linalg.norm(np.diff(moved, axis=0), axis=1).max() <= 1.3 * own
@@ -84,7 +84,7 @@ def test_it_turns_where_the_head_rests() -> None:
     poses = np.stack([head_pose(turn=(0, 0.02 * i, 0)) for i in range(120)])
     poses[108:112] = poses[108]
     poses[9:13] = poses[9]
-    first, last = turning_points(poses, fps=FPS)
+    first, last = reversal_frames(poses, fps=FPS)
     assert 9 <= first <= 12
     assert 108 <= last <= 112
 
@@ -94,15 +94,15 @@ def test_no_blink_is_cut_in_half() -> None:
     eyes = np.full(200, 0.1, np.float32)
     eyes[:6] = 0.02
     eyes[190:197] = 0.02
-    first, last = turning_points(poses, fps=FPS, eyes=eyes)
+    first, last = reversal_frames(poses, fps=FPS, eyes=eyes)
     assert first >= 10
     assert last <= 185
-    assert turning_points(poses, fps=FPS) == (0, 199)
+    assert reversal_frames(poses, fps=FPS) == (0, 199)
 
 
 def test_short_takes_turn_at_their_ends() -> None:
-    assert turning_points(_wandering(4), fps=FPS) == (0, 3)
-    first, last = turning_points(_wandering(20), fps=FPS)
+    assert reversal_frames(_wandering(4), fps=FPS) == (0, 3)
+    first, last = reversal_frames(_wandering(20), fps=FPS)
     assert first < 7
     assert last >= 13
 

@@ -14,16 +14,16 @@ import torch
 from numpy.typing import NDArray
 
 from speech2lip.avatar import Avatar, read_avatar
-from speech2lip.composition.paste import Place
+from speech2lip.composition.paste import HeadView
 from speech2lip.config import ModelSettings, PrepareSettings
 from speech2lip.decomposition.regions import lip_patch
 from speech2lip.geometry.mapping import look_up
 from speech2lip.inference.engine import Engine
-from speech2lip.inference.render.cpu_renderer import ProcessorDrawing
-from speech2lip.inference.render.torch_renderer import Drawing, Table
+from speech2lip.inference.render.cpu_renderer import CpuRenderer
+from speech2lip.inference.render.torch_renderer import Table, TorchRenderer
 from speech2lip.media.coded import coded_from_rgb, read_coded, rgb_from_coded
 from speech2lip.media.yuv import read_box, split, write_box
-from speech2lip.model import Spoken
+from speech2lip.model import SpeechFeatures
 from tests import made_face
 from tests.made_face import SIZE, made_avatar
 
@@ -51,10 +51,10 @@ def _pictures(person: Avatar) -> list[Bytes]:
     return [every[i] for i in FRAMES]
 
 
-def _asked(person: Avatar, engine: Engine) -> tuple[list[Place], Spoken]:
+def _asked(person: Avatar, engine: Engine) -> tuple[list[HeadView], SpeechFeatures]:
     places = [person.bases[0].place(i, torch.device("cpu")) for i in FRAMES]
     mel = torch.rand(80, 300, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    return places, engine.listen(mel, [0.5, 1.0, 1.5, 2.0])
+    return places, engine.encode_speech(mel, [0.5, 1.0, 1.5, 2.0])
 
 
 def _psnr(one: Bytes, other: Bytes) -> float:
@@ -63,10 +63,10 @@ def _psnr(one: Bytes, other: Bytes) -> float:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("kind", [Drawing, ProcessorDrawing])
+@pytest.mark.parametrize("kind", [TorchRenderer, CpuRenderer])
 @pytest.mark.parametrize("direct", [1e9, 0.0], ids=["at the frame's pixels", "through a patch"])
 def test_fast_paths_agree_with_the_plain_one(
-    person: Avatar, kind: type[Drawing], precision: str, direct: float, monkeypatch: pytest.MonkeyPatch
+    person: Avatar, kind: type[TorchRenderer], precision: str, direct: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("speech2lip.inference.engine._DIRECT", direct)
     engine = Engine(person, device="cpu", precision=precision)
@@ -116,7 +116,9 @@ def test_a_frame_is_the_same_alone_and_in_a_batch(person: Avatar) -> None:
     together = engine.speak_coded(coded, places, spoken)
     for i, picture in enumerate(together):
         alone = engine.speak_coded(
-            coded[i : i + 1], places[i : i + 1], Spoken(spoken.code[i : i + 1], spoken.shape[i : i + 1])
+            coded[i : i + 1],
+            places[i : i + 1],
+            SpeechFeatures(spoken.code[i : i + 1], spoken.shape[i : i + 1]),
         )
         assert np.abs(alone[0].astype(int) - picture).max() <= 1
 
@@ -191,7 +193,7 @@ def test_networks_cost_less_than_a_gigaflop_a_frame(tmp_path: Path, monkeypatch:
     left, _, right, _ = engine.paster.region(place, (512, 512))
     assert right - left > 150
     with FlopCounterMode(display=False) as counter:
-        spoken = engine.listen(torch.zeros(80, 200), [1.0])
+        spoken = engine.encode_speech(torch.zeros(80, 200), [1.0])
         engine.speak_coded(coded, [place], spoken)
     assert 0.3e9 < counter.get_total_flops() < 1e9
 

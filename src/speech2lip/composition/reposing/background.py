@@ -17,9 +17,9 @@ from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_fi
 from torch.nn import functional
 
 from speech2lip.arrays import Floats, Picture
-from speech2lip.composition.paste import Place
-from speech2lip.composition.reposing.head_mesh import HeadLattice
-from speech2lip.composition.reposing.reposer import Turner
+from speech2lip.composition.paste import HeadView
+from speech2lip.composition.reposing.head_mesh import HeadMesh
+from speech2lip.composition.reposing.reposer import Reposer
 from speech2lip.geometry.mapping import look_up
 from speech2lip.geometry.splat import splat
 
@@ -34,7 +34,7 @@ _ROWS = 64
 
 
 @dataclass(frozen=True)
-class Backdrop:
+class Background:
     """The background of a take and the matte of the head before it."""
 
     picture: Floats
@@ -107,7 +107,7 @@ def _pull_push(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return values * weight + fine[..., :height, :width] * (1 - weight)
 
 
-def learn_backdrop(turner: Turner, shots: Sequence[tuple[Picture, Place]]) -> Backdrop:
+def learn_background(turner: Reposer, shots: Sequence[tuple[Picture, HeadView]]) -> Background:
     """Learn background and matte from frames of one take, spread over it.
 
     Args:
@@ -130,13 +130,13 @@ def learn_backdrop(turner: Turner, shots: Sequence[tuple[Picture, Place]]) -> Ba
         found = look_up(torch.from_numpy(difference)[None, None], torch.from_numpy(where)[None])[0, 0].numpy()
         departs += found * inside
         count += inside
-    first = Backdrop(picture, _matte(departs / np.maximum(count, 1), lattice, scale), scale)
+    first = Background(picture, _matte(departs / np.maximum(count, 1), lattice, scale), scale)
     # Now that the outline is known, frames tell of the background right up to it.
     covered = [first.hole(splat(turner.project(place), (size[0], size[1]))[0]) for _, place in shots]
     return replace(first, picture=_median_where(frames, [~hole for hole in covered]))
 
 
-def _near_head(turner: Turner, place: Place, size: tuple[int, int]) -> NDArray[np.bool_]:
+def _near_head(turner: Reposer, place: HeadView, size: tuple[int, int]) -> NDArray[np.bool_]:
     where, _ = splat(turner.project(place), size)
     drawn = np.isfinite(where[..., 0])
     beyond = turner.nodes(turner.lattice.beyond[..., None], np.where(drawn[..., None], where, 0))[..., 0]
@@ -160,7 +160,7 @@ def _median_where(frames: list[Picture], free: list[NDArray[np.bool_]]) -> Float
     return filled_smoothly(np.zeros_like(picture), picture, known)
 
 
-def _fine_size(lattice: HeadLattice, scale: int) -> tuple[int, int]:
+def _fine_size(lattice: HeadMesh, scale: int) -> tuple[int, int]:
     rows, columns = lattice.follows.shape
     return (rows - 1) * scale + 1, (columns - 1) * scale + 1
 
@@ -174,7 +174,7 @@ def _enlarged(nodes: Floats, scale: int) -> Floats:
     return enlarged
 
 
-def _matte(departs: NDArray[np.float64], lattice: HeadLattice, scale: int) -> Floats:
+def _matte(departs: NDArray[np.float64], lattice: HeadMesh, scale: int) -> Floats:
     """Turn the mean difference from the background into the matte of head and hair."""
     pixel = lattice.step_units / scale
     beyond = _enlarged(lattice.beyond[..., None], scale)[..., 0]

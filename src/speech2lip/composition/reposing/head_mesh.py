@@ -33,7 +33,7 @@ _LEARNED = 0.06
 
 
 @dataclass(frozen=True)
-class HeadLattice:
+class HeadMesh:
     """The head's surface as a lattice of nodes over the canonical picture and some of what is around it."""
 
     points: Floats
@@ -54,7 +54,7 @@ class HeadLattice:
     """Distance between nodes in the picture plane of canonical space, in eye units."""
 
 
-def head_lattice(canonical: Canonical, *, step: int = STEP) -> HeadLattice:
+def head_mesh(canonical: Canonical, *, step: int = STEP) -> HeadMesh:
     """Lay the lattice over a canonical space.
 
     Args:
@@ -79,7 +79,7 @@ def head_lattice(canonical: Canonical, *, step: int = STEP) -> HeadLattice:
     points = camera @ head_from_camera[:3, :3].T + head_from_camera[:3, 3]
     fade = _FADE + (_NECK_FADE - _FADE) * below
     follows = _smooth(np.asarray(1 - beyond / fade, np.float64))
-    return HeadLattice(
+    return HeadMesh(
         points=points.astype(np.float32),
         canonical=pixels.astype(np.float32),
         follows=follows.astype(np.float32),

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from speech2lip.arrays import Array, Floats, Picture
-from speech2lip.composition.paste import Place
-from speech2lip.composition.reposing.head_mesh import head_lattice
+from speech2lip.composition.paste import HeadView
+from speech2lip.composition.reposing.head_mesh import head_mesh
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.geometry.mapping import look_up
 from speech2lip.geometry.splat import splat, visible
 
 if TYPE_CHECKING:
-    from speech2lip.composition.reposing.background import Backdrop
+    from speech2lip.composition.reposing.background import Background
 
 
 NECK = np.array([0.0, 1.05, 0.95])
@@ -77,17 +77,17 @@ def offset_to(camera_from_head: Array, rotation: Array, shift: Array | None = No
     return offset
 
 
-class Turner:
+class Reposer:
     """Carries the heads of one person's frames to other head poses."""
 
-    def __init__(self, canonical: Canonical, *, backdrop: Backdrop | None = None) -> None:
-        """Lay out the head; `backdrop` is what is known of the picture behind it, where that was learned."""
-        self.lattice = head_lattice(canonical)
-        self.backdrop = backdrop
+    def __init__(self, canonical: Canonical, *, background: Background | None = None) -> None:
+        """Lay out the head; `background` is what is known of the picture behind it, if anything."""
+        self.lattice = head_mesh(canonical)
+        self.background = background
         picture = torch.from_numpy(canonical.picture).permute(2, 0, 1)[None].float()
         self.picture = picture
 
-    def turn(self, frame: Picture, place: Place, offset: Array) -> tuple[Picture, Place]:
+    def turn(self, frame: Picture, place: HeadView, offset: Array) -> tuple[Picture, HeadView]:
         """Carry the head of a frame to another pose.
 
         Args:
@@ -114,14 +114,14 @@ class Turner:
         source = _pixels((y0, x0), (y1 - y0, x1 - x0)) + back
         colours = self._with_hidden(_sample(frame, source), seen, at, drawn, place)
         colours = _softened(colours, source)
-        if self.backdrop is not None:
+        if self.background is not None:
             before, _ = splat(seen - corner, (y1 - y0, x1 - x0))
-            colours = self.backdrop.compose(colours, frame, (x0, y0), where, before)
+            colours = self.background.compose(colours, frame, (x0, y0), where, before)
         new = frame.copy()
         new[y0:y1, x0:x1] = np.rint(colours.clip(0, 255)).astype(np.uint8)
         return new, moved
 
-    def project(self, place: Place, offset: Array | None = None) -> Floats:
+    def project(self, place: HeadView, offset: Array | None = None) -> Floats:
         """Return x, y in pixels and depth of the nodes [R, C, 3], moved by an offset as they follow it."""
         camera_from_head = place.camera_from_head.cpu().numpy().astype(np.float64)
         k = place.k.cpu().numpy().astype(np.float64)
@@ -140,7 +140,7 @@ class Turner:
         return read
 
     def _with_hidden(
-        self, colours: Floats, seen: Floats, at: Floats, drawn: NDArray[np.bool_], place: Place
+        self, colours: Floats, seen: Floats, at: Floats, drawn: NDArray[np.bool_], place: HeadView
     ) -> Floats:
         """Take what the frame did not see from the canonical picture, in the frame's light."""
         start = np.floor(seen[..., :2].reshape(-1, 2).min(0))
@@ -159,7 +159,7 @@ class Turner:
         return mixed
 
 
-def _moved(place: Place, offset: Array) -> Place:
+def _moved(place: HeadView, offset: Array) -> HeadView:
     turned = torch.from_numpy(offset).to(place.camera_from_head) @ place.camera_from_head
     # What the lips are told of the head stays within what they were trained on.
     return replace(place, camera_from_head=turned)

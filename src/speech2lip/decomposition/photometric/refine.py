@@ -303,7 +303,7 @@ _SLOPE = 0.15
 
 
 @dataclass(frozen=True)
-class Agreed:
+class Alignment:
     """Takes and canonical space in which sampled frames agree."""
 
     takes: list[Take]
@@ -316,7 +316,7 @@ class Agreed:
 
 def agree(
     takes: Sequence[Take], space: Space, sample: Sample, initial: Floats, settings: PrepareSettings
-) -> Agreed | None:
+) -> Alignment | None:
     """Fit depth, focal length and head poses to what is seen; None where that is no better than landmarks.
 
     Args:
@@ -343,7 +343,7 @@ def agree(
     for place, fitted in zip(sample.places, found.transforms @ pose, strict=True):
         corrected[place[0]].camera_from_head[place[1]] = fitted  # arrays of their own, made just now
     shape = _fitted_shape(corrected, space.shape, sample)
-    return Agreed(corrected, Space(shape, pose, scene.k_canonical, space.size), found.depth, found.steady)
+    return Alignment(corrected, Space(shape, pose, scene.k_canonical, space.size), found.depth, found.steady)
 
 
 def _fitted_shape(takes: Sequence[Take], shape: Array, sample: Sample) -> Array:
@@ -357,7 +357,7 @@ def _fitted_shape(takes: Sequence[Take], shape: Array, sample: Sample) -> Array:
     return shape
 
 
-def refine_takes(agreed: Agreed, picture: NDArray[np.uint8]) -> tuple[list[Take], float]:
+def refine_takes(agreed: Alignment, picture: NDArray[np.uint8]) -> tuple[list[Take], float]:
     """Refine the head poses of all frames; the takes and the share of frames to train on that could be.
 
     Args:

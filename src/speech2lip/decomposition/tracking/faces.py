@@ -124,7 +124,7 @@ def follow_faces(
 def _apart(track: Track, index: int, points: Points, look: Look | None) -> float:
     """Return how badly a face would go on a track: its way in face widths and the change of its look."""
     moved = _moved(track.points[-1], points)
-    gap = 0.0 if track.latest is None or look is None else look_gap(track.latest, look)
+    gap = 0.0 if track.latest is None or look is None else appearance_distance(track.latest, look)
     return math.inf if moved > _REACH or is_abrupt_change(gap, index - track.frames[-1]) else moved + gap
 
 
@@ -226,7 +226,7 @@ def _gaps(tracks: Sequence[Track]) -> NDArray[np.float32] | None:
     if not all(t.looks for t in tracks):
         return None
     owner = np.repeat(np.arange(len(tracks), dtype=np.int32), [len(t.looks) for t in tracks])
-    return look_gaps(np.stack([look for t in tracks for look in t.looks]), owner, len(tracks))
+    return appearance_distances(np.stack([look for t in tracks for look in t.looks]), owner, len(tracks))
 
 
 def _scores(tracks: Sequence[Track], groups: NDArray[np.intp], pick: str) -> NDArray[np.float64]:
@@ -311,7 +311,7 @@ def changes_abruptly(looks: NDArray[np.uint8], frames: NDArray[np.intp], shot: N
     return any(is_abrupt_change(float(g), int(n)) for g, n in zip(gaps[same], between[same], strict=True))
 
 
-def look_gap(a: Look, b: Look) -> float:
+def appearance_distance(a: Look, b: Look) -> float:
     """Tell how unlike two looks are; 0 alike, 1 unlike."""
     first, second = _normed(np.stack([a, b]))
     return float(1 - first @ second)
@@ -325,7 +325,9 @@ def _normed(looks: NDArray[np.uint8]) -> NDArray[np.float32]:
     return grey
 
 
-def look_gaps(looks: NDArray[np.uint8], shot: NDArray[np.int32], shots: int) -> NDArray[np.float32]:
+def appearance_distances(
+    looks: NDArray[np.uint8], shot: NDArray[np.int32], shots: int
+) -> NDArray[np.float32]:
     """Tell how unlike each shot's face looks to each other shot's nearest frames; 0 alike, 1 unlike.
 
     Args:

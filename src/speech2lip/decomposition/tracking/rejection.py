@@ -60,7 +60,7 @@ def reasons_of(
 
     Args:
         tracks: per take what was found in it.
-        strangers: per take [T] whether somebody else is seen; from `find_strangers`.
+        strangers: per take [T] whether somebody else is seen; from `find_other_people`.
         poses: per take [T, 4, 4] head poses.
     """
     yaw = {name: head_angles(poses[name])[:, 0] for name in tracks}
@@ -100,7 +100,7 @@ class _Shot:
     length: int
 
 
-def find_strangers(tracks: Tracks) -> dict[str, NDArray[np.bool_]]:
+def find_other_people(tracks: Tracks) -> dict[str, NDArray[np.bool_]]:
     """Find the shots, in all takes, that show another face than the one seen longest; per take [T]."""
     result = {name: np.zeros(len(track["seen"]), bool) for name, track in tracks.items()}
     shots = [shot for name, track in tracks.items() for shot in _shots(name, track)]
@@ -109,7 +109,7 @@ def find_strangers(tracks: Tracks) -> dict[str, NDArray[np.bool_]]:
     usual = _usual_shape([shot.shape for shot in shots], [shot.length for shot in shots])
     known: dict[str, list[int]] = {name: [] for name in tracks}
     for shot in sorted(shots, key=lambda shot: -shot.length):
-        gaps = tracks[shot.take]["look_gaps"][shot.number, known[shot.take]]
+        gaps = tracks[shot.take]["appearance_distances"][shot.number, known[shot.take]]
         limit = STRANGER if shot.length >= _SHORT_SHOT else 1.5 * STRANGER
         gap = float(gaps.min()) if len(gaps) else None
         if is_other(face_distance(shot.shape, usual), gap, limit=limit):

@@ -21,10 +21,10 @@ from speech2lip.decomposition.staging import TAKE_KIND
 from speech2lip.decomposition.tracking.cuts import change_between, is_abrupt, shot_numbers, thumbnail
 from speech2lip.decomposition.tracking.faces import (
     LOOK,
+    appearance_distances,
     changes_abruptly,
     choose_person,
     follow_faces,
-    look_gaps,
     upright_look,
 )
 from speech2lip.decomposition.tracking.landmarks import pack_landmarks, squeeze_landmarks
@@ -34,7 +34,7 @@ from speech2lip.faces.landmarks import FACE_OVAL, LandmarkDetector
 from speech2lip.media.sound import read_wave, write_flac
 from speech2lip.media.stream import FASTEST, SLOWEST
 from speech2lip.media.video import Encoding, Frame, VideoFormat, VideoReader, VideoWriter, probe_video
-from speech2lip.parallel import ahead
+from speech2lip.parallel import prefetch
 
 TRACKING = 3
 """Counts the ways takes were read; takes read in another way are read anew."""
@@ -151,7 +151,7 @@ class _Seen:
             "sharpness": np.array(self.sharpness, np.float32),
             "covered": covered,
             "shot": shot,
-            "look_gaps": look_gaps(looks, shot[seen], int(shot.max(initial=-1)) + 1),
+            "appearance_distances": appearance_distances(looks, shot[seen], int(shot.max(initial=-1)) + 1),
         }
 
 
@@ -168,7 +168,7 @@ def _track_frames(
     with ExitStack() as stack:
         detector = stack.enter_context(LandmarkDetector(enlarge_below=settings.small_face_pixels))
         scout = stack.enter_context(LandmarkDetector(faces=MOST_FACES, alone=True))
-        kept = stack.enter_context(closing(ahead(_kept(reader, picture_path, fps, settings))))
+        kept = stack.enter_context(closing(prefetch(_kept(reader, picture_path, fps, settings))))
         for frame, now in kept:
             size = (frame.rgb.shape[1], frame.rgb.shape[0])
             seen.changes.append(change_between(before, now))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from threading import Event, Thread
 
@@ -19,6 +20,8 @@ from speech2lip.inference.speaker import Speaker
 from speech2lip.inference.stream import SpeechStream, Streamed, stream
 from speech2lip.media.jpeg import JpegWriter
 
+_LOG = logging.getLogger(__name__)
+
 _ROOM = 1.0
 """Seconds of sound for which there must be room before more is taken from the source; blocks are shorter."""
 _POLL = 0.02
@@ -31,7 +34,6 @@ def live(
     *,
     sound: str = "mic",
     settings: LiveSettings | None = None,
-    say: Callable[[str], None] = print,
     stop: Event | None = None,
 ) -> Played:
     """Let an avatar speak live on a local page.
@@ -71,8 +73,8 @@ def live(
         )
         serving = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
         serving.start()
-        say(f"{speaker.name} listens to {source.name}; watch at {server.url} (Ctrl-C ends)")
-        tell(speaker.motion, say)
+        _LOG.info(f"{speaker.name} listens to {source.name}; watch at {server.url} (Ctrl-C ends)")
+        tell(speaker.motion)
         try:
             _play(player, speech, source, audience, stay=settings.stay, stop=stop)
         finally:
@@ -80,7 +82,7 @@ def live(
             server.shutdown()
             server.server_close()
     played = player.played
-    say(f"{played.frames} frames, {played.left_out} of them left out, {played.silent} in silence")
+    _LOG.info(f"{played.frames} frames, {played.left_out} of them left out, {played.silent} in silence")
     return played
 
 

@@ -1,4 +1,4 @@
-"""What crosses the mouth in a base take, found before speaking, stays in front of the lips that are drawn."""
+"""What crosses the mouth in a base video is found before speaking, and stays in front of the lips."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from speech2lip.composition.occlusion import (
     mask_in_frame,
     node_colours,
 )
-from speech2lip.composition.paste import Place
-from speech2lip.composition.reposing.reposer import Turner
+from speech2lip.composition.paste import HeadView
+from speech2lip.composition.reposing.reposer import Reposer
 from speech2lip.media.yuv import split
 
 if TYPE_CHECKING:
-    from speech2lip.avatar import Avatar, BaseTake
+    from speech2lip.avatar import Avatar, BaseVideo
 
 _SHOTS = 32
 """Frames of the take that the usual face is learned from."""
 
 
 class Front:
-    """Knows what is in front of the mouth in each frame of a base take."""
+    """Knows what is in front of the mouth in each frame of a base video."""
 
-    def __init__(self, person: Avatar, base: BaseTake) -> None:
+    def __init__(self, person: Avatar, base: BaseVideo) -> None:
         """Look through the whole take; a few milliseconds a frame and its decoding."""
-        self._turner = turner = Turner(person.canonical)
+        self._turner = turner = Reposer(person.canonical)
         count = len(base.times)
         device = torch.device("cpu")
         chosen = np.unique(np.linspace(0, count - 1, _SHOTS).astype(int)).tolist()
@@ -53,7 +53,7 @@ class Front:
         }
         """Nodes that something covers, for the frames in which there is something."""
 
-    def keep(self, composed: Picture, shown: Picture, indices: tuple[int, ...], place: Place) -> Picture:
+    def keep(self, composed: Picture, shown: Picture, indices: tuple[int, ...], place: HeadView) -> Picture:
         """Return a composed picture with what is in front of the mouth as it was shown before.
 
         Args:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,28 +14,30 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from speech2lip.arrays import Array, Picture
-from speech2lip.avatar import Avatar, BaseTake
+from speech2lip.avatar import Avatar, BaseVideo
 from speech2lip.composition.coverage import region_surface
-from speech2lip.composition.paste import Place
-from speech2lip.composition.reposing.background import learn_backdrop
-from speech2lip.composition.reposing.reposer import NECK, Turner, offset_to, rotation_of
+from speech2lip.composition.paste import HeadView
+from speech2lip.composition.reposing.background import learn_background
+from speech2lip.composition.reposing.reposer import NECK, Reposer, offset_to, rotation_of
 from speech2lip.config import SpeakSettings
 from speech2lip.decomposition.head_pose import head_angles
 from speech2lip.inference.motion.coverage import best_stretch, longest_run, with_shares
 from speech2lip.inference.motion.foreground import Front
-from speech2lip.inference.motion.order import calm_span, smooth_order, turning_points
+from speech2lip.inference.motion.order import calm_span, ping_pong_order, reversal_frames
 from speech2lip.inference.motion.pose_track import PoseTrack, read_driver, read_pose_track
 from speech2lip.media.coded import coded_from_rgb, rgb_from_coded
 
 if TYPE_CHECKING:
     from speech2lip.inference.engine import Engine
-    from speech2lip.model import Spoken
+    from speech2lip.model import SpeechFeatures
+
+_LOG = logging.getLogger(__name__)
 
 
 _KEPT = 0.35
 """Share of its own movement that a still head keeps."""
 _SHOTS = 16
-"""Frames of the base take that its background is learned from."""
+"""Frames of the base video that its background is learned from."""
 _WARN_DEGREES = 15.0
 """How far beyond what the footage shows a head is turned before the user is told."""
 _TRIED_SECONDS = (10.0, 60.0)
@@ -64,7 +67,7 @@ class Shown:
 class Motion:
     """Plans which frames are shown and how their heads are turned, and turns them; streams may share it."""
 
-    def __init__(self, person: Avatar, base: BaseTake, settings: SpeakSettings) -> None:
+    def __init__(self, person: Avatar, base: BaseVideo, settings: SpeakSettings) -> None:
         """Read what the settings name and learn the background, where heads are to be turned.
 
         Raises:
@@ -86,12 +89,12 @@ class Motion:
         begin = base.frame_at(settings.start) if settings.motion == "base" else 0
         start, stop = best_stretch(self._can_be_spoken_over, fps=self._fps, start=begin)
         self.stretch = (start, stop)
-        """Frames of the base take, first and stop, that are shown."""
+        """Frames of the base video, first and stop, that are shown."""
         if settings.motion != "base":
             begin, stop = (start + edge for edge in calm_span(self._poses[start:stop], fps=self._fps))
             start = begin
         eyes = None if base.eyes is None else base.eyes[start:stop]
-        first, last = turning_points(self._poses[start:stop], fps=self._fps, eyes=eyes)
+        first, last = reversal_frames(self._poses[start:stop], fps=self._fps, eyes=eyes)
         self._turns = (start + first, start + last)
         self.first = min(max(begin, start), stop - 1)
         """Index of the base frame that speech begins with."""
@@ -123,7 +126,7 @@ class Motion:
     def _planned(self) -> Iterator[Shown]:
         """Yield without end which frames are shown and how their heads are turned."""
         driver = self._driven()
-        for number, at in enumerate(smooth_order(self.first, *self._turns)):
+        for number, at in enumerate(ping_pong_order(self.first, *self._turns)):
             index, part = int(at), at % 1
             if not self.turns:
                 yield Shown(index, part)
@@ -131,7 +134,9 @@ class Motion:
             pose = _between(self._poses, index, part)
             yield Shown(index, part, self._offset(pose, number / self._fps, next(driver)))
 
-    def picture(self, filmed: Sequence[Picture], shown: Shown, device: torch.device) -> tuple[Picture, Place]:
+    def picture(
+        self, filmed: Sequence[Picture], shown: Shown, device: torch.device
+    ) -> tuple[Picture, HeadView]:
         """Return the picture that is shown, uint8 [3 H / 2, W], and where the head is in it.
 
         Args:
@@ -146,7 +151,7 @@ class Motion:
         rgb, moved = self._turner.turn(rgb_from_coded(coded), place, shown.offset)
         return coded_from_rgb(rgb), moved
 
-    def finish(self, composed: Picture, picture: Picture, shown: Shown, place: Place) -> Picture:
+    def finish(self, composed: Picture, picture: Picture, shown: Shown, place: HeadView) -> Picture:
         """Return a composed picture as it is shown.
 
         With what was in front of the mouth in front again, where that is wanted, and faded where the head
@@ -212,8 +217,8 @@ class Motion:
         extra = self._track.degrees + self._fixed
         return own[0] + extra.min(0), own[1] + extra.max(0)
 
-    def _make_turner(self, person: Avatar) -> Turner:
-        turner = Turner(person.canonical)
+    def _make_turner(self, person: Avatar) -> Reposer:
+        turner = Reposer(person.canonical)
         device = torch.device("cpu")
         chosen = np.unique(np.linspace(0, len(self.base.times) - 1, _SHOTS).astype(int)).tolist()
         shots = [
@@ -221,7 +226,7 @@ class Motion:
             for index in chosen
             for frame in self.base.frames(index, index + 1)
         ]
-        turner.backdrop = learn_backdrop(turner, shots)
+        turner.background = learn_background(turner, shots)
         return turner
 
     def _driven(self) -> Iterator[tuple[Array, Array]]:
@@ -232,7 +237,7 @@ class Motion:
             turned = _deviations(self._driver)
             necks = _necks(self._driver)
             shifts = _SWAY * np.tanh((necks - np.median(necks, axis=0)) / _SWAY)
-            for at in smooth_order(0, *turning_points(self._driver, fps=self._fps)):
+            for at in ping_pong_order(0, *reversal_frames(self._driver, fps=self._fps)):
                 index, part = int(at), at % 1
                 yield _between(turned, index, part), _between(shifts, index, part)
 
@@ -263,10 +268,10 @@ def mixed(first: Picture, second: Picture, part: float) -> Picture:
     return ((total + 128) >> 8).astype(np.uint8)
 
 
-def mixed_place(first: Place, second: Place, part: float) -> Place:
+def mixed_place(first: HeadView, second: HeadView, part: float) -> HeadView:
     """Mix the places of neighbouring frames."""
-    pairs = [(getattr(first, f.name), getattr(second, f.name)) for f in fields(Place)]
-    return Place(*(torch.lerp(a, b, part) for a, b in pairs))
+    pairs = [(getattr(first, f.name), getattr(second, f.name)) for f in fields(HeadView)]
+    return HeadView(*(torch.lerp(a, b, part) for a, b in pairs))
 
 
 def _necks(poses: Array) -> Array:
@@ -293,7 +298,7 @@ def speak_shown(
     motion: Motion,
     filmed: Sequence[Sequence[Picture]],
     shown: Sequence[Shown],
-    spoken: Spoken,
+    spoken: SpeechFeatures,
 ) -> list[Picture]:
     """Return the pictures that are shown, uint8 [3 H / 2, W], speaking where they can be spoken over.
 
@@ -315,8 +320,8 @@ def speak_shown(
     return pictures
 
 
-def base_of(person: Avatar, take: str | None) -> BaseTake:
-    """Return the base take of a name; None: the one with the longest stretch that can be spoken over.
+def base_of(person: Avatar, take: str | None) -> BaseVideo:
+    """Return the base video of a name; None: the one with the longest stretch that can be spoken over.
 
     Raises:
         SettingsError: there is none of that name.
@@ -325,7 +330,7 @@ def base_of(person: Avatar, take: str | None) -> BaseTake:
         return person.base(take)
     surface = region_surface(person.canonical)
 
-    def seconds(base: BaseTake) -> float:
+    def seconds(base: BaseVideo) -> float:
         fps = float(base.fps)
         start, stop = longest_run(surface.bears_frames(base.camera_from_head, fps=fps))
         return (stop - start) / fps
@@ -333,10 +338,7 @@ def base_of(person: Avatar, take: str | None) -> BaseTake:
     return max(person.bases, key=seconds)
 
 
-Say = Callable[[str], None]
-
-
-def tell(motion: Motion, say: Say) -> None:
+def tell(motion: Motion) -> None:
     """Tell the user what is beyond the footage and what stays in front."""
     for line in motion.remarks():
-        say(line)
+        _LOG.info(line)

@@ -1,7 +1,7 @@
 """The order in which base frames are shown under speech of any length: forward and back, never a jump.
 
 It turns where the head is most at rest and the eyes are open, and slows down evenly before: neither position
-nor velocity jumps, and no blink is cut in half. Places between two frames are shown as a mixture of both.
+nor velocity jumps, and no blink is cut in half. HeadViews between two frames are shown as a mixture of both.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PLACES = np.array([[0, 0.3, -0.4], [-0.5, 0, 0], [0.5, 0, 0], [0, 1.1, 0], [0, 
 """Points of the head whose movement is watched, in head space."""
 
 
-def smooth_order(start: int, first: int, last: int) -> Iterator[float]:
+def ping_pong_order(start: int, first: int, last: int) -> Iterator[float]:
     """Yield places in a take without end, in frames: from `start` on to and fro between two turns.
 
     Between turns these are whole frames; around a turn the speed goes evenly from one frame a frame to one
@@ -36,7 +36,7 @@ def smooth_order(start: int, first: int, last: int) -> Iterator[float]:
 
     Args:
         start: any frame; one beyond the last turn goes back.
-        first, last: frames to turn at, as `turning_points` finds them.
+        first, last: frames to turn at, as `reversal_frames` finds them.
     """
     while first == last:
         yield float(first)
@@ -63,7 +63,7 @@ def head_path(camera_from_head: Array) -> Array:
     return (at * (1, 1, 1 / 3)).reshape(len(at), -1)
 
 
-def turning_points(
+def reversal_frames(
     camera_from_head: Array, *, fps: float, eyes: NDArray[np.float32] | None = None
 ) -> tuple[int, int]:
     """Find the frames near both ends at which turning is least seen: head at rest, no blink near.

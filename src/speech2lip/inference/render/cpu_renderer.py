@@ -12,7 +12,7 @@ from torch import Tensor
 
 from speech2lip.arrays import Floats, Picture
 from speech2lip.composition.blend_net import CROP_SIZE
-from speech2lip.composition.paste import Box, Place
+from speech2lip.composition.paste import Box, HeadView
 from speech2lip.inference.render.kernels import (
     Indices,
     add_residual,
@@ -25,9 +25,9 @@ from speech2lip.inference.render.kernels import (
     spread_lattice,
     write_colours,
 )
-from speech2lip.inference.render.torch_renderer import Drawing, Places
+from speech2lip.inference.render.torch_renderer import HeadViews, TorchRenderer
 from speech2lip.media.yuv import RGB_FROM_YUV, YUV_FROM_RGB, split
-from speech2lip.model import Spoken
+from speech2lip.model import SpeechFeatures
 
 if TYPE_CHECKING:
     from speech2lip.inference.engine import Engine
@@ -43,7 +43,7 @@ _WHOLE_POINTS = 1024
 
 
 @dataclass(frozen=True)
-class Sheet:
+class CropBuffer:
     """One frame's box while it is worked on."""
 
     seen: Floats
@@ -58,8 +58,8 @@ class Sheet:
     """The region inside the box."""
 
 
-class ProcessorDrawing(Drawing):
-    """Draws frames on a processor; gives what `Drawing` gives."""
+class CpuRenderer(TorchRenderer):
+    """Draws frames on a processor; gives what `TorchRenderer` gives."""
 
     def __init__(self, engine: Engine, *, direct: float) -> None:
         """Lay the canonical geometry and the texture out for the kernels as well."""
@@ -78,12 +78,17 @@ class ProcessorDrawing(Drawing):
         self.rgb_from_yuv, self.yuv_from_rgb = RGB_FROM_YUV.numpy(), YUV_FROM_RGB.numpy()
 
     def speak(
-        self, pictures: Sequence[Picture], places: Sequence[Place], spoken: Spoken, *, blend: bool = True
+        self,
+        pictures: Sequence[Picture],
+        places: Sequence[HeadView],
+        spoken: SpeechFeatures,
+        *,
+        blend: bool = True,
     ) -> list[Picture]:
         """Draw and compose pictures uint8 [3 H / 2, W] (yuv420p); returns new ones."""
         size = (pictures[0].shape[0] * 2 // 3, pictures[0].shape[1])
         with torch.inference_mode():
-            regions = self.regions(Places.stack(places), size)
+            regions = self.regions(HeadViews.stack(places), size)
             grids = self.grids(spoken, places).permute(0, 2, 3, 1).contiguous().numpy()
             sheets = []
             for picture, place, region, grid in zip(pictures, places, regions, grids, strict=True):
@@ -94,7 +99,7 @@ class ProcessorDrawing(Drawing):
                 self._blend(sheets)
         return [self._written(picture, sheet) for picture, sheet in zip(pictures, sheets, strict=True)]
 
-    def _sheet(self, picture: Picture, place: Place, region: Box, size: tuple[int, int]) -> Sheet:
+    def _sheet(self, picture: Picture, place: HeadView, region: Box, size: tuple[int, int]) -> CropBuffer:
         x0, y0 = region[0] // 2 * 2, region[1] // 2 * 2
         x1, y1 = min(size[1], -(-region[2] // 2) * 2), min(size[0], -(-region[3] // 2) * 2)
         height, width = y1 - y0, x1 - x0
@@ -113,9 +118,9 @@ class ProcessorDrawing(Drawing):
         where = np.empty(height * width, np.int32)
         count = spread_lattice(lattice, self.covers, place.light.numpy(), seen, points, where)
         part = (region[0] - x0, region[1] - y0, region[2] - x0, region[3] - y0)
-        return Sheet(seen, points[:count], where[:count], (x0, y0), part)
+        return CropBuffer(seen, points[:count], where[:count], (x0, y0), part)
 
-    def _paste(self, sheet: Sheet, grid: Floats, light: Floats) -> None:
+    def _paste(self, sheet: CropBuffer, grid: Floats, light: Floats) -> None:
         left, top, right, bottom = sheet.part
         if (right - left) * (bottom - top) > self.most:
             colours = np.empty((len(sheet.points), 3), np.float32)
@@ -143,7 +148,7 @@ class ProcessorDrawing(Drawing):
             found += self.rest(torch.from_numpy(room).to(self.dtype))[: len(some)].float().numpy()
         return colours
 
-    def _blend(self, sheets: Sequence[Sheet]) -> None:
+    def _blend(self, sheets: Sequence[CropBuffer]) -> None:
         small = torch.empty(len(sheets), *CROP_SIZE, 8)
         for sheet, target in zip(sheets, small, strict=True):
             left, top, right, bottom = sheet.part
@@ -153,7 +158,7 @@ class ProcessorDrawing(Drawing):
         for sheet, added in zip(sheets, residual, strict=True):
             add_residual(sheet.seen, added.numpy(), *sheet.part)
 
-    def _written(self, picture: Picture, sheet: Sheet) -> Picture:
+    def _written(self, picture: Picture, sheet: CropBuffer) -> Picture:
         composed = picture.copy()
         room = np.empty((*sheet.seen.shape[:2], 2), np.float32)
         write_colours(sheet.seen, self.yuv_from_rgb, room, *split(composed), *sheet.start)

@@ -18,10 +18,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from speech2lip.arrays import Picture
-from speech2lip.composition.paste import Box, Place
+from speech2lip.composition.paste import Box, HeadView
 from speech2lip.geometry.mapping import canonical_from_observed_points, observed_from_canonical_points
 from speech2lip.media.yuv import read_box, write_box
-from speech2lip.model import Spoken
+from speech2lip.model import SpeechFeatures
 from speech2lip.training.dataset import shrink
 
 if TYPE_CHECKING:
@@ -34,17 +34,17 @@ _LATTICE = 4
 
 
 @dataclass(frozen=True)
-class Places:
-    """Where and in what light the heads of several frames are; each of `Place`, stacked."""
+class HeadViews:
+    """Where and in what light the heads of several frames are; each of `HeadView`, stacked."""
 
     camera_from_head: Tensor
     k: Tensor
     light: Tensor
 
     @staticmethod
-    def stack(places: Sequence[Place]) -> Places:
+    def stack(places: Sequence[HeadView]) -> HeadViews:
         """Stack the places of frames."""
-        return Places(
+        return HeadViews(
             torch.stack([p.camera_from_head for p in places]),
             torch.stack([p.k for p in places]),
             torch.stack([p.light for p in places]),
@@ -72,7 +72,7 @@ class Canvas:
         return slice(top - y0, bottom - y0), slice(left - x0, right - x0)
 
 
-class Drawing:
+class TorchRenderer:
     """Draws frames for an engine with the default lip field."""
 
     def __init__(self, engine: Engine, *, direct: float) -> None:
@@ -101,12 +101,17 @@ class Drawing:
         self.most = direct * len(self.patch)
 
     def speak(
-        self, pictures: Sequence[Picture], places: Sequence[Place], spoken: Spoken, *, blend: bool = True
+        self,
+        pictures: Sequence[Picture],
+        places: Sequence[HeadView],
+        spoken: SpeechFeatures,
+        *,
+        blend: bool = True,
     ) -> list[Picture]:
         """Draw and compose pictures uint8 [3 H / 2, W] (yuv420p); returns new ones."""
         height, width = pictures[0].shape[0] * 2 // 3, pictures[0].shape[1]
         with torch.inference_mode():
-            stacked = Places.stack(places)
+            stacked = HeadViews.stack(places)
             regions = self.regions(stacked, (height, width))
             canvas = Canvas(_boxes(regions, (height, width)), regions)
             device = self.engine.compute.device
@@ -119,7 +124,7 @@ class Drawing:
             write_box(picture, canvas.boxes[index], rgb[index], inside[index])
         return composed
 
-    def regions(self, places: Places, size: tuple[int, int], *, margin: float = 0.12) -> list[Box]:
+    def regions(self, places: HeadViews, size: tuple[int, int], *, margin: float = 0.12) -> list[Box]:
         """Find the regions of frames of a size (H, W) as `Paster.region` does."""
         transforms = self.paster.observed_from_canonical(places.camera_from_head)
         where = observed_from_canonical_points(
@@ -133,7 +138,7 @@ class Drawing:
             regions.append((left, top, max(left + 2, min(x1, size[1])), max(top + 2, min(y1, size[0]))))
         return regions
 
-    def grids(self, spoken: Spoken, places: Sequence[Place]) -> Tensor:
+    def grids(self, spoken: SpeechFeatures, places: Sequence[HeadView]) -> Tensor:
         """Draw flow and features [B, 2 + F, r, c], the first layer of the colour network in them."""
         pose = self.engine.pose(places)
         code, shape, pose = (part.to(self.dtype) for part in (spoken.code, spoken.shape, pose))
@@ -154,7 +159,7 @@ class Drawing:
         return texture[:, :3] + self.rest(hidden).float()
 
     def _compose(
-        self, crops: Tensor, canvas: Canvas, places: Places, grids: Table, *, blend: bool
+        self, crops: Tensor, canvas: Canvas, places: HeadViews, grids: Table, *, blend: bool
     ) -> tuple[Tensor, Tensor]:
         uv = self._uv(canvas, places)
         mask = self.paster.carry_mask(uv)
@@ -183,7 +188,7 @@ class Drawing:
         table = Table(patches.reshape(count, rows, columns, 3).permute(0, 3, 1, 2))
         return table.look_up(uv * uv.new_tensor([columns, rows]), which)
 
-    def _uv(self, canvas: Canvas, places: Places) -> Tensor:
+    def _uv(self, canvas: Canvas, places: HeadViews) -> Tensor:
         """Find the place on the patch that each pixel shows; [B, h, w, 2]."""
         height, width = canvas.size
         x = torch.linspace(0.5, width - 0.5, -(-width // _LATTICE) + 1)
@@ -203,7 +208,9 @@ class Drawing:
         small = small.to(self.dtype, memory_format=torch.channels_last)
         return self.blend_net(small[:, :3], small[:, 3:4], small[:, 4:]).float()
 
-    def _residual(self, pasted: Tensor, mask: Tensor, uv: Tensor, canvas: Canvas, places: Places) -> Tensor:
+    def _residual(
+        self, pasted: Tensor, mask: Tensor, uv: Tensor, canvas: Canvas, places: HeadViews
+    ) -> Tensor:
         reference = self.paster.carry(self.mean.expand(len(uv), -1, -1, -1), uv, places.light)
         seen = torch.cat([pasted, mask, reference], dim=1)
         inner = [canvas.inner(index) for index in range(len(seen))]
