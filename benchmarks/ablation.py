@@ -19,21 +19,18 @@ from speech2lip.training.train import train
 
 ARMS: Mapping[str, Mapping[str, object]] = {
     "default": {},
-    "without sync loss": {"losses.sync": 0.0, "losses.apart": 0.0, "expert_share": 0.0},
-    "without negatives": {"losses.apart": 0.0},
-    "without lip shape": {"losses.shape": 0.0, "losses.steady": 0.0, "speech_share": 0.0},
+    "without sync loss": {"losses.sync": 0.0, "losses.sync_negative": 0.0, "expert_share": 0.0},
+    "without negatives": {"losses.sync_negative": 0.0},
+    "without lip shape": {"losses.shape": 0.0, "losses.velocity": 0.0, "speech_share": 0.0},
     "without speech first": {"speech_share": 0.0},
-    "without built-in ear": {"ear": "nothing"},
-    "without continuous sampling": {"off_grid": 0.0},
+    "without built-in encoder weights": {"encoder_init": "nothing"},
+    "without continuous sampling": {"point_jitter_px": 0.0},
     "without voice and tempo changes": {"voice_changes": 0.0, "tempo_changes": 0.0},
     "without tempo changes": {"tempo_changes": 0.0},
-    "mel and phones": {"model.speech": "mel+phonetic"},
-    "phones alone": {"model.speech": "phonetic"},
     "pretrained encoder": {"model.speech": "mel+hf:"},
     "without gradient loss": {"losses.gradient": 0.0},
     "without Blend-Net": {"blend_share": 0.0},
-    "without residual": {"model.blend": "colour"},
-    "without holes": {"holes": 0.0},
+    "without holes": {"hole_probability": 0.0},
     "paper": {"preset": "paper"},
 }
 """What each arm changes of the settings; a name the settings do not have leaves the arm out, told. The one

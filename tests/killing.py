@@ -42,7 +42,7 @@ PREPARE = PrepareSettings(
     photometric=False, depth_steps=0,
 )  # fmt: skip
 TRAIN = TrainSettings(
-    steps=40, batch=4, shape_batch=8, window=8, speech_batch=8, expert_batch=8, sync_clips=2,
+    steps=40, batch=4, shape_batch=8, crop_points=8, speech_batch=8, expert_batch=8, sync_clips=2,
     save_seconds=0.01, device="cpu", precision="fp32", base_seconds=0.5,
     model=ModelSettings(
         code_size=8, encoder_width=8, shape_size=4, field_width=4, field_cells=(6, 8), point_width=16,

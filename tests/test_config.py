@@ -65,10 +65,16 @@ def test_a_nasty_value_is_one_line_or_harmless(kind: type[Any], name: str) -> No
         (lambda: TrainSettings(precision="fp16"), "--precision must be auto, fp32 or bf16, not 'fp16'"),
         (lambda: TrainSettings(steps=-5), "--steps must be a whole number from 1"),
         (lambda: TrainSettings(minutes=0), "--minutes must be a number above 0"),
-        (lambda: TrainSettings(ear="left"), "--ear must be built-in or nothing, not 'left'"),
+        (
+            lambda: TrainSettings(encoder_init="left"),
+            "--encoder-init must be built-in or nothing",
+        ),
         (lambda: ModelSettings(field="gird"), "--model.field must be grid or paper, not 'gird'"),
-        (lambda: ModelSettings(blend="huge"), "--model.blend must be small, colour or paper, not 'huge'"),
-        (lambda: ModelSettings(speech="smell"), "--model.speech must be mel, phonetic"),
+        (lambda: ModelSettings(blend="huge"), "--model.blend must be small or paper, not 'huge'"),
+        (
+            lambda: ModelSettings(speech="smell"),
+            "--model.speech must be mel, mel.hf:FOLDER or hf",
+        ),
         (
             lambda: ModelSettings(field_cells=(0, 4)),
             r"--model.field-cells\[0\] must be a whole number from 1",

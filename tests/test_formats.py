@@ -140,7 +140,7 @@ def test_what_may_be_missing_takes_its_default(tmp_path: Path) -> None:
         ("model", [], "model must be an object"),
         ("model", {"past_seconds": "x"}, r"model\.past_seconds must be a number from 0 to 5, not 'x'"),
         ("model", {"encoder_width": 12_000}, r"model\.encoder_width must be .* from 1 to 1,024, not 12000"),
-        ("model", {"speech": 5}, r"model\.speech must be mel, phonetic"),
+        ("model", {"speech": 5}, r"model\.speech must be mel, mel"),
     ],
 )
 def test_a_wrong_field_is_told_with_file_field_and_value(

@@ -70,7 +70,7 @@ def test_old_footage_is_trained_on(version: str, tmp_path: Path) -> None:
         steps=8,
         batch=2,
         shape_batch=4,
-        window=8,
+        crop_points=8,
         speech_batch=4,
         expert_batch=4,
         sync_clips=1,

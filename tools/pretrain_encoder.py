@@ -1,7 +1,7 @@
-"""`python -m tools.pretrain_encoder`: train the built-in ear; for maintainers, users have it.
+"""`python -m tools.pretrain_encoder`: train the built-in encoder weights; for maintainers, users have it.
 
-Speech is in `ear_speech.py`. The encoder learns which phones are spoken around a moment; changes of the
-sound are those of training. Half an hour on two processor cores.
+Speech is in `synthetic_speech.py`. The encoder learns which phones are spoken around a moment; changes of
+the sound are those of training. Half an hour on two processor cores.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _HELD_OUT = 80
 
 @dataclass(frozen=True)
 class Arguments:
-    """Train the built-in ear."""
+    """Train the built-in encoder weights."""
 
     out: Path = ENCODER_WEIGHTS
     """Where the weights go."""
@@ -152,15 +152,15 @@ class Lesson:
         return float((told == self.corpus.phones[frames]).float().mean())
 
 
-def make_ear(clips: list[Clip], arguments: Arguments) -> Lesson:
-    """Train an ear on clips; the last ones are held out."""
+def pretrain_encoder(clips: list[Clip], arguments: Arguments) -> Lesson:
+    """Train an encoder on clips; the last ones are held out."""
     torch.manual_seed(0)
     room = round(_LENGTH * _FRAME * MEL_RATE) + 13
     lesson = Lesson(Corpus.of(clips, room), arguments)
     learned = [*lesson.encoder.parameters(), *lesson.answer.parameters()]
     optimiser = torch.optim.AdamW(learned, weight_decay=0.01, betas=(0.9, 0.98))
     random = torch.Generator().manual_seed(0)
-    with Progress("Training the ear", total=arguments.steps, unit="steps") as progress:
+    with Progress("Training the encoder", total=arguments.steps, unit="steps") as progress:
         for step in range(arguments.steps):
             for group in optimiser.param_groups:
                 group["lr"] = 2e-3 * learning_rate_share(step / arguments.steps)
@@ -179,7 +179,7 @@ def main(arguments: Arguments) -> None:
     clips = speak_clips(texts, flite=arguments.flite, ked=arguments.ked)
     # Voices come in turn; what is held out shall have all of them.
     texts.random.shuffle(clips)
-    lesson = make_ear(clips, arguments)
+    lesson = pretrain_encoder(clips, arguments)
     print(f"right about {lesson.right():.1%} of {len(PHONES)} phones in {_HELD_OUT} clips held out")
     weights = {name: value.half().contiguous() for name, value in lesson.encoder.state_dict().items()}
     save_file(weights, arguments.out)

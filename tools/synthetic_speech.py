@@ -1,4 +1,4 @@
-"""Random words in synthetic voices, with the times of their phones: what the built-in ear learns from.
+"""Random words in synthetic voices, with the times of their phones: the built-in encoder learns from them.
 
 For maintainers; needs the Debian packages `flite` (2.2), `festival` and `festvox-kdlpc16k`, whose voices
 are free for every use, and the dictionary of pocketsphinx.
@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
+from pocketsphinx import get_model_path
 
 from speech2lip.conventions import SAMPLE_RATE
-from speech2lip.synthesis.recogniser import find_recogniser
 from tools.presenter_speech import Phone, speak_phrase
 
 FLITE_PITCH = {"rms": 100, "slt": 170, "awb": 130, "kal16": 100}
@@ -41,7 +41,7 @@ class Texts:
 
     def __init__(self, texts: Sequence[Path], *, seed: int) -> None:
         self.random = random.Random(seed)
-        dictionary = (find_recogniser().parent / "cmudict-en-us.dict").read_text(encoding="utf-8")
+        dictionary = Path(get_model_path(), "en-us", "cmudict-en-us.dict").read_text(encoding="utf-8")
         self.words = sorted(set(re.findall(r"^([a-z]{2,8}) ", dictionary, re.MULTILINE)))
         known = set(self.words)
         read = " ".join(path.read_text(encoding="utf-8", errors="replace") for path in texts).lower()

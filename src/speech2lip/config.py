@@ -27,8 +27,8 @@ Device = Annotated[str, Choice("auto", "cpu", "cuda")]
 Speech = Annotated[
     str,
     Pattern(
-        r"mel|phonetic|mel\+phonetic|((mel|phonetic|mel\+phonetic)\+)?hf:.+",
-        "mel, phonetic, mel+phonetic, or one of them with +hf:FOLDER",
+        r"mel|(mel\+)?hf:.+",
+        "mel, mel+hf:FOLDER or hf:FOLDER",
     ),
 ]
 Precision = Annotated[str, Choice("auto", "fp32", "bf16")]
@@ -137,9 +137,9 @@ class LossWeights(_Checked):
 
     _prefix = "losses."
 
-    squared: Weight = 0.0
+    l2: Weight = 0.0
     """Squared colour difference of the lip patch, as published."""
-    colour: Weight = 1.0
+    l1: Weight = 1.0
     """Absolute colour difference of the lip patch, weighted where this person moves."""
     gradient: Weight = 0.5
     """Absolute difference of the patch's horizontal and vertical differences: sharp teeth and lip edges."""
@@ -147,13 +147,13 @@ class LossWeights(_Checked):
     """Squared error of the lip shape that is read from speech."""
     sync: Weight = 0.01
     """Contrastive sync loss of drawn clips and their own sound, under the sync expert."""
-    apart: Weight = 0.01
+    sync_negative: Weight = 0.01
     """The same of drawn clips and other sounds; both 0: no expert is trained."""
     expert: Weight = 1.0
     """What the sync expert itself learns by; it has a phase of its own."""
-    steady: Weight = 0.2
+    velocity: Weight = 0.2
     """Squared error of the lip shape's change from frame to frame."""
-    rest: Weight = 0.2
+    silence_closed: Weight = 0.2
     """Squared error of the lip shape under silence, faint noise, breath and clicks: the mouth rests."""
 
 
@@ -164,9 +164,8 @@ class ModelSettings(_Checked):
     _prefix = "model."
 
     speech: Speech = "mel"
-    """What is heard of speech: `mel`; `phonetic`, scores of a recogniser's phones; or `mel+phonetic`, for
-    training that has an hour or a GPU. A pretrained encoder can hear too: `mel+hf:` and the folder or hub
-    name of a HuBERT, wav2vec 2.0, WavLM or Whisper (docs/speech.md).
+    """What is heard of speech: `mel`, or `mel+hf:` (or `hf:` alone) and the folder or hub name of a
+    pretrained encoder: HuBERT, wav2vec 2.0, WavLM or Whisper (docs/speech.md).
     """
     code_size: Annotated[int, Range(1, 4096)] = 64
     """Numbers in the speech code of a moment."""
@@ -186,9 +185,8 @@ class ModelSettings(_Checked):
     """Rows and columns of the lip field's speech-driven feature grid."""
     point_width: Width = 48
     """Width of the network that turns the features of a point into a colour."""
-    blend: Annotated[str, Choice("small", "colour", "paper")] = "small"
-    """The Blend-Net: `small`, ours; `colour`, ours without residual; or `paper`, the published one, 22 times
-    as dear."""
+    blend: Annotated[str, Choice("small", "paper")] = "small"
+    """The Blend-Net: `small`, ours, or `paper`, the published one, 22 times as dear."""
     blend_width: Annotated[int, Range(1, 256)] = 12
     """Channels of the first level of our Blend-Net."""
 
@@ -214,10 +212,6 @@ class TrainSettings(_Checked):
     """Share of the footage that is never trained on; None: every tenth take, or the last 10 % if there are
     fewer than ten; 0: nothing.
     """
-    depth_steps: Steps = 0
-    """Optimiser steps that refine the depth of the head once more, on the frames that are trained on; it is
-    kept only where it is better.
-    """
     batch: Batch = 24
     """Frames drawn in a step."""
     shape_batch: Batch = 48
@@ -226,19 +220,19 @@ class TrainSettings(_Checked):
     """Share of the sound that is varied in voice, room, microphone, level and background while training;
     None: 0.7, or half as much where training has less than ten minutes.
     """
-    ear: Annotated[str, Choice(BUILT_IN_ENCODER, NO_ENCODER)] = BUILT_IN_ENCODER
+    encoder_init: Annotated[str, Choice(BUILT_IN_ENCODER, NO_ENCODER)] = BUILT_IN_ENCODER
     """What the speech encoder knows beforehand: `built-in`, phones that synthetic voices spoke; or `nothing`.
     """
     tempo_changes: Annotated[float, Range(0, 0.9)] = 0.4
     """Largest change of the sound's tempo around a frame while training, as a share."""
-    window: Annotated[int, Range(1, 2048)] = 48
-    """Side of the square of patch positions that is drawn from each frame in a step."""
-    off_grid: Annotated[float, Range(0, 16)] = 0.5
-    """How far positions are drawn off the pixel grid, in pixels of the patch from side to side."""
-    holes: Share = 0.5
+    crop_points: Annotated[int, Range(1, 2048)] = 48
+    """Points on a side of the square that is drawn of each frame's patch in a step."""
+    point_jitter_px: Annotated[float, Range(0, 16)] = 0.5
+    """How far the square is shifted off the pixel grid, in pixels of the patch from side to side."""
+    hole_probability: Share = 0.5
     """Share of the pictures into which a hole is punched for the Blend-Net to fill."""
-    spacing: Annotated[float, Range(0, 64, above=True)] = 1.5
-    """Pixels of the patch between neighbouring positions of the square."""
+    point_spacing_px: Annotated[float, Range(0, 64, above=True)] = 1.5
+    """Pixels of the patch between neighbouring points of the square."""
     learning_rate: Annotated[float, Range(0, 1, above=True)] = 2e-3
     """Peak learning rate."""
     blend_share: Share = 0.2
@@ -289,16 +283,18 @@ def with_preset(settings: TrainSettings) -> TrainSettings:
     """
     if settings.preset == "default":
         return _suited_to_time(settings)
-    losses = replace(settings.losses, squared=30.0, colour=0.0, gradient=0.0, shape=0.0, steady=0.0, rest=0.0)
+    losses = replace(
+        settings.losses, l2=30.0, l1=0.0, gradient=0.0, shape=0.0, velocity=0.0, silence_closed=0.0
+    )
     return replace(
         settings,
         losses=losses,
         model=replace(settings.model, speech="mel", field="paper", blend="paper"),
         batch=16,
-        window=20,
-        spacing=6.0,
+        crop_points=20,
+        point_spacing_px=6.0,
         speech_share=0.0,
-        ear=NO_ENCODER,
+        encoder_init=NO_ENCODER,
         voice_changes=0.0,
         tempo_changes=0.0,
         learning_rate=5e-4,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from speech2lip.composition.blend_net import BlendNet, ColourBlendNet, PaperBlendNet
+from speech2lip.composition.blend_net import BlendNet, PaperBlendNet
 from speech2lip.config import ModelSettings
 from speech2lip.faces.landmarks import SHAPE_POINTS
 from speech2lip.synthesis.lip_field import LipField
@@ -51,9 +51,8 @@ class LipModel(nn.Module):
         self.lip_field: LipField | PaperField = (
             PaperField(settings, patch_size) if settings.field == "paper" else LipField(settings, patch_size)
         )
-        ours = ColourBlendNet if settings.blend == "colour" else BlendNet
         self.blend_net: BlendNet | PaperBlendNet = (
-            PaperBlendNet() if settings.blend == "paper" else ours(settings.blend_width)
+            PaperBlendNet() if settings.blend == "paper" else BlendNet(settings.blend_width)
         )
 
     @property
@@ -62,9 +61,9 @@ class LipModel(nn.Module):
         assert isinstance(self.lip_field, LipField)
         return self.lip_field
 
-    def encode_speech(self, windows: Tensor, scores: Tensor | None = None) -> SpeechFeatures:
-        """Mel windows [B, M, W], with their phone scores where these are known -> codes and lip shapes."""
-        code = self.encoder(windows, scores)
+    def encode_speech(self, windows: Tensor) -> SpeechFeatures:
+        """Mel windows [B, M, W] -> codes and lip shapes."""
+        code = self.encoder(windows)
         return SpeechFeatures(code, self.lip_shape(code))
 
     def draw(self, spoken: SpeechFeatures, pose: Tensor, uv: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from speech2lip.composition.blend_net import CROP_SIZE, BlendNet, ColourBlendNet, punch_holes
+from speech2lip.composition.blend_net import CROP_SIZE, BlendNet, punch_holes
 from speech2lip.config import ModelSettings
 
 
@@ -23,16 +23,6 @@ def test_residual_stays_inside_the_mask_and_can_be_learned() -> None:
     assert residual.abs().max() > 0
     residual.sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
-
-
-def test_without_residual_colours_are_predicted_whatever_was_pasted() -> None:
-    net, (pasted, mask, reference) = ColourBlendNet(8), _inputs()
-    torch.nn.init.zeros_(net.out.weight)
-    torch.nn.init.constant_(net.out.bias, -0.2)
-    mended = pasted + net(pasted, mask, reference)
-    inside = mask.expand_as(pasted) == 1
-    assert torch.allclose(mended[inside], torch.tensor(0.3), atol=1e-6)
-    assert torch.equal(mended[~inside], pasted[~inside])
 
 
 def test_half_a_gigaflop_is_enough() -> None:

@@ -98,7 +98,7 @@ def write_avatar(folder: Path, *, held_out: dict[str, list[int]]) -> Path:
     about = json.loads(path.read_text())
     about |= {"takes": ["a", "b", "c"], "held_out": held_out, "seconds_trained": 12.0}
     about["history"] = [
-        {"phase": phase, "step": step, "seconds": step + 9 * phase, "colour": 0.1 / step}
+        {"phase": phase, "step": step, "seconds": step + 9 * phase, "l1": 0.1 / step}
         for phase in (0, 1)
         for step in (1, 2, 4, 8)
     ]

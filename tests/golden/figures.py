@@ -12,7 +12,7 @@ HEAD = """\
 #
 # The third column is how far a figure may lie from the second. The number of threads changes nothing in the
 # digits shown, a processor with AVX2 instead of AVX-512 hardly anything, and one without any of these moved
-# the figures by half of it at most. Half or twice the learning rate, no built-in ear, no photometric
+# the figures by half of it at most. Half or twice the learning rate, a new encoder, no photometric
 # refinement or stronger smoothing move several figures out of it: either something broke, or the method has
 # changed. Then renew the file together with the change, and say why the new figures are right.
 """

@@ -59,8 +59,8 @@ def test_pauses_and_closures_outside_are_left_out() -> None:
 def test_losses_share_one_time_axis() -> None:
     history = [
         {"phase": 0.0, "step": 1.0, "seconds": 10.0, "expert": 3.0},
-        {"phase": 1.0, "step": 1.0, "seconds": 50.0, "colour": 0.2},
-        {"phase": 2.0, "step": 1.0, "seconds": 100.0, "colour": 0.1},
+        {"phase": 1.0, "step": 1.0, "seconds": 50.0, "l1": 0.2},
+        {"phase": 2.0, "step": 1.0, "seconds": 100.0, "l1": 0.1},
     ]
     plots = training_plots(history)
     assert plots.count("<svg") == 2

@@ -64,7 +64,7 @@ def test_the_preset_is_the_papers_losses_and_nothing_of_ours() -> None:
     assert settings.minutes == 3
     assert settings.model.field == "paper"
     assert (settings.losses.shape, settings.losses.gradient, settings.tempo_changes) == (0, 0, 0)
-    assert settings.losses.squared > 0
+    assert settings.losses.l2 > 0
     assert settings.losses.sync > 0
     assert with_preset(TrainSettings()).losses == TrainSettings().losses
     with pytest.raises(SettingsError, match="'papers'"):

@@ -1,4 +1,4 @@
-"""The built-in ear can be made again: phones stand where they are spoken, and telling them is learned."""
+"""The encoder weights can be made again: phones stand where they are spoken, and telling them is learned."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tools.pretrain_encoder import PHONES, Arguments, Corpus, make_ear
+from tools.pretrain_encoder import PHONES, Arguments, Corpus, pretrain_encoder
 from tools.synthetic_speech import FLITE_PITCH, Clip, Texts, speak_clips
 
 
@@ -38,7 +38,7 @@ def test_learns_to_tell_phones() -> None:
     clips = [tones(seed) for seed in range(100)]
     few = Arguments(steps=2, stretches=16, varied=0.0, bf16=False)
     many = Arguments(steps=60, stretches=16, varied=0.0, bf16=False)
-    assert make_ear(clips, many).right() > max(0.8, make_ear(clips, few).right() + 0.2)
+    assert pretrain_encoder(clips, many).right() > max(0.8, pretrain_encoder(clips, few).right() + 0.2)
 
 
 def test_makes_up_phrases_of_words(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def _settings(encoder: Path) -> TrainSettings:
         shape_batch=8,
         speech_batch=8,
         expert_batch=8,
-        window=16,
+        crop_points=16,
         precision="fp32",
         device="cpu",
         model=replace(TINY, speech=f"mel+hf:{encoder}"),

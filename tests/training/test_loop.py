@@ -24,7 +24,7 @@ SETTINGS = TrainSettings(
     steps=20,
     batch=4,
     shape_batch=8,
-    window=16,
+    crop_points=16,
     precision="fp32",
     device="cpu",
     model=TINY,
@@ -97,7 +97,7 @@ def test_training_learns(tmp_path: Path, seed: int) -> None:
         blend_share=0.1,
         voice_changes=0.0,
         tempo_changes=0.0,
-        losses=LossWeights(sync=0.0, apart=0.0),
+        losses=LossWeights(sync=0.0, sync_negative=0.0),
         seed=seed,
     )
     model = _model(seed)
@@ -107,8 +107,8 @@ def test_training_learns(tmp_path: Path, seed: int) -> None:
     run.run()
     after = _judged(run)
     assert after["shape"] < 0.5 * before["shape"]
-    assert after["rest"] < 0.5 * before["rest"]
-    assert after["colour"] < 0.6 * before["colour"]
+    assert after["silence_closed"] < 0.5 * before["silence_closed"]
+    assert after["l1"] < 0.6 * before["l1"]
 
 
 def _judged(run: TrainingRun) -> dict[str, float]:
@@ -141,15 +141,15 @@ def test_learning_rate_rises_then_falls_to_nothing() -> None:
 def test_losses_have_known_values_and_every_name_a_weight() -> None:
     truth, drawn = torch.zeros(2, 3, 4, 4), torch.full((2, 3, 4, 4), 0.5)
     losses = colour_losses(drawn, truth, torch.ones(1, 1, 4, 4))
-    assert losses["colour"].item() == pytest.approx(0.5)
+    assert losses["l1"].item() == pytest.approx(0.5)
     assert losses["gradient"].item() == 0
     shape, target = torch.tensor([[[1.0], [1.0]], [[2.0], [3.0]]]), torch.zeros(2, 2, 1)
     found = shape_losses(shape, target, torch.ones(1))
     assert found["shape"].item() == pytest.approx(15 / 4)
-    assert found["steady"].item() == pytest.approx(0.5)
+    assert found["velocity"].item() == pytest.approx(0.5)
     weights = dataclasses.asdict(LossWeights())
     assert set(losses) | set(found) <= set(weights)
-    assert total(losses, weights | {"colour": 0.0}).item() == 0
+    assert total(losses, weights | {"l1": 0.0}).item() == 0
 
 
 def test_the_faster_precision_wins_only_clearly(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +168,7 @@ def test_the_faster_precision_wins_only_clearly(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_papers_preset_trains_and_goes_on(tmp_path: Path) -> None:
     settings = with_preset(dataclasses.replace(SETTINGS, preset="paper", steps=8))
-    settings = dataclasses.replace(settings, batch=2, window=4, speech_share=0.0)
+    settings = dataclasses.replace(settings, batch=2, crop_points=4, speech_share=0.0)
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     untrained = _paper_model().state_dict()
@@ -214,9 +214,9 @@ def test_the_blend_net_mends_what_the_avatar_draws(monkeypatch: pytest.MonkeyPat
         assert set(modes.values()) == {learning}, name
         assert model.blend_net.training
     torch.manual_seed(1)
-    one = losses["blend"](torch.Generator().manual_seed(0))["colour"]
+    one = losses["blend"](torch.Generator().manual_seed(0))["l1"]
     torch.manual_seed(2)
-    assert torch.equal(one, losses["blend"](torch.Generator().manual_seed(0))["colour"])
+    assert torch.equal(one, losses["blend"](torch.Generator().manual_seed(0))["l1"])
 
 
 def _spoil(run: TrainingRun, phase: str, step: int, what: str = "shape") -> None:
@@ -260,7 +260,7 @@ def test_a_gradient_that_is_no_number_is_not_saved(tmp_path: Path) -> None:
         found = lips.losses(random)
         if run.state.step == 1:
             zero = (lips.parameters[0] * 0).sum()
-            found["colour"] = found["colour"] + zero.sqrt() * 0
+            found["l1"] = found["l1"] + zero.sqrt() * 0
         return found
 
     run.plan[2] = dataclasses.replace(lips, losses=losses)
@@ -281,7 +281,7 @@ def test_weights_that_are_no_numbers_are_not_learned_from(tmp_path: Path) -> Non
         return lips.losses(random)
 
     run.plan[2] = dataclasses.replace(lips, losses=losses)
-    with pytest.raises(TrainingError, match=r"step 1 of the phase 'lips': its loss 'squared'"):
+    with pytest.raises(TrainingError, match=r"step 1 of the phase 'lips': its loss 'l2'"):
         run.run()
 
 

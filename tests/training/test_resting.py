@@ -79,12 +79,12 @@ def test_training_asks_for_rest_unless_the_footage_is_mute() -> None:
     data = made_set(canonical=CANONICAL, frames=60)
     data.mel[:, 220:] = SILENT_MEL
     data.mel[:, :220] = 0.8
-    assert "rest" in _speech_losses(data, LossWeights())
-    assert "rest" not in _speech_losses(data, LossWeights(rest=0.0))
+    assert "silence_closed" in _speech_losses(data, LossWeights())
+    assert "silence_closed" not in _speech_losses(data, LossWeights(silence_closed=0.0))
     data.mel[:] = 0.8
-    assert "rest" in _speech_losses(data, LossWeights())
+    assert "silence_closed" in _speech_losses(data, LossWeights())
     data.mel[:] = SILENT_MEL
-    assert "rest" not in _speech_losses(data, LossWeights())
+    assert "silence_closed" not in _speech_losses(data, LossWeights())
 
 
 def _speech_losses(data: TrainingSet, losses: LossWeights) -> dict[str, torch.Tensor]:
@@ -119,7 +119,7 @@ def test_closed_lips_are_drawn_under_quiet_sounds_where_silence_was_never_seen(
     monkeypatch.setattr(model, "draw", watch)
     lips = next(phase for phase in plan if phase.name == "lips")
     losses = lips.losses(torch.Generator().manual_seed(0))
-    assert torch.isfinite(losses["colour"])
+    assert torch.isfinite(losses["l1"])
     spoken, pose = drawn[0]
     assert len(spoken.code) == len(spoken.shape) == len(pose) == (8 if silent else 12)
     if not silent:

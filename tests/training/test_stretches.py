@@ -11,7 +11,6 @@ from speech2lip.training.losses import shape_losses
 from speech2lip.training.stretches import (
     LENGTH,
     MOMENT_SECONDS,
-    cut_scores,
     cut_windows,
     frames_apart,
     lay_out,
@@ -72,7 +71,7 @@ def test_frames_without_neighbours_are_stretches_of_one() -> None:
 def test_lips_of_the_same_speed_cost_the_same_at_any_rate(fps: float) -> None:
     rates = _rates(fps, 1)
     error = (3 * frames_apart(rates, LENGTH).double() / fps)[..., None]
-    steady = shape_losses(error, 0 * error, torch.ones(1), moments_apart(rates, LENGTH))["steady"]
+    steady = shape_losses(error, 0 * error, torch.ones(1), moments_apart(rates, LENGTH))["velocity"]
     assert steady.item() == pytest.approx((3 * MOMENT_SECONDS) ** 2)
     alone = shape_losses(error[:, :1], 0 * error[:, :1], torch.ones(1))
     assert set(alone) == {"shape"}
@@ -101,11 +100,3 @@ def test_on_the_grid_windows_are_exact() -> None:
     sound = mel_windows(mel, times[:1] + 0.2, stretch.offsets)
     found = cut_windows(sound, stretch.place, len(OFFSETS))
     assert torch.allclose(found, mel_windows(mel, times[5:9], OFFSETS), atol=1e-5)
-
-
-def test_scores_stand_at_every_second_column() -> None:
-    sound = torch.arange(120.0)[None, None].expand(2, 3, -1)
-    place = torch.tensor([[0.0, 4.0], [0.0, 5.5]])
-    found = cut_scores(sound[..., ::2], place, 60)
-    assert found.shape == (4, 3, 30)
-    assert torch.allclose(found, cut_windows(sound, place, 60)[..., ::2])

@@ -40,10 +40,10 @@ def test_contrastive_loss_of_known_pairs() -> None:
     matched = torch.eye(2, dtype=torch.bool)
     losses = contrastive_losses(cosine, matched)
     assert torch.isclose(losses["sync"], torch.tensor(0.25))
-    assert torch.isclose(losses["apart"], torch.tensor(0.2))
+    assert torch.isclose(losses["sync_negative"], torch.tensor(0.2))
     left_out = cosine.clone()
     left_out[1, 0] = torch.nan
-    assert torch.isclose(contrastive_losses(left_out, matched)["apart"], torch.tensor(0.0))
+    assert torch.isclose(contrastive_losses(left_out, matched)["sync_negative"], torch.tensor(0.0))
 
 
 def test_the_expert_learns_which_sound_belongs() -> None:
@@ -76,7 +76,7 @@ def test_gradient_reaches_the_lips_through_matched_and_unmatched_pairs() -> None
         return torch.randn(len(index), 80, 60, generator=random)
 
     torch.nn.init.normal_(model.lip_field.colour[-1].weight)
-    drawn_sync_losses(expert, model, clips, windows_at, 3, random)["apart"].backward()
+    drawn_sync_losses(expert, model, clips, windows_at, 3, random)["sync_negative"].backward()
     assert float(model.lip_field.start.grad.abs().sum()) > 0
     cosine = torch.full((2, 2), 0.3, requires_grad=True)
     losses = contrastive_losses(cosine, torch.eye(2, dtype=torch.bool))

@@ -35,10 +35,10 @@ SETTINGS = TrainSettings(
     shape_batch=4,
     speech_batch=4,
     expert_batch=8,
-    window=8,
+    crop_points=8,
     precision="fp32",
     device="cpu",
-    ear="nothing",
+    encoder_init="nothing",
     save_seconds=0.0,
     model=TINY,
 )

@@ -50,11 +50,6 @@ class BlendNet(nn.Module):
         reference: Float[Tensor, "B 3 H W"],
     ) -> Float[Tensor, "B 3 H W"]:
         """[B, 3, H, W], [B, 1, H, W], [B, 3, H, W] -> residual [B, 3, H, W], zero outside the mask."""
-        residual = self.trunk(pasted, mask, reference)
-        return residual * (mask > 0).to(residual.dtype) * mask.clamp_min(0.05)
-
-    def trunk(self, pasted: Tensor, mask: Tensor, reference: Tensor) -> Tensor:
-        """Run the layers; [B, 3, H, W]."""
         top = self.top(torch.cat([pasted, mask, reference], dim=1) - 0.5)
         middle = self.middle(top)
         bottom = self.bottom(middle)
@@ -62,23 +57,8 @@ class BlendNet(nn.Module):
         up = self.up_bottom(torch.cat([_enlarge(lowest), bottom], dim=1))
         up = self.up_middle(torch.cat([_enlarge(up), middle], dim=1))
         up = self.up_top(torch.cat([_enlarge(up), top], dim=1))
-        predicted: Tensor = self.out(up)
-        return predicted
-
-
-class ColourBlendNet(BlendNet):
-    """Predicts colours, not what to add to the pasted ones: the ablation without residual."""
-
-    def forward(
-        self,
-        pasted: Float[Tensor, "B 3 H W"],
-        mask: Float[Tensor, "B 1 H W"],
-        reference: Float[Tensor, "B 3 H W"],
-    ) -> Float[Tensor, "B 3 H W"]:
-        """Return the way from the pasted colours [B, 3, H, W] to those it predicts, as much as the mask."""
-        predicted = self.trunk(pasted, mask, reference) + 0.5
-        away: Tensor = (predicted - pasted) * mask
-        return away
+        residual: Tensor = self.out(up)
+        return residual * (mask > 0).to(residual.dtype) * mask.clamp_min(0.05)
 
 
 def _enlarge(features: Tensor) -> Tensor:

@@ -30,6 +30,8 @@ PAST, STEP, AFTER = 40 * TOKEN, 4 * TOKEN, 4 * TOKEN
 WINDOW = PAST + STEP + AFTER
 TOKENS = STEP // TOKEN
 """Features taken of a window."""
+FRAMES_PER_TOKEN = MEL_RATE // 50
+"""Mel frames from one feature to the next."""
 _WAVE_KINDS = ("hubert", "wav2vec2", "wavlm")
 _LAYERS = 0.75
 """Share of a wave model's layers that is run: sounds are told apart best at two thirds to three quarters of

@@ -14,18 +14,15 @@ from torch import Tensor, nn
 
 from speech2lip.config import ModelSettings
 from speech2lip.conventions import MEL_BANDS, MEL_RATE, SAMPLE_RATE
-from speech2lip.errors import SettingsError
-from speech2lip.synthesis.phonetic import SCORES, STRIDE, PhoneScores
 from speech2lip.synthesis.pretrained import (
     AHEAD_FRAMES,
     COMPONENTS,
+    FRAMES_PER_TOKEN,
     PAST_SECONDS,
     Projection,
     pretrained_name,
 )
 
-SPEECH = ("mel", "phonetic", "mel+phonetic")
-"""Each of them also with `+hf:` and a pretrained encoder behind it; or `hf:` and that encoder alone."""
 _WINDOW = 400
 _FFT = 512
 _HOP = SAMPLE_RATE // MEL_RATE
@@ -116,33 +113,24 @@ def mel_windows(
 class SpeechEncoder(nn.Module):
     """Turns mel windows into speech codes with a small convolutional network.
 
-    It hears the mel spectrum, how well a recogniser's phones explain it, what a pretrained encoder makes of
-    the sound, or several of these. The last is given as rows beneath the mel bands.
-
-    Raises:
-        SettingsError: there is no such kind of speech.
+    It hears the mel spectrum, what a pretrained encoder makes of the sound, or both. The latter is given as
+    rows beneath the mel bands.
     """
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
-        width = settings.encoder_width
-        own = _own_speech(settings.speech)
-        self.hears_mel = "mel" in own
-        self.scores = self.phones = self.pretrained = self.features = self.gate = None
+        width, offsets = settings.encoder_width, window_offsets(settings)
+        self.hears_mel = settings.speech.startswith("mel")
+        self.pretrained = self.features = self.gate = None
         self.channels, self.in_time = MEL_BANDS, 0
-        if "phonetic" in own:
-            self.scores = PhoneScores()
-            self.phones = nn.Conv1d(SCORES, width, 3, padding=1)
         if pretrained_name(settings.speech):
             self.pretrained = Projection()
             self.features = nn.Conv1d(COMPONENTS, width, 3, padding=1)
+            # Even noise looks like some speech to it: the spectrum of what is none can shut it out.
+            self.gate = nn.Conv1d(MEL_BANDS, width, 1, stride=FRAMES_PER_TOKEN)
             self.channels += COMPONENTS
             # Features stand for more of the sound to come than mel frames do: the last ones come too late.
-            with torch.device("cpu"):  # also where the networks' sizes alone are asked for
-                self.in_time = int((window_offsets(settings) <= self._last_in_time(settings)).sum())
-        if self.scores is not None or self.features is not None:
-            # Some phone explains even faint noise best: what is no speech can shut the scores out.
-            self.gate = nn.Conv1d(MEL_BANDS, width, 1, stride=STRIDE)
+            self.in_time = max(0, len(offsets) - AHEAD_FRAMES + 1)
         self.layers = nn.Sequential(
             nn.Conv1d(MEL_BANDS, width, 5, stride=2, padding=2) if self.hears_mel else nn.Identity(),
             nn.GELU(),
@@ -151,52 +139,23 @@ class SpeechEncoder(nn.Module):
             nn.Conv1d(width, width, 3, stride=2, padding=1),
             nn.GELU(),
         )
-        frames = len(window_offsets(settings))
-        for _ in range(3):
-            frames = (frames + 1) // 2
+        frames = -(-len(offsets) // 8)
         self.out = nn.Sequential(nn.Flatten(), nn.Dropout(0.2), nn.Linear(width * frames, settings.code_size))
 
-    @staticmethod
-    def _last_in_time(settings: ModelSettings) -> int:
-        return round(settings.ahead_seconds * MEL_RATE) - AHEAD_FRAMES
-
-    def forward(self, windows: Float[Tensor, "B M W"], scores: Tensor | None = None) -> Float[Tensor, "B D"]:
-        """[B, M, W] -> [B, D]; with the windows' phone scores [B, V, W / 2] where these are known."""
-        code: Tensor = self.out(self.layers[1:](self._heard(windows, scores)))
+    def forward(self, windows: Float[Tensor, "B M W"]) -> Float[Tensor, "B D"]:
+        """[B, M, W] -> [B, D]."""
+        mel = windows[:, :MEL_BANDS]
+        heard: Tensor | float = self.layers[0](mel) if self.hears_mel else 0.0
+        if self.features is not None and self.gate is not None:
+            heard = heard + torch.sigmoid(self.gate(mel) + 1) * self.features(self._rows(windows))
+        code: Tensor = self.out(self.layers[1:](heard))
         return code
 
-    def _heard(self, windows: Tensor, scores: Tensor | None) -> Tensor:
-        mel = windows[:, :MEL_BANDS]
-        heard = [self.layers[0](mel)] if self.hears_mel else []
-        if self.gate is not None:
-            open_to = torch.sigmoid(self.gate(mel) + 1)
-            if self.scores is not None and self.phones is not None:
-                heard.append(open_to * self.phones(self.scores(mel) if scores is None else scores))
-            if self.features is not None:
-                heard.append(open_to * self.features(self._features(windows)))
-        total: Tensor = sum(heard[1:], heard[0])
-        return total
-
-    def _features(self, windows: Tensor) -> Tensor:
+    def _rows(self, windows: Tensor) -> Tensor:
         """Take the encoder's rows every 20 ms, what would be heard too late left out; [B, 64, W / 2]."""
         rows = windows[:, MEL_BANDS:, : self.in_time]
         filled = nn.functional.pad(rows, (0, windows.shape[2] - self.in_time))
-        return filled[..., ::STRIDE]
-
-
-def _own_speech(speech: str) -> str:
-    """Return the part of a kind of speech that is not a pretrained encoder, checked."""
-    before, mark, name = speech.partition("hf:")
-    own = before.removesuffix("+")
-    joined = before.endswith("+") or not before
-    if mark and name and joined and own in ("", *SPEECH):
-        return own
-    if mark or speech not in SPEECH:
-        raise SettingsError(
-            f"there is no speech {speech!r}; there are {', '.join(SPEECH)}, "
-            "and hf:FOLDER or mel+hf:FOLDER for a pretrained encoder"
-        )
-    return speech
+        return filled[..., ::FRAMES_PER_TOKEN]
 
 
 ENCODER_WEIGHTS = Path(__file__).with_name("speech_encoder.safetensors")
@@ -204,25 +163,22 @@ ENCODER_WEIGHTS = Path(__file__).with_name("speech_encoder.safetensors")
 
 @functools.lru_cache(maxsize=1)
 def read_encoder_weights() -> dict[str, Tensor]:
-    """Read the weights of the built-in ear, named as in `SpeechEncoder`."""
+    """Read the built-in encoder weights, named as in `SpeechEncoder`."""
     return {name: value.float() for name, value in load_file(ENCODER_WEIGHTS).items()}
 
 
 def init_encoder(encoder: SpeechEncoder) -> bool:
-    """Let an encoder begin with the built-in ear; tell whether it fits.
+    """Let an encoder begin with the built-in weights; tell whether they fit.
 
-    It fits an encoder that hears mel and has the default sizes; what such an encoder hears beside mel begins
-    anew.
+    They fit one that hears mel and has the default sizes; what it hears beside mel begins anew.
     """
-    ear, own = read_encoder_weights(), encoder.state_dict()
-    if any(name not in own or own[name].shape != value.shape for name, value in ear.items()):
+    weights, own = read_encoder_weights(), encoder.state_dict()
+    if any(name not in own or own[name].shape != value.shape for name, value in weights.items()):
         return False
-    with torch.no_grad():
-        for name, value in ear.items():
-            own[name].copy_(value)
+    encoder.load_state_dict(weights, strict=False)
     return True
 
 
 def encoder_weights_fingerprint() -> str:
-    """Return what tells this ear from another one."""
+    """Return what tells these weights from others."""
     return hashlib.sha256(ENCODER_WEIGHTS.read_bytes()).hexdigest()

@@ -104,8 +104,8 @@ def training_key(
         "the frames trained on": _mark([data.times.tolist(), data.followed.tolist()]),
         "what is learned": _mark([_MAKE, networks, plan]),
     }
-    if settings.ear != NO_ENCODER:
-        key["the built-in ear"] = encoder_weights_fingerprint()
+    if settings.encoder_init != NO_ENCODER:
+        key["the built-in encoder weights"] = encoder_weights_fingerprint()
     if encoder is not None:
         key["the pretrained encoder"] = encoder.fingerprint.hex()
     plain = to_plain(with_preset(settings))

@@ -33,14 +33,14 @@ def colour_losses(drawn: Tensor, truth: Tensor, weight: Tensor) -> dict[str, Ten
         drawn, truth: [B, 3, h, w] in [0, 1]; weight: broadcastable to [B, 1, h, w], mean about 1.
 
     Returns:
-        `squared`: mean squared difference, not weighted; `colour`: mean absolute difference; `gradient`: that
+        `l2`: mean squared difference, not weighted; `l1`: mean absolute difference; `gradient`: that
         of the differences between neighbouring pixels.
     """
     difference = drawn.float() - truth
     across, down = difference.diff(dim=-1).abs(), difference.diff(dim=-2).abs()
     return {
-        "squared": (difference**2).mean(),
-        "colour": (difference.abs() * weight).mean(),
+        "l2": (difference**2).mean(),
+        "l1": (difference.abs() * weight).mean(),
         "gradient": (across * weight[..., :, 1:]).mean() + (down * weight[..., 1:, :]).mean(),
     }
 
@@ -58,12 +58,12 @@ def shape_losses(
             and only the opening.
 
     Returns:
-        `shape`: mean squared error; `steady`: that of the change in 0.04 s, where frames have neighbours.
+        `shape`: mean squared error; `velocity`: that of the change in 0.04 s, where frames have neighbours.
     """
     weight = spread.sqrt() / spread.sqrt().mean()
     error = shape.float() - truth
     losses = {"shape": (error**2 * weight).mean()}
     if error.shape[1] > 1:
         change = error.diff(dim=1) if apart is None else error.diff(dim=1) / apart[..., None]
-        losses["steady"] = (change**2 * weight).mean()
+        losses["velocity"] = (change**2 * weight).mean()
     return losses

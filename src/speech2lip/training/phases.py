@@ -26,7 +26,6 @@ from speech2lip.training.dataset import TrainingSet
 from speech2lip.training.losses import colour_losses, shape_losses
 from speech2lip.training.resting import Resting, quiet_windows, resting_frames
 from speech2lip.training.stretches import (
-    cut_scores,
     cut_windows,
     frames_apart,
     lay_out,
@@ -86,7 +85,9 @@ def phases(
 ) -> list[Phase]:
     """List the phases in order."""
     clips = SyncClips(data)
-    use_sync = settings.losses.sync + settings.losses.apart > 0 and len(clips.starts) > settings.expert_batch
+    use_sync = (
+        settings.losses.sync + settings.losses.sync_negative > 0 and len(clips.starts) > settings.expert_batch
+    )
     view = _Batches(model, expert if use_sync else None, clips, paster, settings)
     losses = {
         "sync expert": view.expert_losses,
@@ -130,12 +131,12 @@ class _Batches:
         self.shapes = model.lip_shape.from_outline(data.outlines)
         self.spread = model.lip_shape.components.norm(dim=1)
         self.starts, self.length = longest_stretches(data.followed, data.rates)
-        self.resting = self._resting() if settings.losses.rest else None
+        self.resting = self._resting() if settings.losses.silence_closed else None
         self.rest = None if self.resting is None else self.resting.shape(self.shapes)
         rows, columns = data.patches.shape[-2:]
-        self.window = min(settings.window, rows, columns)
+        self.window = min(settings.crop_points, rows, columns)
         self.size = torch.tensor([columns, rows], device=self.device)
-        self.spacing = min(settings.spacing, (min(rows, columns) - 1) / self.window)
+        self.spacing = min(settings.point_spacing_px, (min(rows, columns) - 1) / self.window)
         reach = min(rows, columns, math.ceil(self.window * self.spacing))
         near = torch.nn.functional.avg_pool2d(data.motion[None, None], reach, stride=1)[0, 0]
         self.corners = near.shape
@@ -196,7 +197,7 @@ class _Batches:
             return {}
         heard = self.model.encode_speech(self._quiet_windows(random).to(self.device)).shape
         rest = self.rest.expand_as(heard)
-        return {"rest": shape_losses(heard[:, None], rest[:, None], self.spread)["shape"]}
+        return {"silence_closed": shape_losses(heard[:, None], rest[:, None], self.spread)["shape"]}
 
     def _quiet_windows(self, random: torch.Generator) -> Tensor:
         quiet = self.data.quiet
@@ -219,9 +220,8 @@ class _Batches:
     def _heard_stretches(self, count: int, random: torch.Generator) -> tuple[Tensor, SpeechFeatures]:
         """Listen at stretches of neighbouring frames, `count` in all; their indices and what was heard.
 
-        A stretch is varied as one, and its phones are scored once for all of its frames. The tempo changes
-        too: the lips of the moment hardly depend on it, and without it the encoder learns the footage's
-        sentences by heart.
+        A stretch is varied as one. The tempo changes too: the lips of the moment hardly depend on it, and
+        without it the encoder learns the footage's sentences by heart.
         """
         chosen = torch.randint(len(self.starts), (max(1, count // self.length),), generator=random)
         starts = self.starts[chosen.to(self.device)]
@@ -231,14 +231,8 @@ class _Batches:
         stretch = lay_out(index, self.data.times, self.offsets, pace)
         sound = self._sound_at(starts, stretch.offsets, pace, self._versions(len(starts), random))
         sound = self._varied(sound, random)
-        width = len(self.offsets)
-        scores = self.model.encoder.scores
-        known = None
-        if scores is not None:
-            known = cut_scores(scores(sound[:, :MEL_BANDS]), stretch.place, width)
-        return stretch.index.flatten(), self.model.encode_speech(
-            cut_windows(sound, stretch.place, width), known
-        )
+        windows = cut_windows(sound, stretch.place, len(self.offsets))
+        return stretch.index.flatten(), self.model.encode_speech(windows)
 
     def _varied(self, sound: Tensor, random: torch.Generator) -> Tensor:
         """Change voice, room, microphone, level and background of some of the stretches."""
@@ -295,7 +289,7 @@ class _Batches:
         """Choose a square of positions on each patch, more often where it moves, and off the grid."""
         corner = torch.multinomial(self.chances, len(index), replacement=True, generator=random)
         offset = torch.stack([corner % self.corners[1], corner // self.corners[1]], dim=-1).float()
-        offset = offset + (torch.rand(len(index), 2, generator=random) - 0.5) * self.settings.off_grid
+        offset = offset + (torch.rand(len(index), 2, generator=random) - 0.5) * self.settings.point_jitter_px
         steps = (torch.arange(self.window) + 0.5) * self.spacing
         square = torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1)
         pixels = (square[None] + offset[:, None, None]).to(self.device)
@@ -320,6 +314,6 @@ class _Batches:
             reference = self.paster.carry(
                 model.lip_field.mean.expand(len(index), -1, -1, -1), where, data.light[index]
             )
-            pasted = punch_holes(pasted, mask, share=self.settings.holes, generator=random)
+            pasted = punch_holes(pasted, mask, share=self.settings.hole_probability, generator=random)
         mended = pasted + model.blend_net(pasted, mask, reference).float()
         return colour_losses(mended, truth, mask / mask.mean().clamp_min(1e-3))

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from speech2lip.conventions import MEL_RATE
-from speech2lip.synthesis.phonetic import STRIDE
 
 MOMENT_SECONDS = 0.04
 """Between neighbouring frames of a stretch or a clip, about: those of video of 25 frames a second."""
@@ -100,8 +99,3 @@ def cut_windows(rows: Tensor, place: Tensor, width: int) -> Tensor:
     left, right = rows.gather(2, at), rows.gather(2, (at + 1).clamp_max(rows.shape[2] - 1))
     windows = (left + (right - left) * part).reshape(count, channels, -1, width)
     return windows.transpose(1, 2).flatten(0, 1)
-
-
-def cut_scores(scores: Tensor, place: Tensor, width: int) -> Tensor:
-    """Do the same with scores, which stand at every second column; [S N, C, width / 2]."""
-    return cut_windows(scores, place / STRIDE, width // STRIDE)

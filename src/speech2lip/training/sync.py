@@ -74,7 +74,7 @@ def clip_offsets() -> Tensor:
 
 
 def contrastive_losses(cosine: Tensor, matched: Tensor) -> dict[str, Tensor]:
-    """Return the halves of y (1 - cos) + (1 - y) max(0, cos): `sync` of matched pairs, `apart` of the rest.
+    """Return the halves of y (1 - cos) + (1 - y) max(0, cos): `sync` is the first, `sync_negative` the other.
 
     Source: the paper's contrastive sync loss.
 
@@ -86,7 +86,7 @@ def contrastive_losses(cosine: Tensor, matched: Tensor) -> dict[str, Tensor]:
     positive, negative = known & matched, known & ~matched
     return {
         "sync": (1 - cosine[positive]).sum() / positive.sum().clamp_min(1),
-        "apart": cosine[negative].clamp_min(0).sum() / negative.sum().clamp_min(1),
+        "sync_negative": cosine[negative].clamp_min(0).sum() / negative.sum().clamp_min(1),
     }
 
 

@@ -37,8 +37,7 @@ from speech2lip.media.video import Encoding, VideoFormat, VideoWriter
 from speech2lip.model import LipModel
 from speech2lip.synthesis.lip_shape import principal_components
 from speech2lip.synthesis.pretrained import PretrainedEncoder, load_pretrained, pretrained_name
-from speech2lip.synthesis.recogniser import find_recogniser, read_recogniser
-from speech2lip.synthesis.speech import init_encoder, mel_windows, window_offsets
+from speech2lip.synthesis.speech import init_encoder
 from speech2lip.training.checkpoint import (
     KeptState,
     Progressed,
@@ -52,7 +51,6 @@ from speech2lip.training.fingerprint import footage_fingerprint, training_key
 from speech2lip.training.loop import TrainingRun
 from speech2lip.training.phases import lessons, phases
 from speech2lip.training.pretrained_sound import hear_takes
-from speech2lip.training.refined_depth import with_refined_depth
 from speech2lip.training.split import Ranges, held_out_ranges, trainable
 from speech2lip.training.sync import SyncExpert
 
@@ -141,8 +139,6 @@ def _learn(job: _Job) -> _Learned:
     # Whatever is wrong with it shows before footage is read.
     encoder = _pretrained(settings)
     footage = job.footage
-    if settings.depth_steps:
-        footage = with_refined_depth(footage, ranges, settings.depth_steps)
     data = build_training_set(footage, ranges, settings.model)
     held = _held_seconds(footage, ranges)
     _LOG.info(f"{len(data.times)} frames ({data.seconds:.0f} s) to train on, {held:.0f} s held out")
@@ -205,20 +201,16 @@ def footage_beside(avatar: Path) -> Path:
 
 
 def new_model(data: TrainingSet, footage: Footage, settings: TrainSettings) -> LipModel:
-    """Make the networks and give them what needs no training: ear, the shape's components, the mean patch."""
+    """Make the networks, with built-in encoder weights, the lip shape's components and the mean patch."""
     torch.manual_seed(settings.seed)
     model = LipModel(settings.model, footage.canonical.patch.size)
-    if settings.ear != NO_ENCODER and not init_encoder(model.encoder):
-        _LOG.info("the built-in ear hears mel at the default sizes alone: the encoder begins with nothing")
+    if settings.encoder_init != NO_ENCODER and not init_encoder(model.encoder):
+        _LOG.info("the built-in weights fit mel at the default sizes alone: the encoder begins with nothing")
     mean, components = principal_components(
         data.outlines.numpy().astype(np.float64), settings.model.shape_size
     )
     model.lip_shape.mean.copy_(torch.from_numpy(mean))
     model.lip_shape.components.copy_(torch.from_numpy(components))
-    if model.encoder.scores is not None:
-        some = data.times[:: max(1, len(data.times) // 1000)]
-        windows = mel_windows(data.mel, some, window_offsets(settings.model))
-        model.encoder.scores.learn(read_recogniser(find_recogniser()), windows)
     with torch.no_grad():
         model.lip_field.mean.copy_(
             torch.stack([p.float() for p in data.patches[:: max(1, len(data.patches) // 500)]]).mean(0) / 255

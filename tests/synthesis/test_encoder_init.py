@@ -1,4 +1,4 @@
-"""The built-in ear fits the default encoder and hears what another encoder does not."""
+"""The built-in weights fit the default encoder, which then hears what another encoder does not."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_fits_the_default_encoder() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [ModelSettings(encoder_width=16), ModelSettings(code_size=8), ModelSettings(speech="phonetic")],
+    [ModelSettings(encoder_width=16), ModelSettings(code_size=8), ModelSettings(speech="hf:a/b")],
 )
 def test_leaves_an_encoder_that_it_does_not_fit(settings: ModelSettings) -> None:
     encoder = SpeechEncoder(settings)
@@ -41,8 +41,8 @@ def test_leaves_an_encoder_that_it_does_not_fit(settings: ModelSettings) -> None
     assert all(torch.equal(encoder.state_dict()[name], value) for name, value in before.items())
 
 
-def test_fits_beside_phones() -> None:
-    assert init_encoder(SpeechEncoder(ModelSettings(speech="mel+phonetic")))
+def test_fits_beside_a_pretrained_encoder() -> None:
+    assert init_encoder(SpeechEncoder(ModelSettings(speech="mel+hf:a/b")))
 
 
 def heard(encoder: SpeechEncoder, spoken: list[SpeechClip]) -> tuple[Tensor, list[str]]:
