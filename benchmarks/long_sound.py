@@ -27,8 +27,8 @@ from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.inference.base_video import BaseVideoReader
 from speech2lip.inference.engine import Engine
 from speech2lip.inference.motion.motion import Motion, speak_shown
-from speech2lip.media.coded import CodedReader
 from speech2lip.media.sound import SoundReader
+from speech2lip.media.video import CodedReader
 from speech2lip.media.yuv import split
 
 Figures = dict[str, Any]

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from speech2lip import renames
+from speech2lip import atomic
 from speech2lip.avatar import read_avatar
 from speech2lip.config import ModelSettings, PrepareSettings, SpeakSettings, TrainSettings
 from speech2lip.decomposition.footage import read_footage
@@ -249,13 +249,13 @@ def _count_changes(folder: Path, kill_at: int | None) -> Callable[[], int]:
             os.kill(os.getpid(), signal.SIGKILL)
         changes += 1
 
-    original = renames._rename
+    original = atomic._rename
 
     def told_rename(source: Path, target: Path, *, linux: int, mac: int) -> bool:
         sys.audit("speech2lip.rename", str(source))
         return original(source, target, linux=linux, mac=mac)
 
-    renames._rename = told_rename
+    atomic._rename = told_rename
     sys.addaudithook(hook)
     return lambda: changes
 

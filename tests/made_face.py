@@ -20,7 +20,7 @@ from speech2lip.decomposition.footage import canonical_plain, canonical_tensors
 from speech2lip.decomposition.head_pose import camera_matrix, project
 from speech2lip.decomposition.regions import jaw_mask, lip_patch
 from speech2lip.faces.landmarks import FACE_OVAL, JAW_LINE, LIPS_INNER, LIPS_OUTER
-from speech2lip.media.video import Encoding, VideoFormat, VideoWriter
+from speech2lip.media.video import VideoFormat, VideoWriter
 from speech2lip.model import LipModel
 
 SIZE = (160, 192)
@@ -121,7 +121,7 @@ def made_avatar(
     random = np.random.default_rng(0)
     picture = random.integers(60, 200, (*SIZE, 3), np.uint8)
     with VideoWriter(
-        base / "picture.mp4", VideoFormat(width=SIZE[1], height=SIZE[0], fps=fps), encoding=Encoding(crf=10)
+        base / "picture.mp4", VideoFormat(width=SIZE[1], height=SIZE[0], fps=fps), crf=10
     ) as writer:
         for _ in range(frames):
             writer.write(picture)

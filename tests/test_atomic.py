@@ -12,9 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from speech2lip import atomic as part_names
-from speech2lip import atomic as storage
-from speech2lip import renames
+from speech2lip import atomic
 from speech2lip.atomic import (
     FolderKind,
     check_output,
@@ -206,7 +204,7 @@ def no_system_call() -> None:
 @pytest.fixture(params=["in one step", "plain"])
 def renaming(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "plain":
-        monkeypatch.setattr(renames, "_system_call", no_system_call)
+        monkeypatch.setattr(atomic, "_system_call", no_system_call)
     return str(request.param)
 
 
@@ -248,10 +246,10 @@ def test_a_folder_that_came_in_the_meantime_is_kept(tmp_path: Path, renaming: st
 
 def test_a_folder_that_stepped_aside_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the process had been killed between the two renames of a system that cannot swap names."""
-    monkeypatch.setattr(renames, "_system_call", no_system_call)
+    monkeypatch.setattr(atomic, "_system_call", no_system_call)
     target = tmp_path / "a"
     make(target, "old")
-    aside = target.with_name(part_names.replaced_name(target))
+    aside = target.with_name(atomic.replaced_name(target))
     target.rename(aside)
     recover_folder(target)
     assert names(tmp_path) == ["a"]
@@ -332,7 +330,7 @@ def test_hostile_json_is_one_line(tmp_path: Path, text: str, told: str) -> None:
 
 
 def test_json_of_unlikely_size_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "_MOST_JSON_BYTES", 10)
+    monkeypatch.setattr(atomic, "_MOST_JSON_BYTES", 10)
     (tmp_path / "a.json").write_text('{"x": "0123456789"}')
     with pytest.raises(AvatarError, match="too many"):
         read_json(tmp_path / "a.json", error=AvatarError)

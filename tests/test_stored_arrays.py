@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from speech2lip.errors import AvatarError
-from speech2lip.stored_arrays import Damaged, Kept, check_rigid, check_rising, inside, read_arrays
+from speech2lip.formats import Damaged, Kept, check_rigid, check_rising, inside, read_arrays
 
 KEPT = {
     "times": Kept(np.float64, ("T",), 0, 1e6),

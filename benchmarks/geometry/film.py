@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from speech2lip.conventions import SAMPLE_RATE
-from speech2lip.media.video_writer import Encoding, VideoFormat, VideoWriter
+from speech2lip.media.video_writer import VideoFormat, VideoWriter
 from speech2lip_presenter.motion import clip_states
 from speech2lip_presenter.render import State, render_frame
 from speech2lip_presenter.speech import SpeechClip, speech_clips
@@ -39,7 +39,7 @@ def _film(clip: SpeechClip, path: Path, size: int) -> None:
     with VideoWriter(
         path,
         VideoFormat(width=size, height=size, fps=Fraction(_RATE), sample_rate=SAMPLE_RATE),
-        encoding=Encoding(crf=14),
+        crf=14,
     ) as writer:
         for i, state in enumerate(states):
             writer.write(render_frame(state, size=size)[0])

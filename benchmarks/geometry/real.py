@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from speech2lip.arrays import Floats
+from speech2lip.conventions import Floats
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.decomposition.head_pose import project

@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from benchmarks.geometry.presenter_surface import head_height, render_surface
 from benchmarks.geometry.visibility import view_canonical
-from speech2lip.arrays import Array
+from speech2lip.conventions import Array
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.decomposition.depth import head_depth
 from speech2lip.decomposition.footage import Take

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from benchmarks.geometry.truth import Gauge, fit_gauge
 from benchmarks.new_pose.warps import fit_similarity, warp_head, warp_picture
-from speech2lip.arrays import Array, Picture
 from speech2lip.atomic import write_atomically, write_json
 from speech2lip.composition.paste import HeadView
 from speech2lip.composition.reposing.background import learn_background
 from speech2lip.composition.reposing.reposer import Reposer
+from speech2lip.conventions import Array, Picture
 from speech2lip.decomposition.footage import Footage, Take, read_footage
 from speech2lip.training.dataset import head_view, usual_light
 from speech2lip_presenter.parts import CLOTH

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from speech2lip.atomic import read_json, write_json
 from speech2lip.avatar import BaseVideo, read_avatar
-from speech2lip.media.video import Encoding, VideoFormat, VideoWriter
+from speech2lip.media.video import VideoFormat, VideoWriter
 
 _FRAMES = 75
 
@@ -56,9 +56,7 @@ def resized_avatar(avatar: Path, size: Size, target: Path) -> Path:
 
 def _write(base: BaseVideo, path: Path, size: tuple[int, int], canvas: tuple[int, int]) -> int:
     count = 0
-    with VideoWriter(
-        path, VideoFormat(width=canvas[0], height=canvas[1], fps=base.fps), encoding=Encoding(crf=14.0)
-    ) as writer:
+    with VideoWriter(path, VideoFormat(width=canvas[0], height=canvas[1], fps=base.fps), crf=14.0) as writer:
         for frame in base.frames(0, min(_FRAMES, len(base.times))):
             writer.write(_laid(_scaled(frame.rgb, size), canvas))
             count += 1

@@ -31,18 +31,21 @@ from speech2lip.decomposition.canonical import Canonical
 from speech2lip.decomposition.footage import read_canonical
 from speech2lip.decomposition.head_pose import camera_matrix, steady_head_poses
 from speech2lip.errors import AvatarError, FootageError, SettingsError
-from speech2lip.formats import AVATAR, AvatarInfo, read_avatar_json, read_base_json
-from speech2lip.media.video import Frame, probe_video, read_frames
-from speech2lip.model import LipModel
-from speech2lip.stored_arrays import (
+from speech2lip.formats import (
+    AVATAR,
+    AvatarInfo,
     Damaged,
     Kept,
     check_rigid,
     check_rising,
     inside,
     read_arrays,
+    read_avatar_json,
+    read_base_json,
     tensor_shapes,
 )
+from speech2lip.media.video import Frame, probe_video, read_frames
+from speech2lip.model import LipModel
 
 FORMAT = AVATAR.number
 AVATAR_KIND = FolderKind(

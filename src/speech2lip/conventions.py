@@ -35,6 +35,9 @@ from __future__ import annotations
 import os
 from typing import TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 AnyPath: TypeAlias = "str | os.PathLike[str]"
 """What public functions take for a file or a folder."""
 
@@ -52,3 +55,15 @@ LANDMARK_COUNT = 478
 
 LANDMARK_SCHEME = "mediapipe-478"
 """Name of the landmark scheme kept in footage folders."""
+
+Array = NDArray[np.float64]
+"""What geometry reckons with."""
+
+Floats = NDArray[np.float32]
+"""Waves, pictures in floating point, and what is stored."""
+
+Points = NDArray[np.float32]
+"""[..., 2] places in pixels, or [..., 3] in space."""
+
+Picture = NDArray[np.uint8]
+"""[H, W, 3] RGB, or [3 H / 2, W] YUV 4:2:0 as it is coded."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2lip.arrays import Array
+from speech2lip.conventions import Array
 from speech2lip_presenter import skull
 from speech2lip_presenter.parts import SKIN, Part, grid_faces, mirrored, outward, ramp
 from speech2lip_presenter.skull import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from speech2lip.arrays import Array
+from speech2lip.conventions import Array
 from speech2lip_presenter import face, skull
 from speech2lip_presenter.parts import CLOTH, EYE, HAIR, MOUTH, SKIN, TEETH, Part, grid_faces, outward, ramp
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from speech2lip.config import PresentSettings
 from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.errors import OutputError, SettingsError
-from speech2lip.media.video_writer import Encoding, VideoFormat, VideoWriter
+from speech2lip.media.video_writer import VideoFormat, VideoWriter
 from speech2lip_presenter import render
 from speech2lip_presenter.motion import clip_states
 from speech2lip_presenter.speech import SpeechClip, speech_clips
@@ -43,7 +43,7 @@ def film_clip(shot: Shot, *, progress: Callable[[int], None] | None = None) -> P
     with VideoWriter(
         shot.path,
         VideoFormat(width=size, height=size, fps=rate, sample_rate=SAMPLE_RATE),
-        encoding=Encoding(crf=14),
+        crf=14,
         metadata={"title": shot.clip.name, "comment": "A made head, nobody's face, with synthetic speech."},
         overwrite=shot.overwrite,
     ) as writer:

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2lip.arrays import Array
+from speech2lip.conventions import Array
 from speech2lip_presenter import skull
 from speech2lip_presenter.face import build_face, build_sheet, off_eyeballs
 from speech2lip_presenter.features import build_features

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 
-from speech2lip.arrays import Array
+from speech2lip.conventions import Array
 from speech2lip_presenter.render import State
 from speech2lip_presenter.speech import SpeechClip
 from speech2lip_presenter.visemes import mouth_track

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2lip.arrays import Array
+from speech2lip.conventions import Array
 
 SKIN, EYE, TEETH, MOUTH, HAIR, CLOTH = range(6)
 """Materials of the surfaces."""

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2lip.arrays import Array
+from speech2lip.conventions import Array
 from speech2lip_presenter import model, textures
 from speech2lip_presenter.parts import SKIN
 from speech2lip_presenter.rasterise import project, rasterise, vertex_normals

@@ -7,8 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2lip.arrays import Floats
 from speech2lip.compiled import compiled
+from speech2lip.conventions import Floats
 
 MATERIALS = np.array([
     # wrap red, green, blue; strength and power of the highlight; rim; tint of the highlight

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from speech2lip.arrays import Array
+from speech2lip.conventions import Array
 from speech2lip_presenter.parts import bump, mirrored, ramp
 
 MOUTH_Y = 0.76

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from speech2lip.arrays import Array
+from speech2lip.conventions import Array
 from speech2lip_presenter import face, features, skull
 from speech2lip_presenter.parts import bump, mirrored, ramp
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2lip.arrays import Array
+from speech2lip.conventions import Array
 from speech2lip.errors import FootageError
 from speech2lip_presenter import render
 from speech2lip_presenter.model import LANDMARKS

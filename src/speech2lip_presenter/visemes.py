@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from speech2lip.arrays import Array
+from speech2lip.conventions import Array
 from speech2lip_presenter.speech import Phone
 
 CHANNELS = ("jaw", "opening", "lift", "wide", "protrude", "tuck", "tongue")

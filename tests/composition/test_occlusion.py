@@ -5,7 +5,6 @@ import pytest
 import torch
 from scipy.ndimage import distance_transform_edt
 
-from speech2lip.arrays import Picture
 from speech2lip.composition.occlusion import (
     Flags,
     UsualFace,
@@ -17,6 +16,7 @@ from speech2lip.composition.occlusion import (
 )
 from speech2lip.composition.paste import HeadView
 from speech2lip.composition.reposing.reposer import Reposer
+from speech2lip.conventions import Picture
 from speech2lip.decomposition.head_pose import camera_matrix, project
 from speech2lip.faces.landmarks import LIPS_INNER
 from tests.made_face import SIZE, head_pose, made_canonical, made_face

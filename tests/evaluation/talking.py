@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from speech2lip.arrays import Picture
+from speech2lip.conventions import Picture
 from speech2lip.evaluation.accumulate import Moment, Tally
 from speech2lip.evaluation.metrics.closure import OpeningScale
 from speech2lip.evaluation.speech_labels import Heard

@@ -20,7 +20,8 @@ from speech2lip.evaluation.methods import Maker, makers, places_of, recoded, usu
 from speech2lip.evaluation.metrics.closure import OpeningScale
 from speech2lip.evaluation.runner import Judge
 from speech2lip.inference.engine import Engine
-from speech2lip.media.coded import coded_from_rgb, read_coded, rgb_from_coded
+from speech2lip.media.picture import coded_from_rgb, rgb_from_coded
+from speech2lip.media.video import read_coded
 from tests.evaluation.made_footage import FakeDetector, write_avatar, write_footage
 from tests.made_face import head_pose
 

@@ -12,7 +12,7 @@ import torch
 from speech2lip.avatar import BaseVideo, read_avatar
 from speech2lip.inference import base_video as base_planes
 from speech2lip.inference.base_video import BaseVideoReader
-from speech2lip.media.coded import CodedReader, read_coded
+from speech2lip.media.video import CodedReader, VideoReader, read_coded
 from speech2lip.parallel import ordered_map, worker_count
 from tests.made_face import made_avatar
 
@@ -125,13 +125,13 @@ def test_stretches_that_follow_each_other_open_the_file_once(
     path = take.folder / "picture.mp4"
     whole = read_coded(path, start_frame=0, stop_frame=110)
     opened = []
-    reopen = CodedReader._reopen
+    pictures = VideoReader.pictures
 
-    def counted(self: CodedReader) -> Any:
+    def counted(self: VideoReader, start: int) -> Any:
         opened.append(1)
-        return reopen(self)
+        return pictures(self, start)
 
-    monkeypatch.setattr(CodedReader, "_reopen", counted)
+    monkeypatch.setattr(VideoReader, "pictures", counted)
     with CodedReader(path) as reader:
         found = [picture for start in (0, 25, 50, 75, 100) for picture in reader.read(start, start + 25)]
         assert len(opened) == 1

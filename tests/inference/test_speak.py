@@ -15,7 +15,7 @@ from speech2lip.config import SpeakSettings
 from speech2lip.errors import AvatarError, OutputError, SettingsError, SoundError
 from speech2lip.inference.engine import Engine
 from speech2lip.inference.speak import batch_frames, speak, speech_stretches
-from speech2lip.media.packets import decode_packets
+from speech2lip.media.container import decode_packets
 from speech2lip.media.sound import SoundReader
 from speech2lip.synthesis.speech import log_mel, mel_windows, window_offsets
 from tests.made_face import SIZE, TINY, made_avatar

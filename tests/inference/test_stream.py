@@ -12,8 +12,8 @@ import soundfile
 import torch
 
 import speech2lip
-from speech2lip.arrays import Picture
 from speech2lip.config import SpeakSettings
+from speech2lip.conventions import Picture
 from speech2lip.errors import SoundError
 from speech2lip.inference import base_video as base_planes
 from speech2lip.inference.audio_buffer import AudioBuffer

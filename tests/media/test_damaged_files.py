@@ -9,9 +9,8 @@ import pytest
 import soundfile
 
 from speech2lip.errors import Speech2LipError
-from speech2lip.media.coded import read_coded
 from speech2lip.media.sound import SoundReader, resample_blocks
-from speech2lip.media.video import probe_video, read_frames
+from speech2lip.media.video import probe_video, read_coded, read_frames
 from tests.media.made import RATE, VideoMaker, clicks
 
 _HEADER = 1024

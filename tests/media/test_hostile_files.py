@@ -20,8 +20,7 @@ import soundfile
 from speech2lip.config import PrepareSettings
 from speech2lip.decomposition.tracking.take import track_take
 from speech2lip.errors import FootageError, SoundError, Speech2LipError
-from speech2lip.media import packets as container
-from speech2lip.media import stream
+from speech2lip.media import container, picture
 from speech2lip.media.sound import SoundReader, check_speech, read_wave
 from speech2lip.media.video import VideoReader, probe_video, read_frames
 from tests.media.made import RATE, VideoMaker, clicks, number_of
@@ -150,7 +149,7 @@ def test_pictures_have_a_largest_size(make_video: VideoMaker, monkeypatch: pytes
     path = make_video(size=(64, 48), frames=2)
     assert len(list(read_frames(path))) == 2
     monkeypatch.setattr(container, "MOST_PIXELS", 3000)
-    monkeypatch.setattr(stream, "MOST_PIXELS", 3000)
+    monkeypatch.setattr(picture, "MOST_PIXELS", 3000)
     told_by(lambda: probe_video(path), FootageError)
     assert list(VideoReader(path).frames()) == [], "the decoder refuses them"
 

@@ -10,8 +10,8 @@ import av
 import numpy as np
 import pytest
 
-from speech2lip.media.coded import read_coded, rgb_from_coded
-from speech2lip.media.video import read_frames
+from speech2lip.media.picture import rgb_from_coded
+from speech2lip.media.video import read_coded, read_frames
 from speech2lip.media.wide_colour import Narrower, Wide, bt709_from_wide
 
 SKIN_AND_GREYS = [

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates
 
-from speech2lip.arrays import Array
+from speech2lip.conventions import Array
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.decomposition.regions import eye_distance
 

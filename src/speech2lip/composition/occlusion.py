@@ -23,10 +23,10 @@ from scipy.ndimage import (
 )
 from torch.nn import functional
 
-from speech2lip.arrays import Floats, Picture
 from speech2lip.composition.paste import HeadView
 from speech2lip.composition.reposing.head_mesh import HeadMesh
 from speech2lip.composition.reposing.reposer import Reposer
+from speech2lip.conventions import Floats, Picture
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.geometry.mapping import look_up
 from speech2lip.geometry.splat import splat

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import butter, sosfiltfilt
 
-from speech2lip.arrays import Array
-from speech2lip.conventions import SAMPLE_RATE
+from speech2lip.conventions import SAMPLE_RATE, Array
 from speech2lip.formats import SoundOffset
 
 Series = NDArray[np.floating[Any]]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2lip.arrays import Array
+from speech2lip.conventions import Array
 from speech2lip.decomposition.head_pose import project
 from speech2lip.decomposition.regions import LipPatch, eye_distance
 from speech2lip.errors import SettingsError

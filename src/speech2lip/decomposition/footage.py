@@ -40,15 +40,21 @@ from speech2lip.faces.landmarks import lip_opening
 from speech2lip.formats import (
     FOOTAGE,
     CanonicalInfo,
+    Damaged,
     FootageInfo,
+    Kept,
+    Sizes,
     SourceInfo,
     TakeInfo,
+    check_rigid,
+    check_rising,
+    inside,
+    read_arrays,
     read_footage_json,
     read_take_json,
 )
 from speech2lip.media.sound import read_wave
 from speech2lip.media.video import Frame, read_frames
-from speech2lip.stored_arrays import Damaged, Kept, Sizes, check_rigid, check_rising, inside, read_arrays
 
 FORMAT = FOOTAGE.number
 REASONS = (

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
-from speech2lip.arrays import Array
 from speech2lip.config import PrepareSettings
+from speech2lip.conventions import Array
 from speech2lip.decomposition.tracking.landmarks import chosen_points
 from speech2lip.faces.landmarks import OUTER_EYE_CORNERS, RIGID
 

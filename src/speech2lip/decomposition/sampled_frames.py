@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from speech2lip.arrays import Array
+from speech2lip.conventions import Array
 from speech2lip.decomposition.footage import Take
 from speech2lip.geometry.mapping import look_up, pixel_centres
 from speech2lip.progress import Progress

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2lip.arrays import Picture, Points
+from speech2lip.conventions import Picture, Points
 from speech2lip.decomposition.av_offset import SyncCurve, pooled_offset, sync_curve, trusted_offset
 from speech2lip.evaluation.metrics.closure import Closures, OpeningScale, closures, frames_inside
 from speech2lip.evaluation.metrics.landmarks import lip_opening, lip_width, lmd_frames

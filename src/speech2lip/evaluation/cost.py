@@ -21,7 +21,7 @@ from speech2lip.config import SpeakSettings
 from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.decomposition.footage import Footage
 from speech2lip.inference.engine import Engine
-from speech2lip.media.coded import read_coded
+from speech2lip.media.video import read_coded
 from speech2lip.parallel import usable_cores
 from speech2lip.progress import quietly
 

@@ -10,11 +10,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2lip.arrays import Picture
 from speech2lip.avatar import Avatar
+from speech2lip.conventions import Picture
 from speech2lip.decomposition.footage import WHOLE_SECONDS, Footage, Take
 from speech2lip.errors import FootageError
-from speech2lip.media.coded import CodedReader, rgb_from_coded
+from speech2lip.media.picture import rgb_from_coded
+from speech2lip.media.video import CodedReader
 
 BATCH = 8
 """Frames drawn at once."""

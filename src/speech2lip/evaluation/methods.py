@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from speech2lip.arrays import Picture
 from speech2lip.avatar import Avatar
 from speech2lip.composition.paste import HeadView, Paster
-from speech2lip.conventions import MEL_BANDS
+from speech2lip.conventions import MEL_BANDS, Picture
 from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.errors import SettingsError
 from speech2lip.evaluation.held_out import CodedFrame
@@ -24,7 +23,7 @@ from speech2lip.geometry.mapping import look_up, observed_from_canonical_points
 from speech2lip.inference.engine import Engine
 from speech2lip.inference.motion.coverage import drawn_shares
 from speech2lip.inference.motion.motion import mixed
-from speech2lip.media.coded import rgb_from_coded
+from speech2lip.media.picture import rgb_from_coded
 from speech2lip.media.video import VideoReader
 from speech2lip.media.yuv import write_box
 from speech2lip.synthesis.speech import log_mel, mel_windows

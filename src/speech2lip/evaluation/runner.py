@@ -10,9 +10,9 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from speech2lip.arrays import Picture
 from speech2lip.composition.paste import Paster
 from speech2lip.config import EvaluateSettings
+from speech2lip.conventions import Picture
 from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.evaluation.accumulate import Figures, Moment, Openings, Tally
 from speech2lip.evaluation.held_out import CodedFrame, Span

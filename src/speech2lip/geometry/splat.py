@@ -11,8 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2lip.arrays import Floats
 from speech2lip.compiled import compiled
+from speech2lip.conventions import Floats
 
 _TINY = 1e-6
 

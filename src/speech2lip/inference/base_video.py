@@ -9,10 +9,10 @@ from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from speech2lip.arrays import Picture
 from speech2lip.avatar import BaseVideo
+from speech2lip.conventions import Picture
 from speech2lip.errors import AvatarError, FootageError
-from speech2lip.media.coded import CodedReader
+from speech2lip.media.video import CodedReader
 
 if TYPE_CHECKING:
     from typing_extensions import Self

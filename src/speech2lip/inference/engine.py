@@ -11,15 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from speech2lip.arrays import Picture
 from speech2lip.avatar import Avatar
 from speech2lip.composition.blend_net import BlendNet
 from speech2lip.composition.coverage import region_surface
 from speech2lip.composition.paste import HeadView, Paster, pose_numbers
 from speech2lip.compute import choose_device, probe_precision
-from speech2lip.conventions import MEL_RATE
+from speech2lip.conventions import MEL_RATE, Picture
 from speech2lip.inference.render.torch_renderer import TorchRenderer
-from speech2lip.media.coded import coded_from_rgb, rgb_from_coded
+from speech2lip.media.picture import coded_from_rgb, rgb_from_coded
 from speech2lip.model import SpeechFeatures
 from speech2lip.synthesis.lip_field import LipField, uv_lattice
 from speech2lip.synthesis.paper_field import PaperField

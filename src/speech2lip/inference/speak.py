@@ -17,17 +17,16 @@ import numpy as np
 import torch
 
 import speech2lip
-from speech2lip.arrays import Picture
 from speech2lip.atomic import check_output
 from speech2lip.avatar import read_avatar
 from speech2lip.config import SpeakSettings
-from speech2lip.conventions import MEL_RATE, SAMPLE_RATE, AnyPath
+from speech2lip.conventions import MEL_RATE, SAMPLE_RATE, AnyPath, Picture
 from speech2lip.inference.audio_buffer import AudioBuffer, Samples
 from speech2lip.inference.base_video import BaseVideoReader
 from speech2lip.inference.engine import Engine
 from speech2lip.inference.motion.motion import Motion, Shown, base_of, speak_shown, tell
 from speech2lip.media.sound import SoundReader, check_speech, resample_blocks
-from speech2lip.media.video import Encoding, VideoFormat, VideoWriter
+from speech2lip.media.video import VideoFormat, VideoWriter
 from speech2lip.parallel import ordered_map, worker_count
 from speech2lip.progress import Progress
 from speech2lip.synthesis.pretrained import STEP, whole_steps
@@ -99,7 +98,7 @@ def speak(
             sample_rate=reader.sample_rate,
             channels=reader.channels,
         ),
-        encoding=Encoding(crf=settings.crf),
+        crf=settings.crf,
         metadata=_mark(avatar),
         overwrite=overwrite,
     )

@@ -16,14 +16,13 @@ import soxr
 import torch
 from numpy.typing import NDArray
 
-from speech2lip.arrays import Picture
 from speech2lip.config import SpeakSettings
-from speech2lip.conventions import MEL_RATE, SAMPLE_RATE, AnyPath
+from speech2lip.conventions import MEL_RATE, SAMPLE_RATE, AnyPath, Picture
 from speech2lip.errors import SoundError
 from speech2lip.inference.audio_buffer import AudioBuffer, Samples
 from speech2lip.inference.motion.motion import Shown, speak_shown
 from speech2lip.inference.speaker import Speaker
-from speech2lip.media.coded import rgb_from_coded
+from speech2lip.media.picture import rgb_from_coded
 from speech2lip.model import SpeechFeatures
 from speech2lip.synthesis.pretrained import STEP, whole_steps
 from speech2lip.synthesis.speech import heard_seconds

@@ -1,72 +1,138 @@
-"""One decoded or coded picture: orientation, pixel shape and colour."""
+"""One decoded or coded picture: orientation, pixel shape and colour; coded ones are yuv420p in BT.709.
+
+A coded picture is uint8 [3 H / 2, W]: the rows of Y, then those of U and V. What is not changed need not be
+converted to RGB and back.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from speech2lip.arrays import Picture
+from speech2lip.conventions import Picture
+from speech2lip.errors import FootageError
+from speech2lip.media.container import BROKEN, MOST_PIXELS
 from speech2lip.media.wide_colour import Narrower, wide_kind
-
-if TYPE_CHECKING:
-    from fractions import Fraction
 
 _Matrix = np.ndarray[Any, np.dtype[np.int32]]
 
 BT709 = 1
 """Code of BT.709 for matrix, primaries and transfer (ITU-T H.273)."""
 
-_HD_HEIGHT = 720
-"""From here on players take untagged pictures for BT.709, below for BT.601."""
-
-EXACTLY = Interpolation.BICUBIC.value | 0x2000 | 0x4000 | 0x40000
-"""Bicubic, chroma at full width in and out, exact rounding: without these flags each pass darkens by 1
-to 2 levels. They are ffmpeg's, by number because older releases of PyAV do not name them."""
-
 _UNSPECIFIED = 2
 """Code of an untagged colour matrix (ITU-T H.273)."""
 
+_HD_HEIGHT = 720
+"""From here on players take untagged pictures for BT.709, below for BT.601."""
 
-class Converter:
-    """Keeps what converting one picture after another needs."""
+_EXACTLY = Interpolation.BICUBIC.value | 0x2000 | 0x4000 | 0x40000
+"""Bicubic, chroma at full width in and out, exact rounding: without these flags each pass darkens by 1
+to 2 levels. They are ffmpeg's, by number because older releases of PyAV do not name them."""
 
-    def __init__(self) -> None:
-        self.reformat = VideoReformatter().reformat
-        self.narrow = Narrower()
+_WIDEST_PIXEL = 4
+"""Width of a stored pixel over its height, or the other way round; the widest of any standard is 2.2."""
 
 
-def rgb_from_frame(
-    frame: av.VideoFrame,
-    converter: Converter,
-    *,
-    aspect: Fraction | None,
-    size: tuple[int, int] | None = None,
-) -> Picture:
-    """A decoded frame as people see it: RGB uint8 [H, W, 3], upright, square pixels, even size, contiguous.
+class Upright:
+    """Converts the pictures of one video as players show them: upright, with square pixels, all of one size.
 
     Args:
-        aspect: width of a stored pixel over its height.
-        size: width and height that the picture is scaled to where its own are others.
+        path: the file, for messages.
+        aspect: width of a stored pixel over its height; None: they are square.
     """
-    matrix = _display_matrix(frame)
-    width, height = _scaled(frame, aspect, matrix, size)
-    kind = wide_kind(frame)
-    scaled = converter.reformat(
-        frame,
-        width=width,
-        height=height,
-        format="rgb24" if kind is None else "gbrp16le",
-        src_colorspace=_matrix(frame),
-        src_color_range=frame.color_range or None,
-        interpolation=EXACTLY,
-    )
-    narrow = scaled.to_ndarray() if kind is None else converter.narrow(scaled, kind)
-    rgb = _upright(narrow.astype(np.uint8, copy=False), matrix)
-    height, width = (side // 2 * 2 for side in rgb.shape[:2])
-    return np.ascontiguousarray(rgb[:height, :width])
+
+    def __init__(self, path: Path, aspect: Fraction | None = None) -> None:
+        self._path = path
+        self._aspect = aspect
+        if aspect and not Fraction(1, _WIDEST_PIXEL) <= aspect <= _WIDEST_PIXEL:
+            raise FootageError(
+                f"{path} asks for pixels {float(aspect):.3g} times as wide as high. "
+                "Is the file damaged? Export it with square pixels."
+            )
+        self._size: tuple[int, int] | None = None
+        self._reformat = VideoReformatter().reformat
+        self._narrow = Narrower()
+
+    def rgb(self, frame: av.VideoFrame) -> Picture:
+        """Convert a decoded picture to RGB uint8 [H, W, 3] of even size, the first one's, contiguous.
+
+        Raises:
+            FootageError: its size or kind is one that cannot be.
+        """
+        width, height = float(frame.width * (self._aspect or 1)), frame.height
+        if min(width, height) < 2 or width * height > MOST_PIXELS:
+            raise FootageError(
+                f"{self._path} has pictures of {width:.0f} x {height} pixels: 2 x 2 is the least, "
+                f"{MOST_PIXELS // 1_000_000} million the most. Export it in another size."
+            )
+        try:
+            rgb = self._converted(frame)
+        except BROKEN as error:
+            raise FootageError(
+                f"{self._path} has pictures of a kind ({frame.format.name}) that cannot be converted. "
+                "Export it as H.264 with yuv420p."
+            ) from error
+        height, width = self._size = (rgb.shape[0] // 2 * 2, rgb.shape[1] // 2 * 2)
+        return np.ascontiguousarray(rgb[:height, :width])
+
+    def coded(self, frame: av.VideoFrame) -> Picture:
+        """Convert a decoded picture to uint8 [3 H / 2, W]; one that is of this kind is taken as it is."""
+        try:
+            if wide_kind(frame) is not None:
+                return coded_from_rgb(self.rgb(frame))
+            ready = frame.format.name == "yuv420p" and frame.colorspace == BT709
+            if not (
+                ready and frame.color_range == ColorRange.MPEG and frame.width % 2 == frame.height % 2 == 0
+            ):
+                frame = self._reformat(
+                    frame,
+                    width=frame.width // 2 * 2,
+                    height=frame.height // 2 * 2,
+                    format="yuv420p",
+                    dst_colorspace=Colorspace.ITU709,
+                    dst_color_range=ColorRange.MPEG,
+                )
+            return frame.to_ndarray().astype(np.uint8, copy=False)
+        except BROKEN as error:
+            raise FootageError(
+                f"{self._path} has pictures that cannot be converted. Is it damaged?"
+            ) from error
+
+    def _converted(self, frame: av.VideoFrame) -> Picture:
+        matrix = _display_matrix(frame)
+        width = max(2, round(frame.width * self._aspect)) if self._aspect else frame.width
+        height = frame.height
+        if self._size is not None:
+            wanted = self._size if _is_turned(matrix) else self._size[::-1]
+            if wanted != (width // 2 * 2, height // 2 * 2):
+                width, height = wanted
+        kind = wide_kind(frame)
+        scaled = self._reformat(
+            frame,
+            width=width,
+            height=height,
+            format="rgb24" if kind is None else "gbrp16le",
+            src_colorspace=_colour_matrix(frame),
+            src_color_range=frame.color_range or None,
+            interpolation=_EXACTLY,
+        )
+        rgb = scaled.to_ndarray() if kind is None else self._narrow(scaled, kind)
+        return _upright(rgb.astype(np.uint8, copy=False), matrix)
+
+
+def rgb_from_coded(coded: Picture) -> Picture:
+    """Convert a picture [3 H / 2, W] to RGB [H, W, 3]."""
+    return Upright(Path()).rgb(frame_from_coded(coded))
+
+
+def coded_from_rgb(rgb: Picture) -> Picture:
+    """Convert a picture RGB [H, W, 3] to [3 H / 2, W]."""
+    return frame_from_rgb(rgb, VideoReformatter()).to_ndarray().astype(np.uint8, copy=False)
 
 
 def frame_from_rgb(rgb: Picture, reformatter: VideoReformatter) -> av.VideoFrame:
@@ -77,38 +143,53 @@ def frame_from_rgb(rgb: Picture, reformatter: VideoReformatter) -> av.VideoFrame
         format="yuv420p",
         dst_colorspace=Colorspace.ITU709,
         dst_color_range=ColorRange.MPEG,
-        interpolation=EXACTLY,
+        interpolation=_EXACTLY,
     )
-    coded.colorspace = BT709
-    coded.color_range = ColorRange.MPEG
-    return coded
+    return _tagged(coded)
 
 
 def frame_from_coded(coded: Picture) -> av.VideoFrame:
     """A picture [3 H / 2, W] as a frame to encode, tagged as what it is."""
-    frame = av.VideoFrame.from_ndarray(coded, format="yuv420p")
+    return _tagged(av.VideoFrame.from_ndarray(coded, format="yuv420p"))
+
+
+class JpegWriter:
+    """Turns coded pictures of one size into JPEG files."""
+
+    def __init__(self, *, width: int, height: int, quality: int) -> None:
+        """`quality` is 2 (best) to 31."""
+        codec = av.CodecContext.create("mjpeg", "w")
+        codec.width, codec.height, codec.pix_fmt = width, height, "yuvj420p"
+        codec.time_base = Fraction(1)
+        codec.options = {"qmin": str(quality), "qmax": str(quality), "huffman": "default"}
+        self._codec = codec
+        self._reformatter = VideoReformatter()
+
+    def write(self, coded: Picture) -> bytes:
+        """Return the picture as a JPEG file, in BT.601 full range as JFIF asks for."""
+        frame = self._reformatter.reformat(
+            frame_from_coded(coded),
+            format="yuvj420p",
+            dst_colorspace=Colorspace.ITU601,
+            dst_color_range=ColorRange.JPEG,
+            interpolation=_EXACTLY,
+        )
+        frame.pts = None
+        return b"".join(bytes(packet) for packet in self._codec.encode(frame))
+
+
+def _tagged(frame: av.VideoFrame) -> av.VideoFrame:
     frame.colorspace = BT709
     frame.color_range = ColorRange.MPEG
     return frame
 
 
-def _matrix(frame: av.VideoFrame) -> Colorspace | None:
+def _colour_matrix(frame: av.VideoFrame) -> Colorspace | None:
     if frame.colorspace != _UNSPECIFIED:
         return None
     if wide_kind(frame) is not None:
         return Colorspace.BT2020
     return Colorspace.ITU709 if frame.height >= _HD_HEIGHT else Colorspace.ITU601
-
-
-def _scaled(
-    frame: av.VideoFrame, aspect: Fraction | None, matrix: _Matrix | None, size: tuple[int, int] | None
-) -> tuple[int, int]:
-    """Return the size to scale a frame to, before it is turned upright."""
-    width = max(2, round(frame.width * aspect)) if aspect else frame.width
-    if size is None:
-        return width, frame.height
-    wanted = (size[1], size[0]) if _is_turned(matrix) else size
-    return (width, frame.height) if wanted == (width // 2 * 2, frame.height // 2 * 2) else wanted
 
 
 def _display_matrix(frame: av.VideoFrame) -> _Matrix | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +16,11 @@ import soxr
 from speech2lip.atomic import output_errors
 from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.errors import SoundError, Speech2LipError
-from speech2lip.media.packets import BROKEN, SOUND, decode_packets, open_container
-from speech2lip.media.video import VideoReader
+from speech2lip.media.container import BROKEN, SOUND, decode_packets, moving_pictures, open_stream
+from speech2lip.media.video import probe_video
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
-    from av.audio.stream import AudioStream
-    from av.container import InputContainer
 
 Samples = np.ndarray[Any, np.dtype[np.float32]]
 
@@ -62,8 +61,7 @@ class SoundReader:
         """Packets of the latest pass that could not be decoded."""
         self._kept_bytes = _KEPT_BYTES if keep else 0
         self._kept: list[Samples] | None = None
-        with open_container(path, SOUND) as container:
-            stream = _sound_stream(container, path)
+        with open_stream(path, SOUND) as (container, stream):
             self.sample_rate: int = stream.codec_context.sample_rate
             """Samples per second."""
             self.channels: int = min(2, stream.codec_context.layout.nb_channels or 1)
@@ -71,12 +69,13 @@ class SoundReader:
             length = container.duration / av.time_base if container.duration else 0.0
             self.seconds: float | None = length if length > 0 else None
             """Length as the file tells it."""
-            pictures = any(
-                not s.disposition & av.stream.Disposition.attached_pic for s in container.streams.video
-            )
+            pictures = moving_pictures(container)
         if self.sample_rate not in _RATES:
             raise SoundError(f"{path} has sound of {self.sample_rate} samples a second. Convert it to WAV.")
-        self._origin = _first_picture(path) if pictures else None
+        self._origin: float | None = None
+        if pictures:
+            with suppress(Speech2LipError):  # no moving picture to keep in step with
+                self._origin = probe_video(path).first_time
 
     def __iter__(self) -> Iterator[Samples]:
         """Yield blocks float32 [S, channels] in [-1, 1] at `sample_rate`."""
@@ -147,8 +146,7 @@ class SoundReader:
     def _frames(self) -> Iterator[AudioFrame]:
         """Decoded frames as float32 planes of `channels` at `sample_rate`."""
         self.broken_packets = 0
-        with open_container(self.path, SOUND) as container:
-            stream = _sound_stream(container, self.path)
+        with open_stream(self.path, SOUND) as (container, stream):
             resampler, shape = self._resampler(), None
             try:
                 for frame in decode_packets(container, stream, self._count_broken):
@@ -276,22 +274,6 @@ def _checked(block: Samples, path: Path) -> Samples:
             f"{path} has samples of {largest:.3g}, full scale is 1. Scale it, or convert it to 16-bit WAV."
         )
     return block
-
-
-def _first_picture(path: Path) -> float | None:
-    try:
-        return VideoReader(path).first_time()
-    except Speech2LipError:
-        return None  # no moving picture to keep in step with
-
-
-def _sound_stream(container: InputContainer, path: Path) -> AudioStream:
-    if not container.streams.audio:
-        raise SoundError(f"{path} has no sound in it. Give a file with somebody speaking.")
-    for stream in container.streams.audio:
-        if stream.codec_context is not None:  # PyAV's stubs know nothing of streams without a decoder
-            return stream
-    raise SoundError(f"{path} has sound of a kind that cannot be decoded. Convert it to WAV.")
 
 
 def _shape(frame: AudioFrame) -> tuple[str, str, int]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -16,15 +16,13 @@ import numpy as np
 import soxr
 from av.video.reformatter import ColorRange, VideoReformatter
 
-from speech2lip.arrays import Picture
 from speech2lip.atomic import output_error, write_atomically
+from speech2lip.conventions import Picture
 from speech2lip.errors import OutputError
-from speech2lip.media.packets import file_address
+from speech2lip.media.container import file_address
 from speech2lip.media.picture import BT709, frame_from_coded, frame_from_rgb
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from av.audio.stream import AudioStream
     from av.container import OutputContainer
     from av.video.stream import VideoStream
@@ -32,18 +30,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".mp4", ".mkv", ".mov")
 
-_METADATA = {
-    "title",
-    "artist",
-    "album",
-    "comment",
-    "description",
-    "synopsis",
-    "copyright",
-    "genre",
-    "date",
-    "keywords",
-}
+_METADATA = {"title", "artist", "album", "comment", "description", "synopsis"}
+_METADATA |= {"copyright", "genre", "date", "keywords"}
 """Keys that every one of the containers keeps."""
 
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000)
@@ -75,24 +63,13 @@ class VideoFormat:
             raise ValueError(f"a video has 1 to 1000 frames a second, not {self.fps}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Encoding:
-    """How finely a picture is kept."""
-
-    crf: float = 18.0
-    """Of H.264: 0 keeps everything, 51 nothing."""
-    preset: str = "veryfast"
-    """Of x264."""
-    gop: int | None = None
-    """Frames from one key frame to the next; a second where it is None."""
-
-
 class VideoWriter:
     """Writes H.264 and AAC; the file takes its name only when the `with` block ends well.
 
     Hand over pictures and sound by turns (not all of one first) and memory stays flat whatever the length.
 
     Args:
+        crf: How finely H.264 keeps the picture: 0 keeps everything, 51 nothing.
         metadata: Told of the file: title, comment, description, copyright and the like.
 
     Raises:
@@ -105,109 +82,100 @@ class VideoWriter:
         path: Path,
         video: VideoFormat,
         *,
-        encoding: Encoding | None = None,
+        crf: float = 18.0,
         metadata: Mapping[str, str] | None = None,
         overwrite: bool = False,
     ) -> None:
         if path.suffix.lower() not in SUFFIXES:
             raise OutputError(f"Cannot write {path}: a video's name ends in {', '.join(SUFFIXES)}.")
-        unknown = set(metadata or {}) - _METADATA
-        if unknown:
+        self._metadata = dict(metadata or {})
+        if unknown := set(self._metadata) - _METADATA:
             raise ValueError(
                 f"metadata of a video cannot hold {sorted(unknown)}; known are {sorted(_METADATA)}"
             )
-        encoding = encoding or Encoding()
         self.path = path
+        self._format = video
+        self._crf = crf
+        self._overwrite = overwrite
         self._fps = Fraction(video.fps).limit_denominator(1001)
-        self._settings = {"crf": str(encoding.crf), "preset": encoding.preset}
-        self._gop = encoding.gop or max(1, round(self._fps))
-        self._size = (video.width, video.height)
-        self._sound = (video.sample_rate, video.channels)
-        self._metadata = dict(metadata or {})
-        self._place: AbstractContextManager[Path] = write_atomically(path, overwrite=overwrite)
+        # A whole number of ticks a frame, so that the file's average rate is the rate that was asked for.
+        self._ticks_per_second = self._fps.numerator * math.ceil(_CLOCK / self._fps.numerator)
+        self._ticks_per_frame = int(self._ticks_per_second / self._fps)
         self._reformatter = VideoReformatter()
         self._last_tick = -1
         self._frames = 0
         self._samples = 0
 
     def __enter__(self) -> Self:
-        temporary = self._place.__enter__()
-        try:
-            self._container = self._open(temporary)
-        except BaseException as error:
-            self._place.__exit__(type(error), error, error.__traceback__)
-            raise self._told(error) from error
+        self._writing = self._write_file()
+        self._writing.__enter__()
         return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writing.__exit__(kind, error, trace)
 
     def write(self, rgb: Picture, *, time: float | None = None) -> None:
         """Write one picture, uint8 [H, W, 3], at `time` seconds or one frame after the one before."""
-        width, height = self._size
-        if rgb.shape != (height, width, 3) or rgb.dtype != np.uint8:
-            raise ValueError(f"expected uint8 [{height}, {width}, 3], got {rgb.dtype} {list(rgb.shape)}")
+        self._check(rgb, (self._format.height, self._format.width, 3))
         self._write_frame(frame_from_rgb(rgb, self._reformatter), time)
 
     def write_coded(self, coded: Picture, *, time: float | None = None) -> None:
         """Write one picture as `write` does from yuv420p in BT.709 video range, uint8 [3 H / 2, W]."""
-        width, height = self._size
-        if coded.shape != (height * 3 // 2, width) or coded.dtype != np.uint8:
-            raise ValueError(
-                f"expected uint8 [{height * 3 // 2}, {width}], got {coded.dtype} {list(coded.shape)}"
-            )
+        self._check(coded, (self._format.height * 3 // 2, self._format.width))
         self._write_frame(frame_from_coded(coded), time)
-
-    def _write_frame(self, frame: av.VideoFrame, time: float | None) -> None:
-        tick = self._frames * self._ticks_per_frame if time is None else round(time * self._ticks_per_second)
-        if tick <= self._last_tick:
-            raise ValueError(f"frame {self._frames} at {time} s is not later than the one before it")
-        frame.pts, frame.time_base = tick, Fraction(1, self._ticks_per_second)
-        self._last_tick = tick
-        self._frames += 1
-        self._mux(self._video, frame)
 
     def write_sound(self, block: np.ndarray[Any, np.dtype[np.float32]]) -> None:
         """Write the next samples, float32 [S] or [S, channels] in [-1, 1]."""
         if self._audio is None:
             raise ValueError("this file was opened without sound; give a sample_rate")
-        channels = self._sound[1]
+        channels = self._format.channels
         samples = block.reshape(-1, 1) if block.ndim == 1 else block
         if samples.shape[1] not in (1, channels):
             raise ValueError(f"expected [S, {channels}], got {list(block.shape)}")
         self._write_samples(np.repeat(samples, channels // samples.shape[1], axis=1), last=False)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
+    @contextmanager
+    def _write_file(self) -> Iterator[None]:
+        with write_atomically(self.path, overwrite=self._overwrite) as temporary:
             try:
+                with self._faults_told():
+                    self._container = self._open(temporary)
+                yield
                 self._finish()
-            except BaseException as fault:
-                error = self._told(fault)
-                self._abandon(error)
-                raise error from fault
-            self._place.__exit__(None, None, None)
-        else:
-            self._abandon(error)
+            except BaseException:
+                # The file goes anyway, and the fault so far is the one to tell.
+                with suppress(AttributeError, OSError, av.error.FFmpegError):
+                    self._container.close()
+                raise
+
+    @contextmanager
+    def _faults_told(self) -> Iterator[None]:
+        try:
+            yield
+        except av.error.FFmpegError as error:
+            told = output_error(error, self.path) if isinstance(error, OSError) else None
+            raise told or OutputError(f"Cannot write {self.path}: {error.strerror}.") from error
 
     def _open(self, temporary: Path) -> OutputContainer:
         options = {"movflags": "+faststart"} if temporary.suffix.lower() != ".mkv" else {}
         container = av.open(file_address(temporary), "w", options=options)
         container.metadata.update(self._metadata)
         self._video = self._video_stream(container)
-        rate, channels = self._sound
-        self._audio = None if rate is None else self._audio_stream(container, rate, channels)
+        rate = self._format.sample_rate
+        self._audio = None if rate is None else self._audio_stream(container, rate, self._format.channels)
         return container
 
     def _video_stream(self, container: OutputContainer) -> VideoStream:
-        # A whole number of ticks a frame, so that the file's average rate is the rate that was asked for.
-        self._ticks_per_second = self._fps.numerator * math.ceil(_CLOCK / self._fps.numerator)
-        self._ticks_per_frame = int(self._ticks_per_second / self._fps)
-        stream = container.add_stream("libx264", rate=self._fps, options=self._settings)
-        stream.width, stream.height = self._size
+        settings = {"crf": str(self._crf), "preset": "veryfast"}
+        stream = container.add_stream("libx264", rate=self._fps, options=settings)
+        stream.width, stream.height = self._format.width, self._format.height
         stream.pix_fmt = "yuv420p"
         stream.time_base = Fraction(1, self._ticks_per_second)
         context = stream.codec_context
         context.time_base = stream.time_base
-        context.gop_size = self._gop
+        context.gop_size = max(1, round(self._fps))
         context.colorspace = context.color_primaries = context.color_trc = BT709
         context.color_range = ColorRange.MPEG
         return stream
@@ -220,6 +188,19 @@ class VideoWriter:
         stream = container.add_stream("aac", rate=coded_rate, layout="stereo" if channels == 2 else "mono")
         stream.codec_context.bit_rate = min(128_000, 5 * coded_rate) * channels
         return stream
+
+    def _check(self, picture: Picture, shape: tuple[int, ...]) -> None:
+        if picture.shape != shape or picture.dtype != np.uint8:
+            raise ValueError(f"expected uint8 {list(shape)}, got {picture.dtype} {list(picture.shape)}")
+
+    def _write_frame(self, frame: av.VideoFrame, time: float | None) -> None:
+        tick = self._frames * self._ticks_per_frame if time is None else round(time * self._ticks_per_second)
+        if tick <= self._last_tick:
+            raise ValueError(f"frame {self._frames} at {time} s is not later than the one before it")
+        frame.pts, frame.time_base = tick, Fraction(1, self._ticks_per_second)
+        self._last_tick = tick
+        self._frames += 1
+        self._mux(self._video, frame)
 
     def _write_samples(self, samples: np.ndarray[Any, np.dtype[np.float32]], *, last: bool) -> None:
         assert self._audio is not None
@@ -235,11 +216,9 @@ class VideoWriter:
         self._mux(self._audio, frame)
 
     def _mux(self, stream: Any, frame: Any) -> None:
-        try:
+        with self._faults_told():
             for packet in stream.encode(frame):
                 self._container.mux(packet)
-        except av.error.FFmpegError as error:
-            raise self._told(error) from error
 
     def _finish(self) -> None:
         if not self._frames:
@@ -247,18 +226,7 @@ class VideoWriter:
         self._mux(self._video, None)
         if self._audio is not None:
             if self._resampler is not None:
-                self._write_samples(np.zeros((0, self._sound[1]), np.float32), last=True)
+                self._write_samples(np.zeros((0, self._format.channels), np.float32), last=True)
             self._mux(self._audio, None)
-        self._container.close()
-
-    def _abandon(self, error: BaseException) -> None:
-        # The file goes anyway, and `error` is the one to tell.
-        with suppress(OSError, av.error.FFmpegError):
+        with self._faults_told():
             self._container.close()
-        self._place.__exit__(type(error), error, error.__traceback__)
-
-    def _told(self, error: BaseException) -> BaseException:
-        told = output_error(error, self.path) if isinstance(error, OSError) else None
-        if told is None and isinstance(error, av.error.FFmpegError):
-            told = OutputError(f"Cannot write {self.path}: {error.strerror}.")
-        return told or error

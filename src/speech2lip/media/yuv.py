@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from speech2lip.arrays import Picture
+from speech2lip.conventions import Picture
 
 Box = tuple[int, int, int, int]
 

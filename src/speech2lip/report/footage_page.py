@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from speech2lip.arrays import Picture
 from speech2lip.atomic import check_output, write_atomically
+from speech2lip.conventions import Picture
 from speech2lip.decomposition.footage import Footage
 from speech2lip.decomposition.head_pose import head_angles
 from speech2lip.decomposition.overview import Overview, Span, look_over

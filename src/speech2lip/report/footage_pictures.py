@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from speech2lip.arrays import Picture
+from speech2lip.conventions import Picture
 from speech2lip.decomposition.footage import REASONS, Footage, Take
 from speech2lip.faces.landmarks import FACE_OVAL
 from speech2lip.geometry.mapping import look_up, observed_from_canonical_points, pixel_centres

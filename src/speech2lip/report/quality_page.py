@@ -11,11 +11,10 @@ from types import TracebackType
 
 import numpy as np
 
-from speech2lip.arrays import Picture
 from speech2lip.atomic import write_atomically
 from speech2lip.avatar import Avatar
 from speech2lip.config import EvaluateSettings
-from speech2lip.conventions import SAMPLE_RATE
+from speech2lip.conventions import SAMPLE_RATE, Picture
 from speech2lip.evaluation.accumulate import Figures, Moment, Openings
 from speech2lip.evaluation.ground_truth import truth_line
 from speech2lip.evaluation.held_out import Span

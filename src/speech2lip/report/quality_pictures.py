@@ -10,12 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from speech2lip.arrays import Picture
-from speech2lip.conventions import SAMPLE_RATE
+from speech2lip.conventions import SAMPLE_RATE, Picture
 from speech2lip.evaluation.accumulate import Figures
 from speech2lip.evaluation.metrics.mouth_box import Box
 from speech2lip.evaluation.speech_labels import Wave
-from speech2lip.media.video import Encoding, VideoFormat, VideoWriter
+from speech2lip.media.video import VideoFormat, VideoWriter
 
 PANEL = 320
 """Side of each of the three panels of a player, in pixels, at most."""
@@ -90,7 +89,7 @@ class Player:
         self._writer = VideoWriter(
             path,
             VideoFormat(width=3 * self._side, height=self._side, fps=fps, sample_rate=SAMPLE_RATE),
-            encoding=Encoding(crf=24),
+            crf=24,
         ).__enter__()
 
     def write(self, real: Picture, made: Picture, time: float) -> None:

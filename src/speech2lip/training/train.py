@@ -33,7 +33,7 @@ from speech2lip.decomposition.overview import look_over
 from speech2lip.decomposition.tracking.cuts import runs_within_shots
 from speech2lip.errors import FootageError, SettingsError
 from speech2lip.faces.landmarks import eye_opening
-from speech2lip.media.video import Encoding, VideoFormat, VideoWriter
+from speech2lip.media.video import VideoFormat, VideoWriter
 from speech2lip.model import LipModel
 from speech2lip.synthesis.lip_shape import principal_components
 from speech2lip.synthesis.pretrained import PretrainedEncoder, load_pretrained, pretrained_name
@@ -311,7 +311,7 @@ def _write_base(folder: Path, take: Take, start: int, stop: int, usual: Any) -> 
         with VideoWriter(
             folder / "picture.mp4",
             VideoFormat(width=take.width, height=take.height, fps=take.fps),
-            encoding=Encoding(crf=14),
+            crf=14,
         ) as writer:
             for frame in take.frames(start, stop):
                 writer.write(frame.rgb, time=frame.time - take.times[start])

@@ -5,11 +5,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from speech2lip.arrays import Picture
 from speech2lip.composition.paste import HeadView
 from speech2lip.composition.reposing.background import filled_smoothly, learn_background
 from speech2lip.composition.reposing.head_mesh import head_mesh
 from speech2lip.composition.reposing.reposer import NECK, Reposer, pose_offset
+from speech2lip.conventions import Picture
 from speech2lip.decomposition.head_pose import camera_matrix, head_angles, project
 from tests.made_face import SIZE, head_pose, made_canonical, made_face
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from speech2lip.arrays import Array
+from speech2lip.conventions import Array
 from speech2lip.decomposition.footage import Take
 from speech2lip.decomposition.photometric.align import detail, wide_blur
 from speech2lip.decomposition.photometric.kernels import accumulate, settle
@@ -26,7 +26,7 @@ from speech2lip.decomposition.photometric.refine import (
     refine_take,
 )
 from speech2lip.geometry.mapping import canonical_from_observed_points, look_up, pixel_centres
-from speech2lip.media.video import Encoding, VideoFormat, VideoWriter
+from speech2lip.media.video import VideoFormat, VideoWriter
 from tests.made_face import head_pose
 
 SIDE, UNIT = 128, 60.0
@@ -121,7 +121,7 @@ def test_a_whole_take_is_refined_and_what_does_not_agree_follows_its_neighbours(
     with VideoWriter(
         tmp_path / "picture.mp4",
         VideoFormat(width=SIDE, height=SIDE, fps=Fraction(25)),
-        encoding=Encoding(crf=5),
+        crf=5,
     ) as writer:
         for index, pose in enumerate(true):
             grey = noise if index == strange else np.clip(_seen_from(pose), 0, 255).astype(np.uint8)

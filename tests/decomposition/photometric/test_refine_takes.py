@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from speech2lip.arrays import Array
+from speech2lip.conventions import Array
 from speech2lip.decomposition.footage import Take
 from speech2lip.decomposition.head_pose import project
 from speech2lip.decomposition.photometric.refine import changed, correct_takes, difference, refocus_takes

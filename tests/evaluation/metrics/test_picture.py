@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from speech2lip.arrays import Picture
+from speech2lip.conventions import Picture
 from speech2lip.evaluation.metrics.picture import (
     _ssim_map,
     changed_box,

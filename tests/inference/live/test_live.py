@@ -26,8 +26,7 @@ from speech2lip.config import LiveSettings, SpeakSettings
 from speech2lip.errors import OutputError, SettingsError, SoundError
 from speech2lip.inference.live.show import live, pour
 from speech2lip.inference.live.sources import Source, _raw, open_source
-from speech2lip.media.coded import coded_from_rgb
-from speech2lip.media.jpeg import JpegWriter
+from speech2lip.media.picture import JpegWriter, coded_from_rgb
 from tests.made_face import SIZE, made_avatar
 from tests.messages import heard
 

@@ -15,7 +15,7 @@ from speech2lip.config import SpeakSettings
 from speech2lip.inference.engine import Engine
 from speech2lip.inference.motion.coverage import best_stretch, drawn_shares, with_shares
 from speech2lip.inference.motion.motion import Motion, Shown, base_of, speak_shown
-from speech2lip.media.coded import read_coded
+from speech2lip.media.video import read_coded
 from tests.made_face import head_pose, made_avatar
 
 FPS = 25

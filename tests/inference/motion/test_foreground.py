@@ -9,8 +9,7 @@ from speech2lip.config import SpeakSettings
 from speech2lip.inference.engine import Engine
 from speech2lip.inference.motion.foreground import Front, mixed_by
 from speech2lip.inference.motion.motion import Motion
-from speech2lip.media.coded import read_coded
-from speech2lip.media.video import Encoding, VideoFormat, VideoWriter
+from speech2lip.media.video import VideoFormat, VideoWriter, read_coded
 from speech2lip.media.yuv import split
 from speech2lip.model import SpeechFeatures
 from tests.made_face import SIZE, made_avatar
@@ -29,9 +28,7 @@ def person(tmp_path_factory: pytest.TempPathFactory) -> Avatar:
     plain = np.full((*SIZE, 3), (190, 150, 130), np.uint8)
     engine = Engine(person, device="cpu", precision="fp32")
     picture.unlink()
-    with VideoWriter(
-        picture, VideoFormat(width=SIZE[1], height=SIZE[0], fps=base.fps), encoding=Encoding(crf=5)
-    ) as writer:
+    with VideoWriter(picture, VideoFormat(width=SIZE[1], height=SIZE[0], fps=base.fps), crf=5) as writer:
         for index in range(FRAMES):
             frame = plain.copy()
             if index in CROSSED:

@@ -13,7 +13,7 @@ from speech2lip.decomposition.head_pose import head_angles
 from speech2lip.errors import SettingsError
 from speech2lip.inference.motion.motion import Motion, Shown, mixed
 from speech2lip.inference.motion.pose_track import PoseTrack, read_driver, read_pose_track, resampled
-from speech2lip.media.coded import read_coded
+from speech2lip.media.video import read_coded
 from tests.evaluation.made_footage import write_footage
 from tests.made_face import head_pose, made_avatar
 

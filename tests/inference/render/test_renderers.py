@@ -21,7 +21,8 @@ from speech2lip.geometry.mapping import look_up
 from speech2lip.inference.engine import Engine
 from speech2lip.inference.render.cpu_renderer import CpuRenderer
 from speech2lip.inference.render.torch_renderer import Table, TorchRenderer
-from speech2lip.media.coded import coded_from_rgb, read_coded, rgb_from_coded
+from speech2lip.media.picture import coded_from_rgb, rgb_from_coded
+from speech2lip.media.video import read_coded
 from speech2lip.media.yuv import read_box, split, write_box
 from speech2lip.model import SpeechFeatures
 from tests import made_face

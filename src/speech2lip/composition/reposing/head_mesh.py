@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 
-from speech2lip.arrays import Array, Floats
+from speech2lip.conventions import Array, Floats
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.decomposition.depth import mesh_depth
 from speech2lip.decomposition.regions import eye_distance, fill_polygon

@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from speech2lip.arrays import Array, Floats, Picture
 from speech2lip.composition.paste import HeadView
 from speech2lip.composition.reposing.head_mesh import head_mesh
+from speech2lip.conventions import Array, Floats, Picture
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.geometry.mapping import look_up
 from speech2lip.geometry.splat import splat, visible

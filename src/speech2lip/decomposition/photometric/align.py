@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from speech2lip.arrays import Array, Floats
+from speech2lip.conventions import Array, Floats
 from speech2lip.decomposition.photometric.bundle import (
     Knots,
     Scene,

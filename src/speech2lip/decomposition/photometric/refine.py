@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
-from speech2lip.arrays import Array, Floats
 from speech2lip.config import PrepareSettings
+from speech2lip.conventions import Array, Floats
 from speech2lip.decomposition.footage import Take
 from speech2lip.decomposition.head_pose import refine_shape
 from speech2lip.decomposition.photometric.align import LOCAL, STEPS, Start, align_frames, detail
@@ -24,7 +24,7 @@ from speech2lip.decomposition.photometric.bundle import refocused, start_scene
 from speech2lip.decomposition.photometric.kernels import settle
 from speech2lip.decomposition.regions import eye_distance
 from speech2lip.decomposition.sampled_frames import Sample, Space
-from speech2lip.media.coded import read_coded
+from speech2lip.media.video import read_coded
 from speech2lip.progress import Progress
 
 _POINTS = 1500

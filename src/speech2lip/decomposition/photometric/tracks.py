@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2lip.arrays import Array, Floats
+from speech2lip.conventions import Array, Floats
 
 _CELL = 0.085
 """Side of the cells that give one place each, in eye units."""

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2lip.arrays import Picture, Points
 from speech2lip.atomic import new_folder_atomically, save_tensors, write_json
 from speech2lip.config import PrepareSettings
-from speech2lip.conventions import LANDMARK_SCHEME
+from speech2lip.conventions import LANDMARK_SCHEME, Picture, Points
 from speech2lip.decomposition.regions import light_points
 from speech2lip.decomposition.staging import TAKE_KIND
 from speech2lip.decomposition.tracking.cuts import change_between, is_abrupt, shot_numbers, thumbnail
@@ -32,8 +31,7 @@ from speech2lip.decomposition.tracking.rejection import covered_scores
 from speech2lip.errors import FootageError
 from speech2lip.faces.landmarks import FACE_OVAL, LandmarkDetector
 from speech2lip.media.sound import read_wave, write_flac
-from speech2lip.media.stream import FASTEST, SLOWEST
-from speech2lip.media.video import Encoding, Frame, VideoFormat, VideoReader, VideoWriter, probe_video
+from speech2lip.media.video import FASTEST, SLOWEST, Frame, VideoFormat, VideoReader, VideoWriter, probe_video
 from speech2lip.parallel import prefetch
 
 TRACKING = 3
@@ -200,9 +198,7 @@ def _kept(
 
 
 def _writer(path: Path, size: tuple[int, int], fps: Fraction, settings: PrepareSettings) -> VideoWriter:
-    return VideoWriter(
-        path, VideoFormat(width=size[0], height=size[1], fps=fps), encoding=Encoding(crf=settings.picture_crf)
-    )
+    return VideoWriter(path, VideoFormat(width=size[0], height=size[1], fps=fps), crf=settings.picture_crf)
 
 
 def _follow_person(seen: _Seen, picture_path: Path, settings: PrepareSettings) -> tuple[_Seen, int]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
-from speech2lip.arrays import Picture
+from speech2lip.conventions import Picture
 
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 """Red, green and blue in luma (ITU-R BT.601), the grey that SSIM and CPBD were defined on."""

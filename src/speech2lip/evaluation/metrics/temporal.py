@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2lip.arrays import Picture
+from speech2lip.conventions import Picture
 from speech2lip.evaluation.metrics.landmarks import MOUTH_68, Landmarks, mouth_68
 from speech2lip.evaluation.metrics.mouth_box import Box
 from speech2lip.evaluation.metrics.picture import gradient_energy, luma

@@ -22,10 +22,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from speech2lip.arrays import Picture
 from speech2lip.atomic import write_atomically
 from speech2lip.avatar import Avatar
-from speech2lip.conventions import MEL_BANDS
+from speech2lip.conventions import MEL_BANDS, Picture
 from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.evaluation.accumulate import Figures, Moment, Openings
 from speech2lip.evaluation.held_out import Span

@@ -20,8 +20,7 @@ from scipy.fft import dct
 from scipy.ndimage import map_coordinates, median_filter
 from torch import Tensor, nn
 
-from speech2lip.arrays import Array, Picture
-from speech2lip.conventions import SAMPLE_RATE
+from speech2lip.conventions import SAMPLE_RATE, Array, Picture
 from speech2lip.errors import SettingsError
 from speech2lip.evaluation.accumulate import Figures, Moment, Openings
 from speech2lip.evaluation.held_out import Span

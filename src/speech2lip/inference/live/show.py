@@ -18,7 +18,7 @@ from speech2lip.inference.live.sources import Source, open_source
 from speech2lip.inference.motion.motion import tell
 from speech2lip.inference.speaker import Speaker
 from speech2lip.inference.stream import SpeechStream, Streamed, stream
-from speech2lip.media.jpeg import JpegWriter
+from speech2lip.media.picture import JpegWriter
 
 _LOG = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2lip.arrays import Array
+from speech2lip.conventions import Array
 from speech2lip.decomposition.head_pose import unbroken_runs
 
 Flags = NDArray[np.bool_]

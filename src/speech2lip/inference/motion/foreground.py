@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from speech2lip.arrays import Picture
 from speech2lip.composition.occlusion import (
     Flags,
     departures,
@@ -19,6 +18,7 @@ from speech2lip.composition.occlusion import (
 )
 from speech2lip.composition.paste import HeadView
 from speech2lip.composition.reposing.reposer import Reposer
+from speech2lip.conventions import Picture
 from speech2lip.media.yuv import split
 
 if TYPE_CHECKING:

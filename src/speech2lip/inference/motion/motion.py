@@ -13,19 +13,19 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from speech2lip.arrays import Array, Picture
 from speech2lip.avatar import Avatar, BaseVideo
 from speech2lip.composition.coverage import region_surface
 from speech2lip.composition.paste import HeadView
 from speech2lip.composition.reposing.background import learn_background
 from speech2lip.composition.reposing.reposer import NECK, Reposer, offset_to, rotation_of
 from speech2lip.config import SpeakSettings
+from speech2lip.conventions import Array, Picture
 from speech2lip.decomposition.head_pose import head_angles
 from speech2lip.inference.motion.coverage import best_stretch, longest_run, with_shares
 from speech2lip.inference.motion.foreground import Front
 from speech2lip.inference.motion.order import calm_span, ping_pong_order, reversal_frames
 from speech2lip.inference.motion.pose_track import PoseTrack, read_driver, read_pose_track
-from speech2lip.media.coded import coded_from_rgb, rgb_from_coded
+from speech2lip.media.picture import coded_from_rgb, rgb_from_coded
 
 if TYPE_CHECKING:
     from speech2lip.inference.engine import Engine

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from speech2lip.arrays import Floats, Picture
 from speech2lip.composition.blend_net import CROP_SIZE
 from speech2lip.composition.paste import Box, HeadView
+from speech2lip.conventions import Floats, Picture
 from speech2lip.inference.render.kernels import (
     Indices,
     add_residual,

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from speech2lip.arrays import Picture
 from speech2lip.composition.paste import Box, HeadView
+from speech2lip.conventions import Picture
 from speech2lip.geometry.mapping import canonical_from_observed_points, observed_from_canonical_points
 from speech2lip.media.yuv import read_box, write_box
 from speech2lip.model import SpeechFeatures
