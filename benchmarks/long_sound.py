@@ -107,9 +107,8 @@ def picture_late_frames(avatar: Path, sound: Path, output: Path, settings: Speak
         written = reader.read(numbers.start, numbers.stop)
     with BaseVideoReader(base) as planes:
         filmed = [[planes[index] for index in one.indices] for one in shown]
-    both = [motion.picture(*one, torch.device("cpu")) for one in zip(filmed, shown, strict=True)]
     mel, size = engine.mel_features(torch.from_numpy(wave)), (base.height, base.width)
-    boxes = [engine.paster.region(place, size) for _, place in both]
+    boxes = engine.paster.regions(motion.heads(shown), size)
     errors = {}
     for shift in _SHIFTS:
         moments = [(number - shift) / fps - begin for number in numbers]

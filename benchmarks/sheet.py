@@ -18,8 +18,8 @@ from speech2lip.avatar import read_avatar
 from speech2lip.conventions import Picture
 from speech2lip.decomposition.footage import read_footage
 from speech2lip.evaluation.held_out import unseen_spans
+from speech2lip.head_track import HeadTrack
 from speech2lip.inference.engine import Engine
-from speech2lip.training.dataset import head_view
 
 
 def sheet(avatar: Path, footage: Path, *, frames: int, rows: int, side: int, margin: float) -> Picture:
@@ -29,17 +29,17 @@ def sheet(avatar: Path, footage: Path, *, frames: int, rows: int, side: int, mar
     take, start, stop = span.take, span.start, span.stop
     engine = Engine(person)
     mel = engine.mel_features(torch.from_numpy(take.wave()))
-    usual = np.array(person.info.usual_light, np.float32)
+    skin_colour = np.array(person.info.usual_light, np.float32)
+    track = HeadTrack.of_take(take, person.canonical, skin_colour)
     wanted = set(np.linspace(start + 2, stop - 3, frames).astype(int).tolist())
     columns = []
     for frame in take.frames(start, stop):
         if frame.index not in wanted or take.left_out[frame.index]:
             continue
-        place = head_view(take, frame.index, usual)
-        made = engine.speak_frames(
-            [frame.rgb], [place], engine.encode_speech(mel, [take.times[frame.index]])
-        )[0]
-        x0, y0, x1, y1 = engine.paster.region(place, (frame.rgb.shape[0], frame.rgb.shape[1]), margin=margin)
+        head = track[frame.index]
+        made = engine.speak_frames([frame.rgb], head, engine.encode_speech(mel, [take.times[frame.index]]))[0]
+        size = (frame.rgb.shape[0], frame.rgb.shape[1])
+        x0, y0, x1, y1 = engine.paster.regions(head, size, margin=margin)[0]
         truth, ours = frame.rgb[y0:y1, x0:x1], made[y0:y1, x0:x1]
         difference = np.clip(128 + 2 * (ours.astype(int) - truth), 0, 255).astype(np.uint8)
         size = (side, round(side * truth.shape[0] / truth.shape[1]))

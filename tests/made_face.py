@@ -20,6 +20,7 @@ from speech2lip.decomposition.footage import canonical_plain, canonical_tensors
 from speech2lip.decomposition.head_pose import camera_matrix, project
 from speech2lip.decomposition.regions import jaw_mask, lip_patch
 from speech2lip.faces.landmarks import FACE_OVAL, JAW_LINE, LIPS_INNER, LIPS_OUTER
+from speech2lip.head_track import HeadTrack
 from speech2lip.media.video import VideoFormat, VideoWriter
 from speech2lip.model import LipModel
 
@@ -106,6 +107,17 @@ def made_canonical() -> Canonical:
         motion=np.zeros(size, np.float32),
         patch=patch,
         jaw_mask=jaw_mask(pixels, patch),
+    )
+
+
+def made_head(*poses: NDArray[np.float64]) -> HeadTrack:
+    """Return the track of heads [4, 4] before the made camera, in canonical light."""
+    return HeadTrack.of(
+        np.stack(poses),
+        canonical=made_canonical(),
+        k=camera_matrix(SIZE[1], SIZE[0], 1.6),
+        light_gain=np.ones((len(poses), 3), np.float32),
+        fps=25.0,
     )
 
 

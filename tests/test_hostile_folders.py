@@ -23,6 +23,7 @@ from speech2lip.config import SpeakSettings
 from speech2lip.decomposition.footage import read_footage
 from speech2lip.decomposition.overview import look_over
 from speech2lip.errors import AvatarError, FootageError, SettingsError, Speech2LipError
+from speech2lip.head_track import HeadTrack
 from speech2lip.inference.speak import speak
 from tests.hostile import flipped, hostile_texts
 
@@ -42,8 +43,9 @@ def footage(tmp_path: Path) -> Path:
 
 
 def _use_footage(folder: Path) -> None:
-    for take in read_footage(folder).takes:
-        assert np.isfinite(take.steady_from_head).all()
+    footage = read_footage(folder)
+    for take in footage.takes:
+        assert np.isfinite(HeadTrack.of_take(take, footage.canonical, np.ones(3, np.float32)).pose).all()
         assert len(take.opening) == len(take.times) == len(take.shot)
 
 

@@ -34,7 +34,7 @@ def test_an_old_avatar_loads(version: str) -> None:
     assert [base.name for base in avatar.bases] == ["a", "b"]
     assert [len(base.times) for base in avatar.bases] == [28, 22]
     assert (avatar.bases[0].width, avatar.bases[0].height, avatar.bases[0].fps) == (160, 160, Fraction(25))
-    assert avatar.base(None).focal == pytest.approx(2.1135)
+    assert avatar.bases[0].head.k[0, 0] == pytest.approx(2.1135 * 160)
     assert avatar.canonical.patch.size == (16, 16)
     assert avatar.model.settings == SMALL
 

@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from benchmarks.geometry.truth import Gauge, fit_gauge
 from benchmarks.new_pose.warps import fit_similarity, warp_head, warp_picture
 from speech2lip.atomic import write_atomically, write_json
-from speech2lip.composition.paste import HeadView
 from speech2lip.composition.reposing.background import learn_background
 from speech2lip.composition.reposing.reposer import Reposer
 from speech2lip.conventions import Array, Picture
 from speech2lip.decomposition.footage import Footage, Take, read_footage
-from speech2lip.training.dataset import head_view, usual_light
+from speech2lip.head_track import HeadTrack, median_skin_colour
 from speech2lip_presenter.parts import CLOTH
 from speech2lip_presenter.render import State, head_pose, landmarks_of, render_layers
 from speech2lip_presenter.truth import Truth, read_truth
@@ -39,7 +38,7 @@ class Case:
     name: str
     degrees: float
     frame: Picture
-    place: HeadView
+    head_before: HeadTrack
     offset: Array
     truth: Picture
     head: NDArray[np.bool_]
@@ -65,12 +64,11 @@ def offset_of(before: State, after: State, found: Array, gauge: Gauge) -> Array:
 
 
 def cases(
-    take: Take, truth: Truth, usual: NDArray[np.float32], gauge: Gauge, frames: dict[int, Picture], index: int
+    take: Take, track: HeadTrack, truth: Truth, gauge: Gauge, frames: dict[int, Picture], index: int
 ) -> Iterator[Case]:
     """Yield the cases of one frame of a take: each axis, each angle, to both sides."""
     size = take.width
     state = truth.state(index)
-    place = head_view(take, index, usual)
     material = render_layers(state, size=size)[2]
     before = landmarks_of(state, size=size)[0]
     for axis in AXES:
@@ -82,7 +80,7 @@ def cases(
                     name=axis,
                     degrees=degrees,
                     frame=frames[index],
-                    place=place,
+                    head_before=track[index],
                     offset=offset_of(state, after, take.camera_from_head[index], gauge),
                     truth=rgb,
                     head=(there >= 0) & (there != CLOTH),
@@ -103,7 +101,7 @@ def measure(case: Case, turner: Reposer) -> dict[str, Picture]:
     similarity = fit_similarity(*case.points)
     assert turner.background is not None
     return {
-        "ours": turner.turn(case.frame, case.place, case.offset)[0],
+        "ours": turner.repose(case.frame, case.head_before, case.offset),
         "2-D warp of the head": warp_head(case.frame, similarity, case.cut, turner.background.picture),
         "2-D warp of the picture": warp_picture(case.frame, similarity),
         "not turned": case.frame,
@@ -112,7 +110,7 @@ def measure(case: Case, turner: Reposer) -> dict[str, Picture]:
 
 def run(footage: Footage, truths: dict[str, Truth], *, takes: int) -> dict[str, dict[str, float]]:
     """Measure all ways on one frame of each of some takes."""
-    usual = usual_light(footage.takes)
+    skin_colour = median_skin_colour(footage.takes)
     found = np.concatenate([take.camera_from_head[::10] for take in footage.takes])
     true = np.concatenate([truths[take.name].camera_from_head[::10] for take in footage.takes])
     gauge = fit_gauge(found, true)
@@ -121,11 +119,10 @@ def run(footage: Footage, truths: dict[str, Truth], *, takes: int) -> dict[str, 
     for number, take in enumerate(footage.takes[:: max(1, len(footage.takes) // takes)][:takes]):
         wanted = np.linspace(0, len(take.times) - 1, SHOTS).astype(int).tolist()
         frames = {frame.index: frame.rgb for frame in take.frames() if frame.index in set(wanted)}
-        turner.background = learn_background(
-            turner, [(rgb, head_view(take, i, usual)) for i, rgb in frames.items()]
-        )
+        track = HeadTrack.of_take(take, footage.canonical, skin_colour)
+        turner.background = learn_background(turner, [(rgb, track[i]) for i, rgb in frames.items()])
         index = wanted[(3 + 5 * number) % SHOTS]
-        for case in cases(take, truths[take.name], usual, gauge, frames, index):
+        for case in cases(take, track, truths[take.name], gauge, frames, index):
             for way, picture in measure(case, turner).items():
                 for key in (f"{way}|{case.name} {case.degrees:g}", f"{way}|all {case.degrees:g}"):
                     pair = (psnr(picture, case.truth, case.head), psnr(picture, case.truth, case.behind))

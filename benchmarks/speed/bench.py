@@ -177,8 +177,7 @@ def _one_size(avatar: Path, sound: Path, settings: SpeakSettings) -> Figures:
 
 def _picture(speaker: Speaker) -> Figures:
     base, engine = speaker.base, speaker.engine
-    place = base.place(0, engine.compute.device)
-    left, top, right, bottom = engine.paster.region(place, (base.height, base.width))
+    left, top, right, bottom = engine.paster.regions(base.head[0], (base.height, base.width))[0]
     return {"width": base.width, "height": base.height, "region_pixels": (right - left) * (bottom - top)}
 
 

@@ -30,19 +30,19 @@ def stages_ms(speaker: Speaker, rounds: int = 6) -> dict[str, float]:
             for number in range(rounds):
                 with clock("decode"), BaseVideoReader(base) as planes:
                     pictures = [planes[i] for i in indices]
-                places = [base.place(i, engine.compute.device) for i in indices]
+                heads = base.head[indices]
                 moments = [0.5 + i / float(base.fps) for i in indices]
                 with clock("listen"):
                     spoken = engine.encode_speech(engine.mel_features(torch.zeros(2 * SAMPLE_RATE)), moments)
                 with clock("draw"):
-                    drawn = engine.speak_coded(pictures, places, spoken)
+                    drawn = engine.speak_coded(pictures, heads, spoken)
                 with clock("encode"):
                     for picture in drawn:
                         writer.write_coded(picture)
                 if number == 0:
                     rgb = [frame.rgb for frame in base.frames(0, len(indices))]
                     with clock("plain"):
-                        engine.speak_frames(rgb, places, spoken)
+                        engine.speak_frames(rgb, heads, spoken)
     times = {name: 1 if name == "plain" else rounds for name in seconds}
     # A pass decodes a whole chunk up to the next key frame, of which all frames are used in earnest.
     frames = {name: len(indices) for name in seconds} | {"decode": min(25, len(base.times))}

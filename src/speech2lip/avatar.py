@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +24,10 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from speech2lip.atomic import FolderKind, recover_folder
-from speech2lip.composition.paste import HeadView
 from speech2lip.config import ModelSettings
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.decomposition.footage import read_canonical
-from speech2lip.decomposition.head_pose import camera_matrix, steady_head_poses
+from speech2lip.decomposition.head_pose import camera_matrix
 from speech2lip.errors import AvatarError, FootageError, SettingsError
 from speech2lip.formats import (
     AVATAR,
@@ -44,6 +42,7 @@ from speech2lip.formats import (
     read_base_json,
     tensor_shapes,
 )
+from speech2lip.head_track import HeadTrack
 from speech2lip.media.video import Frame, probe_video, read_frames
 from speech2lip.model import LipModel
 
@@ -81,12 +80,8 @@ class BaseVideo:
     width: int
     height: int
     fps: Fraction
-    focal: float
     times: NDArray[np.float64]
-    camera_from_head: NDArray[np.float64]
-    """[T, 4, 4]."""
-    light: NDArray[np.float32]
-    """[T, 3] over the usual light."""
+    head: HeadTrack
     eyes: NDArray[np.float32] | None = None
     """[T] opening of the eyes in eye units; None in older avatars."""
 
@@ -117,11 +112,6 @@ class BaseVideo:
         """Return the line about a base video that is not what take.json says."""
         return AvatarError(f"{self.picture_path} is damaged: {why}. Copy the avatar again.")
 
-    @cached_property
-    def steady_from_head(self) -> NDArray[np.float64]:
-        """[T, 4, 4] head poses without quick movement."""
-        return steady_head_poses(self.camera_from_head, fps=float(self.fps))
-
     def frame_at(self, seconds: float) -> int:
         """Return the frame at a second of the take.
 
@@ -135,15 +125,6 @@ class BaseVideo:
                 f"--start {seconds:g} lies beyond the base video {self.name!r}: give 0 to {last:.2f} seconds"
             )
         return index
-
-    def place(self, index: int, device: torch.device) -> HeadView:
-        """Return where and in what light the head is in a frame."""
-        return HeadView(
-            camera_from_head=torch.from_numpy(self.camera_from_head[index]).float().to(device),
-            k=torch.from_numpy(camera_matrix(self.width, self.height, self.focal)).float().to(device),
-            light=torch.from_numpy(self.light[index]).to(device),
-            steady_from_head=torch.from_numpy(self.steady_from_head[index]).float().to(device),
-        )
 
 
 @dataclass(frozen=True)
@@ -189,7 +170,7 @@ def read_avatar(folder: Path) -> Avatar:
         model = _read_model(path, info.model, canonical.patch.size)
     except Damaged as error:
         raise AVATAR.damaged(path, str(error)) from error
-    bases = tuple(_read_base(folder, name, info.focal) for name in info.bases)
+    bases = tuple(_read_base(folder, name, canonical, info.focal) for name in info.bases)
     if not bases:
         raise AvatarError(f"{folder} has no base video to speak over; train it again")
     return Avatar(folder, info, model.eval(), canonical, bases)
@@ -227,7 +208,7 @@ def _check_projection(weights: dict[str, torch.Tensor]) -> None:
         raise Damaged(f"the projection has {len(mean)} means of {components.shape[1]} features")
 
 
-def _read_base(avatar: Path, name: str, focal: float) -> BaseVideo:
+def _read_base(avatar: Path, name: str, canonical: Canonical, focal: float) -> BaseVideo:
     folder = avatar / "base" / name
     info = read_base_json(inside(avatar, f"base/{name}/take.json", error=AvatarError))
     path = inside(folder, "track.safetensors", error=AvatarError)
@@ -247,10 +228,14 @@ def _read_base(avatar: Path, name: str, focal: float) -> BaseVideo:
         width=info.width,
         height=info.height,
         fps=info.fps,
-        focal=focal,
         times=track["times"],
-        camera_from_head=track["camera_from_head"],
-        light=track["light"],
+        head=HeadTrack.of(
+            track["camera_from_head"],
+            canonical=canonical,
+            k=camera_matrix(info.width, info.height, focal),
+            light_gain=track["light"],
+            fps=float(info.fps),
+        ),
         eyes=track.get("eyes"),
     )
 

@@ -7,7 +7,6 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-import torch
 
 from benchmarks.speed import bench as speed
 from benchmarks.speed.bench import SpeedPlan, measure_speed, write_noise
@@ -90,16 +89,14 @@ def test_a_resized_avatar_shows_the_same_face_elsewhere(tmp_path: Path) -> None:
         base = person.bases[0]
         assert next(iter(base.frames(0, 1))).rgb.shape == (base.height, base.width, 3)
         engine = Engine(person, device="cpu", precision="fp32")
-        boxes.append(
-            np.array(engine.paster.region(base.place(0, torch.device("cpu")), (base.height, base.width)))
-        )
+        boxes.append(np.array(engine.paster.regions(base.head[0], (base.height, base.width))[0]))
     shift = np.array([(600 - 2 * SIZE[1]) // 2, (500 - 2 * SIZE[0]) // 2] * 2)
     # The chin lies at the lower edge of the made picture, and goes on below it where there is room.
     assert np.abs(boxes[0] + shift - boxes[1])[:3].max() <= 1
     assert boxes[1][3] > boxes[0][3] + shift[3]
     plain = read_avatar(avatar)
     engine = Engine(plain, device="cpu", precision="fp32")
-    own = np.array(engine.paster.region(plain.bases[0].place(0, torch.device("cpu")), SIZE))
+    own = np.array(engine.paster.regions(plain.bases[0].head[0], SIZE)[0])
     assert np.abs(2 * own - boxes[0]).max() <= 6
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 from scipy.ndimage import distance_transform_edt
 
 from speech2lip.composition.occlusion import (
@@ -14,21 +13,15 @@ from speech2lip.composition.occlusion import (
     mask_in_frame,
     node_colours,
 )
-from speech2lip.composition.paste import HeadView
 from speech2lip.composition.reposing.reposer import Reposer
 from speech2lip.conventions import Picture
 from speech2lip.decomposition.head_pose import camera_matrix, project
 from speech2lip.faces.landmarks import LIPS_INNER
-from tests.made_face import SIZE, head_pose, made_canonical, made_face
+from tests.made_face import SIZE, head_pose, made_canonical, made_face, made_head
 
 K = camera_matrix(SIZE[1], SIZE[0], 1.6)
 POSE = head_pose()
-PLACE = HeadView(
-    camera_from_head=torch.from_numpy(POSE).float(),
-    k=torch.from_numpy(K).float(),
-    light=torch.ones(3),
-    steady_from_head=torch.from_numpy(POSE).float(),
-)
+HEAD = made_head(POSE)
 Y, X = np.mgrid[0 : SIZE[0], 0 : SIZE[1]] + 0.5
 MOUTH = project(POSE[None], K, made_face()[list(LIPS_INNER)])[0].mean(0)
 FRAMES = 40
@@ -57,11 +50,11 @@ def turner() -> Reposer:
 
 @pytest.fixture(scope="module")
 def face(turner: Reposer) -> UsualFace:
-    return learn_usual_face(turner, made_canonical(), [(_talking(i), PLACE) for i in range(0, FRAMES, 2)])
+    return learn_usual_face(turner, made_canonical(), [(_talking(i), HEAD) for i in range(0, FRAMES, 2)])
 
 
 def _found(turner: Reposer, face: UsualFace, frames: list[Picture]) -> list[Flags]:
-    return in_front(face, [departures(face, node_colours(turner, frame, PLACE)) for frame in frames])
+    return in_front(face, [departures(face, node_colours(turner, frame, HEAD)) for frame in frames])
 
 
 def test_a_talking_mouth_is_never_in_front(turner: Reposer, face: UsualFace) -> None:
@@ -79,10 +72,10 @@ def test_a_hand_is_in_front_where_it_is(
         frame[_hand(index)] = colour
     found = _found(turner, face, frames)
     assert not any(nodes.any() for nodes in found[: FRAMES // 2])
-    jaw = mask_in_frame(turner, face.jaw, PLACE, SIZE) > 0.5
-    apart = float(np.median(np.diff(turner.project(PLACE)[..., 0], axis=1)))
+    jaw = mask_in_frame(turner, face.jaw, HEAD, SIZE) > 0.5
+    apart = float(np.median(np.diff(turner.project(HEAD)[..., 0], axis=1)))
     for index in (FRAMES - 8, FRAMES - 2):
-        mask = mask_in_frame(turner, found[index], PLACE, SIZE)
+        mask = mask_in_frame(turner, found[index], HEAD, SIZE)
         hand = _hand(index)
         assert (jaw & hand).sum() > 50
         assert mask[jaw & hand].mean() > 0.8
@@ -106,4 +99,4 @@ def test_what_stays_within_the_jaw_region_is_not(turner: Reposer, face: UsualFac
 
 
 def test_nothing_covered_gives_an_empty_mask(turner: Reposer, face: UsualFace) -> None:
-    assert not mask_in_frame(turner, np.zeros_like(face.jaw), PLACE, SIZE).any()
+    assert not mask_in_frame(turner, np.zeros_like(face.jaw), HEAD, SIZE).any()

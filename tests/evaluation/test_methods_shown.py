@@ -16,9 +16,10 @@ from speech2lip.evaluation import speech_labels as listening
 from speech2lip.evaluation.accumulate import Tally
 from speech2lip.evaluation.cross_driven import driven_openings
 from speech2lip.evaluation.held_out import CodedFrame, Span
-from speech2lip.evaluation.methods import Maker, makers, places_of, recoded, usual_light_of
+from speech2lip.evaluation.methods import Maker, makers, recoded, usual_light_of
 from speech2lip.evaluation.metrics.closure import OpeningScale
 from speech2lip.evaluation.runner import Judge
+from speech2lip.head_track import HeadTrack
 from speech2lip.inference.engine import Engine
 from speech2lip.media.picture import coded_from_rgb, rgb_from_coded
 from speech2lip.media.video import read_coded
@@ -85,13 +86,13 @@ def test_our_row_shows_what_speak_shows(
     take, mel, moments = footage.takes[0], torch.randn(80, 300), np.array([0.5, 1.0])
     frames = _frames(take)[:2]
     spoken = engine.encode_speech(mel, moments)
-    places = places_of(engine.paster, take, [0, 1], usual_light_of(person))
-    coded = engine.speak_coded([frame.coded for frame in frames], places, spoken)
+    head = HeadTrack.of_take(take, person.canonical, usual_light_of(person))[[0, 1]]
+    coded = engine.speak_coded([frame.coded for frame in frames], head, spoken)
     made = rows["ours"].make(take, frames, mel, moments)
     for picture, one, frame in zip(made, coded, frames, strict=True):
         assert np.array_equal(picture, rgb_from_coded(one))
         assert not np.array_equal(picture, frame.rgb)
-    plain = engine.speak_frames([frame.rgb for frame in frames], places, spoken)
+    plain = engine.speak_frames([frame.rgb for frame in frames], head, spoken)
     apart = np.abs(np.stack(plain).astype(int) - np.stack(made))
     assert apart.max() > 0  # what is shown has been coded
     assert apart.mean() < 1

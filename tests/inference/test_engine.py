@@ -41,15 +41,15 @@ def test_its_lips_follow_speech_and_nothing_else_changes(paper: Path) -> None:
     person = read_avatar(paper)
     engine = Engine(person, device="cpu", precision="fp32")
     frame = next(iter(person.bases[0].frames(0, 1))).rgb
-    places = [person.bases[0].place(0, torch.device("cpu"))] * 2
+    head = person.bases[0].head[[0, 0]]
     wave = torch.cat([torch.zeros(16_000), torch.randn(16_000, generator=torch.Generator().manual_seed(0))])
     spoken = engine.encode_speech(log_mel(wave), [0.5, 1.5])
-    patches = engine.draw(spoken, places)
+    patches = engine.draw(spoken, head)
     assert patches.shape[-1] == 120
     assert not torch.allclose(patches[0], patches[1])
-    silent, loud = engine.speak_frames([frame, frame], places, spoken)
+    silent, loud = engine.speak_frames([frame, frame], head, spoken)
     assert not np.array_equal(silent, loud)
-    x0, y0, x1, y1 = engine.paster.region(places[0], (frame.shape[0], frame.shape[1]))
+    x0, y0, x1, y1 = engine.paster.regions(head, (frame.shape[0], frame.shape[1]))[0]
     outside = np.ones(frame.shape[:2], bool)
     outside[y0:y1, x0:x1] = False
     assert np.array_equal(silent[outside], frame[outside])

@@ -22,6 +22,7 @@ from speech2lip.inference.engine import Engine
 from speech2lip.inference.export import Mel
 from speech2lip.synthesis.speech import log_mel, mel_windows
 from tests.made_face import made_avatar
+from tests.reference.composition.paste import patch_uv
 
 Array = np.ndarray[Any, Any]
 
@@ -124,10 +125,10 @@ def test_a_player_without_torch_shows_what_the_engine_shows(exported: tuple[Path
     wave = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
     base = person.bases[0]
     for index, frame in enumerate(base.frames(0, 3)):
-        place = base.place(index, engine.compute.device)
+        head = base.head[index]
         spoken = engine.encode_speech(log_mel(torch.from_numpy(wave)), [0.4 + 0.2 * index])
-        truth = engine.speak_frames([frame.rgb], [place], spoken)[0]
-        box = engine.paster.region(place, (base.height, base.width))
+        truth = engine.speak_frames([frame.rgb], head, spoken)[0]
+        box = engine.paster.regions(head, (base.height, base.width))[0]
         shown = player.show(frame.rgb / 255, wave, 0.4 + 0.2 * index, base.name, index, box)
         error = ((shown * 255 - truth)[box[1] : box[3], box[0] : box[2]] ** 2).mean()
         assert (truth != frame.rgb).any(axis=-1).sum() > 500
@@ -157,9 +158,9 @@ def test_every_graph_gives_the_numbers_of_the_reference(exported: tuple[Path, Pa
     (found,) = player.run("grid", code=code[1:2], shape=shape[1:2], pose=pose[1:2])
     assert np.abs(found - grid[1:2].numpy()).max() < 1e-3
     assert np.abs(player.run("read", grid=found, uv=uv)[0] - lips.numpy()).max() < 1e-3
-    place = person.bases[0].place(3, torch.device("cpu"))
-    box = engine.paster.region(place, (160, 192))
-    truth = engine.paster.patch_uv_plain(place, box).reshape(1, -1, 2)
+    head = person.bases[0].head[3]
+    box = engine.paster.regions(head, (160, 192))[0]
+    truth = patch_uv(engine.paster, head, box).reshape(1, -1, 2)
     x, y = np.meshgrid(np.arange(box[0], box[2]) + 0.5, np.arange(box[1], box[3]) + 0.5)
     track = {
         name: player.tables[f"base/{name}"] for name in ("observed_from_canonical", "canonical_from_observed")

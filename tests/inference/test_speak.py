@@ -155,7 +155,7 @@ def test_bf16_draws_what_fp32_draws(avatar: Path) -> None:
     for precision in ("fp32", "bf16"):
         engine = Engine(person, device="cpu", precision=precision)
         spoken = engine.encode_speech(torch.zeros(80, 200), [0.5, 1.0])
-        drawn.append(engine.draw(spoken, [person.bases[0].place(i, torch.device("cpu")) for i in (0, 9)]))
+        drawn.append(engine.draw(spoken, person.bases[0].head[[0, 9]]))
     error = ((drawn[0] - drawn[1]) ** 2).mean()
     assert drawn[0].std() > 0.05
     assert -10 * torch.log10(error) > 35
@@ -199,10 +199,10 @@ def test_drawing_at_the_frames_pixels_agrees_with_carrying_a_patch(tmp_path: Pat
     engine = Engine(person, device="cpu", precision="fp32")
     base = person.bases[0]
     frame = next(iter(base.frames(0, 1))).rgb
-    place = base.place(0, engine.compute.device)
+    head = base.head[0]
     spoken = engine.encode_speech(torch.zeros(80, 200), [1.0])
-    direct = engine.compose_directly(frame, engine.draw_grids(spoken, [place])[0], place, blend=False)
-    carried = engine.compose(frame, engine.draw(spoken, [place])[0], place, blend=False)
+    direct = engine.compose_directly(frame, engine.draw_grids(spoken, head)[0], head, blend=False)
+    carried = engine.compose(frame, engine.draw(spoken, head)[0], head, blend=False)
     assert (direct != frame).any()
     error = ((direct.astype(float) - carried) ** 2).mean()
     assert 10 * np.log10(255**2 / max(error, 1e-9)) > 40
@@ -213,12 +213,12 @@ def test_the_papers_network_speaks_too(tmp_path: Path) -> None:
     person = read_avatar(made_avatar(tmp_path / "ana.avatar", settings=settings))
     engine = Engine(person, device="cpu", precision="fp32")
     assert engine.drawing is None
-    frame, place = next(iter(person.bases[0].frames(0, 1))).rgb, person.bases[0].place(0, torch.device("cpu"))
+    frame, head = next(iter(person.bases[0].frames(0, 1))).rgb, person.bases[0].head[0]
     spoken = engine.encode_speech(torch.zeros(80, 200), [1.0])
-    (composed,) = engine.speak_frames([frame], [place], spoken)
+    (composed,) = engine.speak_frames([frame], head, spoken)
     assert composed.shape == frame.shape
     assert (composed != frame).any()
-    x0, y0, x1, y1 = engine.paster.region(place, (frame.shape[0], frame.shape[1]))
+    x0, y0, x1, y1 = engine.paster.regions(head, (frame.shape[0], frame.shape[1]))[0]
     outside = np.ones(frame.shape[:2], bool)
     outside[y0:y1, x0:x1] = False
     assert (composed[outside] == frame[outside]).all()

@@ -127,9 +127,9 @@ def test_interruption_stops_sound_and_lips_without_a_jump(speaker: Speaker) -> N
         engine = speech.speaker.engine
         speak_coded = engine.speak_coded
 
-        def watch(pictures, places, spoken, **more):  # type: ignore[no-untyped-def]
+        def watch(pictures, head, spoken, **more):  # type: ignore[no-untyped-def]
             drawn.append(spoken.shape[0].numpy().copy())
-            return speak_coded(pictures, places, spoken, **more)
+            return speak_coded(pictures, head, spoken, **more)
 
         engine.speak_coded = watch  # type: ignore[method-assign]
         try:

@@ -11,6 +11,7 @@ import torch
 
 from speech2lip.decomposition.footage import read_footage
 from speech2lip.errors import FootageError
+from speech2lip.head_track import HeadTrack, median_skin_colour
 from speech2lip.training import dataset
 from speech2lip.training.dataset import build_training_set, chosen_frames
 from tests.evaluation.made_footage import FRAMES, write_footage
@@ -43,16 +44,6 @@ def test_sound_that_is_put_right_is_what_training_hears(tmp_path: Path) -> None:
     late = replace(take, sound_shift=0.1)
     assert np.array_equal(late.wave()[:1000], take.wave()[1600:2600])
     assert len(late.wave()) == len(take.wave())
-
-
-def test_steady_poses_do_not_reach_across_a_cut(tmp_path: Path) -> None:
-    take = read_footage(write_footage(tmp_path / "a.footage")).takes[0]
-    poses = take.camera_from_head.copy()
-    poses[20:, 0, 3] += 1.0
-    smeared = replace(take, camera_from_head=poses)
-    broken = replace(smeared, cuts=np.array([20]))
-    assert abs(smeared.steady_from_head[19, 0, 3] - poses[19, 0, 3]) > 0.1
-    assert np.allclose(broken.steady_from_head[:, 0, 3], poses[:, 0, 3])
 
 
 def test_long_footage_keeps_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,8 +79,9 @@ def test_short_footage_is_kept_whole() -> None:
 def test_patches_are_held_once(tmp_path: Path) -> None:
     footage = read_footage(write_footage(tmp_path / "a.footage", ("a",)))
     collector = dataset._Collector(footage, 30)
+    track = HeadTrack.of_take(footage.takes[0], footage.canonical, median_skin_colour(footage.takes))
     for frame in footage.takes[0].frames(0, 30):
-        collector.add(footage.takes[0], frame)
+        collector.add(footage.takes[0], frame, track[frame.index])
     collector.end_take(torch.zeros(16_000), 10, keep_wave=False)
     data = collector.finish(1.2)
     assert data.patches.data_ptr() == collector.rows["patches"].data_ptr()

@@ -65,6 +65,11 @@ def _enlarge(features: Tensor) -> Tensor:
     return functional.interpolate(features, scale_factor=2, mode="nearest")
 
 
+def shrink(crop: Tensor) -> Tensor:
+    """Resample crops [B, C, h, w] to the size that the Blend-Net works at, without aliasing."""
+    return functional.interpolate(crop, size=CROP_SIZE, mode="bilinear", align_corners=False, antialias=True)
+
+
 def punch_holes(
     pasted: Tensor, mask: Tensor, *, share: float = 0.5, generator: torch.Generator | None = None
 ) -> Tensor:

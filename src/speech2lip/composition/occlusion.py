@@ -23,13 +23,13 @@ from scipy.ndimage import (
 )
 from torch.nn import functional
 
-from speech2lip.composition.paste import HeadView
 from speech2lip.composition.reposing.head_mesh import HeadMesh
 from speech2lip.composition.reposing.reposer import Reposer
 from speech2lip.conventions import Floats, Picture
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.geometry.mapping import look_up
 from speech2lip.geometry.splat import splat
+from speech2lip.head_track import HeadTrack
 
 Flags = NDArray[np.bool_]
 Levels = NDArray[np.uint8]
@@ -72,24 +72,24 @@ class UsualFace:
     """Square eye units of a node."""
 
 
-def node_colours(turner: Reposer, frame: Picture, place: HeadView) -> Floats:
+def node_colours(turner: Reposer, frame: Picture, head: HeadTrack) -> Floats:
     """Read the nodes' colours in a frame [H, W, 3], in the canonical light; [R, C, 3], NaN outside it."""
-    seen = turner.project(place)[..., :2]
+    seen = turner.project(head)[..., :2]
     apart = float(np.median(np.linalg.norm(np.diff(seen, axis=1), axis=-1)))
     size = max(1, round(apart))
     picture = torch.from_numpy(frame).permute(2, 0, 1)[None].float()
     coarse = functional.avg_pool2d(picture, size, ceil_mode=True, count_include_pad=False)
     found = look_up(coarse, torch.from_numpy(seen / size)[None])[0].permute(1, 2, 0).numpy()
     inside = ((seen >= 0) & (seen < (frame.shape[1], frame.shape[0]))).all(-1)
-    colours: Floats = np.where(inside[..., None], found / place.light.cpu().numpy(), np.nan)
+    colours: Floats = np.where(inside[..., None], found / head.light_gain[0], np.nan)
     return colours.astype(np.float32)
 
 
 def learn_usual_face(
-    turner: Reposer, canonical: Canonical, shots: Sequence[tuple[Picture, HeadView]]
+    turner: Reposer, canonical: Canonical, shots: Sequence[tuple[Picture, HeadTrack]]
 ) -> UsualFace:
     """Learn what a head usually shows from frames [H, W, 3] spread over a take, most of them uncovered."""
-    colours = np.stack([node_colours(turner, frame, place) for frame, place in shots])
+    colours = np.stack([node_colours(turner, frame, head) for frame, head in shots])
     known = np.isfinite(colours[..., 0]).any(0)
     filled = np.where(known[..., None], colours, 0)
     median = np.nanmedian(filled, axis=0)
@@ -175,11 +175,11 @@ def _grown(nodes: Flags, levels: Levels) -> Flags:
     return solid
 
 
-def mask_in_frame(turner: Reposer, nodes: Flags, place: HeadView, size: tuple[int, int]) -> Floats:
+def mask_in_frame(turner: Reposer, nodes: Flags, head: HeadTrack, size: tuple[int, int]) -> Floats:
     """Carry covered nodes into a frame of size (H, W); [H, W] in [0, 1], soft at its edge."""
     if not nodes.any():
         return np.zeros(size, np.float32)
-    where, _ = splat(turner.project(place), size)
+    where, _ = splat(turner.project(head), size)
     drawn = np.isfinite(where[..., 0])
     soft = gaussian_filter(binary_dilation(nodes).astype(np.float32), 0.6)
     mask = turner.nodes(soft[..., None], np.where(drawn[..., None], where, 0))[..., 0]

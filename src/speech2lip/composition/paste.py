@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -16,94 +16,93 @@ from speech2lip.geometry.mapping import (
     look_up,
     observed_from_canonical_points,
 )
+from speech2lip.head_track import HeadTrack
 
 Box = tuple[int, int, int, int]
 
-_LATTICE = 4
+REGION_MARGIN = 0.12
+"""What is looked at around the replaced region on each side, as a share of it."""
+REGION_MARGIN_PIXELS = 2
+"""And pixels that are added to that."""
+LATTICE = 4
 """Pixels between places where the mapping is solved; between them it is interpolated (mean error below
 0.05 px).
 """
 
 
-@dataclass(frozen=True)
-class HeadView:
-    """Where and in what light the head is in a frame."""
-
-    camera_from_head: Tensor
-    """[4, 4]."""
-    k: Tensor
-    """[3, 3]."""
-    light: Tensor
-    """[3] the frame's skin colour over the avatar's usual one."""
-    steady_from_head: Tensor
-    """[4, 4] as `camera_from_head` without quick movement, which the jaw causes: for the lip field."""
-
-
 class Paster:
-    """Holds the canonical geometry on a device and maps it into frames."""
+    """Holds the canonical geometry on a device and maps it into frames and back."""
 
     def __init__(self, canonical: Canonical, *, device: torch.device | str = "cpu") -> None:
         self.device = torch.device(device)
-        self.depth = self._tensor(canonical.depth)
-        self.k = self._tensor(canonical.k)
-        self.head_from_canonical = torch.linalg.inv(self._tensor(canonical.camera_from_head))
-        self.mask = self._tensor(canonical.jaw_mask)[None, None]
+        self.depth = self.tensor(canonical.depth)
+        self.k = self.tensor(canonical.k)
+        self.head_from_canonical = np.linalg.inv(canonical.camera_from_head)
+        self.mask = self.tensor(canonical.jaw_mask)[None, None]
         x0, y0, x1, y1 = canonical.patch.box
         self.box_start = torch.tensor([x0, y0], device=self.device)
         self.box_size = torch.tensor([x1 - x0, y1 - y0], device=self.device)
-        self.patch_points = self._tensor(canonical.patch.points())
+        self.patch_points = self.tensor(canonical.patch.points())
         self.outline = self.patch_points[self.mask[0, 0] > 0.01][::7]
 
-    def _tensor(self, array: NDArray[np.generic]) -> Tensor:
+    def tensor(self, array: NDArray[np.generic]) -> Tensor:
+        """Return an array in fp32 on the device."""
         return torch.from_numpy(np.ascontiguousarray(array)).float().to(self.device)
 
-    def observed_from_canonical(self, camera_from_head: Tensor) -> Tensor:
-        """T_o T_c^-1; [..., 4, 4]."""
-        return camera_from_head @ self.head_from_canonical
+    def observed_from_canonical(self, head: HeadTrack) -> Tensor:
+        """T_o T_c^-1; [B, 4, 4]."""
+        return self.tensor(head.camera_from_head @ self.head_from_canonical)
 
-    def region(self, place: HeadView, size: tuple[int, int], *, margin: float = 0.12) -> Box:
-        """Return the box of the frame that holds the replaced region and some of what surrounds it.
+    def observed_points(self, points: Tensor, head: HeadTrack) -> Tensor:
+        """Find where canonical pixels [N, 2] lie in frames (O2C); [B, N, 2]."""
+        transforms = self.observed_from_canonical(head)
+        return observed_from_canonical_points(points, self.depth, transforms, self.k, self.tensor(head.k))
+
+    def patch_places(self, points: Tensor, head: HeadTrack) -> Tensor:
+        """Find where on the patch pixels [B, N, 2] of frames lie (C2O); [B, N, 2] in [0, 1], or beyond it."""
+        transforms = self.observed_from_canonical(head)
+        found = canonical_from_observed_points(points, self.depth, transforms, self.k, self.tensor(head.k))
+        return (found - self.box_start) / self.box_size
+
+    def patch_of(self, frame: Tensor, head: HeadTrack, *, mode: str = "bilinear") -> Tensor:
+        """Bring the mouth of a frame [3, H, W] into canonical space and light; [3, h, w] in [0, 1].
+
+        `mode` is as for `look_up`.
+        """
+        where = self.observed_points(self.patch_points.reshape(-1, 2), head)
+        found = look_up(frame[None], where, mode=mode).reshape(3, *self.patch_points.shape[:2])
+        return (found / self.tensor(head.light_gain[0])[:, None, None]).clamp(0, 1)
+
+    def regions(self, head: HeadTrack, size: tuple[int, int], *, margin: float = REGION_MARGIN) -> list[Box]:
+        """Return the boxes of frames that hold the replaced region and some of what surrounds it.
 
         Args:
-            size: (H, W) of the frame; margin: what is added on each side, as a share of the region.
+            size: (H, W) of the frames; margin: what is added on each side, as a share of the region.
         """
-        transform = self.observed_from_canonical(place.camera_from_head)[None]
-        where = observed_from_canonical_points(self.outline[None], self.depth, transform, self.k, place.k)[0]
-        low, high = where.amin(0), where.amax(0)
-        edge = (high - low) * margin + 2
-        x0, y0 = (low - edge).floor().tolist()
-        x1, y1 = (high + edge).ceil().tolist()
-        x0, y0 = max(0, min(int(x0), size[1] - 2)), max(0, min(int(y0), size[0] - 2))
-        return x0, y0, max(x0 + 2, min(int(x1), size[1])), max(y0 + 2, min(int(y1), size[0]))
+        where = self.observed_points(self.outline, head)
+        low, high = where.amin(1), where.amax(1)
+        edge = (high - low) * margin + REGION_MARGIN_PIXELS
+        regions: list[Box] = []
+        for x0, y0, x1, y1 in torch.cat([(low - edge).floor(), (high + edge).ceil()], 1).int().tolist():
+            left, top = max(0, min(x0, size[1] - 2)), max(0, min(y0, size[0] - 2))
+            regions.append((left, top, max(left + 2, min(x1, size[1])), max(top + 2, min(y1, size[0]))))
+        return regions
 
-    def patch_uv(self, place: HeadView, box: Box) -> Tensor:
-        """Find the place on the patch that each pixel of a box shows.
+    def patch_uv(self, head: HeadTrack, boxes: Sequence[Box]) -> Tensor:
+        """Find the place on the patch that each pixel of a box of each frame shows; all are of one size.
 
         Returns:
-            [h, w, 2] in [0, 1] over the patch; beyond where the pixel is not on it.
+            [B, h, w, 2] in [0, 1] over the patch; beyond where the pixel is not on it.
         """
-        x0, y0, x1, y1 = box
-        columns, rows = x1 - x0, y1 - y0
-        nodes_x, nodes_y = -(-columns // _LATTICE) + 1, -(-rows // _LATTICE) + 1
-        x = torch.linspace(x0 + 0.5, x1 - 0.5, nodes_x, device=self.device)
-        y = torch.linspace(y0 + 0.5, y1 - 0.5, nodes_y, device=self.device)
-        lattice = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
-        uv = self._uv_at(lattice.reshape(1, -1, 2), place).reshape(1, nodes_y, nodes_x, 2).movedim(-1, 1)
+        columns, rows = boxes[0][2] - boxes[0][0], boxes[0][3] - boxes[0][1]
+        x = torch.linspace(0.5, columns - 0.5, -(-columns // LATTICE) + 1)
+        y = torch.linspace(0.5, rows - 0.5, -(-rows // LATTICE) + 1)
+        lattice = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).reshape(1, -1, 2)
+        starts = torch.tensor([box[:2] for box in boxes])[:, None]
+        uv = self.patch_places((lattice + starts).to(self.device), head)
+        uv = uv.reshape(len(boxes), len(y), len(x), 2).movedim(-1, 1)
         fine = functional.interpolate(uv, size=(rows, columns), mode="bilinear", align_corners=True)
-        return fine[0].movedim(0, -1)
-
-    def patch_uv_plain(self, place: HeadView, box: Box) -> Tensor:
-        """Do as `patch_uv`, solving the mapping at every pixel: its plain twin."""
-        x0, y0, x1, y1 = box
-        x = torch.arange(x0, x1, device=self.device) + 0.5
-        y = torch.arange(y0, y1, device=self.device) + 0.5
-        pixels = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
-        return self._uv_at(pixels.reshape(1, -1, 2), place).reshape(*pixels.shape)
-
-    def _uv_at(self, pixels: Tensor, place: HeadView) -> Tensor:
-        transform = self.observed_from_canonical(place.camera_from_head)[None]
-        found = canonical_from_observed_points(pixels, self.depth, transform, self.k, place.k)[0]
-        return (found - self.box_start) / self.box_size
+        return fine.movedim(1, -1)
 
     def carry(self, patch: Tensor, uv: Tensor, light: Tensor) -> Tensor:
         """Carry patches to where frames show them, in the frames' light.
@@ -121,21 +120,3 @@ class Paster:
         """Carry the jaw mask to where frames show it; [B, h, w, 2] -> [B, 1, h, w]."""
         size = uv.new_tensor([self.mask.shape[-1], self.mask.shape[-2]])
         return look_up(self.mask.expand(len(uv), -1, -1, -1), uv * size, padding="zeros")
-
-
-def pose_numbers(observed_from_canonical: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Describe head poses to the lip field: rotation vector and shift from the canonical one.
-
-    The numbers are about 1 where the pose differs much.
-
-    Args:
-        observed_from_canonical: [T, 4, 4].
-
-    Returns:
-        [T, 6].
-    """
-    from scipy.spatial.transform import Rotation
-
-    turn = Rotation.from_matrix(observed_from_canonical[:, :3, :3]).as_rotvec() / 0.2
-    shift = np.tanh(observed_from_canonical[:, :3, 3])
-    return np.concatenate([turn, shift], axis=1).astype(np.float32)

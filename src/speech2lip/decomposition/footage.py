@@ -31,7 +31,7 @@ from speech2lip.config import PrepareSettings
 from speech2lip.conventions import LANDMARK_COUNT, SAMPLE_RATE
 from speech2lip.decomposition.av_offset import shifted
 from speech2lip.decomposition.canonical import Canonical
-from speech2lip.decomposition.head_pose import camera_matrix, steady_head_poses
+from speech2lip.decomposition.head_pose import camera_matrix
 from speech2lip.decomposition.regions import LipPatch
 from speech2lip.decomposition.staging import finish_move_for_reading
 from speech2lip.decomposition.tracking.landmarks import KeptLandmarks
@@ -132,12 +132,6 @@ class Take:
     def k(self) -> NDArray[np.float64]:
         """Camera of the picture; [3, 3]."""
         return camera_matrix(self.width, self.height, self.focal)
-
-    @cached_property
-    def steady_from_head(self) -> NDArray[np.float64]:
-        """[T, 4, 4] head poses without quick movement, smoothed within each shot."""
-        parts = np.split(self.camera_from_head, self.cuts)
-        return np.concatenate([steady_head_poses(part, fps=float(self.fps)) for part in parts])
 
     @cached_property
     def shot(self) -> NDArray[np.int32]:

@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from speech2lip.avatar import Avatar
-from speech2lip.composition.paste import HeadView, Paster
+from speech2lip.composition.paste import Paster
 from speech2lip.conventions import MEL_BANDS, Picture
 from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.errors import SettingsError
 from speech2lip.evaluation.held_out import CodedFrame
-from speech2lip.geometry.mapping import look_up, observed_from_canonical_points
+from speech2lip.head_track import HeadTrack
 from speech2lip.inference.engine import Engine
 from speech2lip.inference.motion.coverage import drawn_shares
 from speech2lip.inference.motion.motion import mixed
@@ -27,7 +27,6 @@ from speech2lip.media.picture import rgb_from_coded
 from speech2lip.media.video import VideoReader
 from speech2lip.media.yuv import write_box
 from speech2lip.synthesis.speech import log_mel, mel_windows
-from speech2lip.training.dataset import head_view
 from speech2lip.training.split import trainable
 
 Moments = NDArray[np.float64]
@@ -77,6 +76,7 @@ class _Pasting:
     engine: Engine
     usual: NDArray[np.float32]
     _shares: dict[str, Shares] = field(default_factory=dict, compare=False, kw_only=True)
+    _tracks: dict[str, HeadTrack] = field(default_factory=dict, compare=False, kw_only=True)
 
     def shares(self, take: Take) -> Shares:
         """Return how much of the lips is drawn in each frame of a take: 0 where the head has turned away."""
@@ -88,8 +88,11 @@ class _Pasting:
             )
         return self._shares[take.name]
 
-    def places(self, take: Take, frames: Sequence[CodedFrame]) -> list[HeadView]:
-        return places_of(self.engine.paster, take, [frame.index for frame in frames], self.usual)
+    def heads(self, take: Take, frames: Sequence[CodedFrame]) -> HeadTrack:
+        """Return where and in what light the head is in frames of a take."""
+        if take.name not in self._tracks:
+            self._tracks[take.name] = HeadTrack.of_take(take, self.engine.avatar.canonical, self.usual)
+        return self._tracks[take.name][[frame.index for frame in frames]]
 
     def show(self, take: Take, frames: Sequence[CodedFrame], draw: Draw) -> list[Picture]:
         """Return frames as `speak` shows them: drawn where they can be spoken over, coded, faded.
@@ -108,10 +111,11 @@ class _Pasting:
     def paste(self, take: Take, frames: Sequence[CodedFrame], patches: Tensor) -> list[Picture]:
         def draw(which: list[int]) -> list[Picture]:
             some = [frames[number] for number in which]
-            together = zip(some, patches[which], self.places(take, some), strict=True)
+            together = enumerate(zip(some, patches[which], strict=True))
+            heads = self.heads(take, some)
             return [
-                recoded(frame, self.engine.compose(frame.rgb, patch, place))
-                for frame, patch, place in together
+                recoded(frame, self.engine.compose(frame.rgb, patch, heads[number]))
+                for number, (frame, patch) in together
             ]
 
         return self.show(take, frames, draw)
@@ -159,7 +163,7 @@ class Spoken(_Pasting):
         def draw(which: list[int]) -> list[Picture]:
             some = [frames[number] for number in which]
             pictures = [frame.coded for frame in some]
-            return self.engine.speak_coded(pictures, self.places(take, some), spoken.of(which))
+            return self.engine.speak_coded(pictures, self.heads(take, some), spoken.of(which))
 
         return self.show(take, frames, draw)
 
@@ -188,16 +192,6 @@ POOLED = (16, 7)
 _READERS_KEPT = 16
 _KEYS_AT_ONCE = 1000
 """Moments of a take that are described together."""
-
-
-def canonical_patch(paster: Paster, picture: Picture, place: HeadView) -> Tensor:
-    """Bring the mouth of a frame [H, W, 3] into canonical space and light; [3, h, w] in [0, 1]."""
-    whole = torch.from_numpy(picture).to(paster.device).permute(2, 0, 1)[None].float() / 255
-    transform = paster.observed_from_canonical(place.camera_from_head)[None]
-    points = paster.patch_points.reshape(1, -1, 2)
-    where = observed_from_canonical_points(points, paster.depth, transform, paster.k, place.k)
-    patch = look_up(whole, where).reshape(3, *paster.patch_points.shape[:2]) / place.light[:, None, None]
-    return patch.clamp(0, 1)
 
 
 def speech_keys(mel: Tensor, times: NDArray[np.float64]) -> Tensor:
@@ -232,6 +226,8 @@ class NearestLips:
                     self._frames += [(take, int(index)) for index in some]
         self._keys = torch.cat(keys) if keys else torch.zeros(0, POOLED[0] * POOLED[1])
         self._readers: OrderedDict[str, VideoReader] = OrderedDict()
+        self._canonical = avatar.canonical
+        self._tracks: dict[str, HeadTrack] = {}
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -248,9 +244,10 @@ class NearestLips:
     def _patch(self, take: Take, index: int) -> Tensor:
         reader = self._reader(take)
         frame = next(iter(reader.frames(start_frame=index, stop_frame=index + 1)))
-        return canonical_patch(
-            self.paster, frame.rgb, moved(head_view(take, index, self._usual), self.paster)
-        )
+        picture = self.paster.tensor(frame.rgb).permute(2, 0, 1) / 255
+        if take.name not in self._tracks:
+            self._tracks[take.name] = HeadTrack.of_take(take, self._canonical, self._usual)
+        return self.paster.patch_of(picture, self._tracks[take.name][index])
 
     def _reader(self, take: Take) -> VideoReader:
         """Return the take's reader, which remembers where its frames lie."""
@@ -259,16 +256,3 @@ class NearestLips:
         if len(self._readers) > _READERS_KEPT:
             self._readers.popitem(last=False)
         return reader
-
-
-def moved(place: HeadView, paster: Paster) -> HeadView:
-    """Return a place with its tensors on the paster's device."""
-    device = paster.device
-    return HeadView(**{name: value.to(device) for name, value in vars(place).items()})
-
-
-def places_of(
-    paster: Paster, take: Take, indices: Sequence[int], usual: NDArray[np.float32]
-) -> list[HeadView]:
-    """Return where and in what light the head is in frames of a take, on the paster's device."""
-    return [moved(head_view(take, index, usual), paster) for index in indices]

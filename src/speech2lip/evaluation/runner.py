@@ -16,14 +16,14 @@ from speech2lip.conventions import Picture
 from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.evaluation.accumulate import Figures, Moment, Openings, Tally
 from speech2lip.evaluation.held_out import CodedFrame, Span
-from speech2lip.evaluation.methods import Maker, mel_features, moved
+from speech2lip.evaluation.methods import Maker, mel_features
 from speech2lip.evaluation.metrics.lpips import Likeness, Lpips, load_lpips
 from speech2lip.evaluation.metrics.mouth_box import mouth_box_of
 from speech2lip.evaluation.result import Row
 from speech2lip.evaluation.speech_labels import Heard, listen_to
 from speech2lip.evaluation.sync.syncnet import SyncNet, SyncNetTrials, load_syncnet
 from speech2lip.faces.landmarks import LandmarkDetector
-from speech2lip.training.dataset import head_view
+from speech2lip.head_track import HeadTrack
 
 
 class Judge:
@@ -42,7 +42,8 @@ class Judge:
         self.heard: Heard | None = None
         """Sound of the take that is or was followed last."""
         self._shares = np.ones(0)
-        self._shape = footage.canonical.shape
+        self._canonical, self._shape = footage.canonical, footage.canonical.shape
+        self._tracks: dict[str, HeadTrack] = {}
         self._enlarge_below = footage.settings.small_face_pixels
         self._transcripts = transcripts
 
@@ -114,19 +115,24 @@ class Judge:
             for tally in self.tallies.values():
                 tally.skip(float(take.times[index]))
 
+    def _head(self, take: Take) -> HeadTrack:
+        """Return where the head is in a take; light has no part in that."""
+        if take.name not in self._tracks:
+            self._tracks[take.name] = HeadTrack.of_take(take, self._canonical, np.ones(3, np.float32))
+        return self._tracks[take.name]
+
     def moment(self, take: Take, frame: CodedFrame) -> Moment:
         """Gather what is known of a frame: mouth box, landmarks, what is replaced."""
         height, width = frame.rgb.shape[:2]
-        # Light has no part in where things lie.
-        place = moved(head_view(take, frame.index, take.light[frame.index]), self.paster)
-        region = self.paster.region(place, (height, width))
-        mask = self.paster.carry_mask(self.paster.patch_uv(place, region)[None])[0, 0]
+        head = self._head(take)[frame.index]
+        regions = self.paster.regions(head, (height, width))
+        mask = self.paster.carry_mask(self.paster.patch_uv(head, regions))[0, 0]
         return Moment(
             time=float(take.times[frame.index]),
             real=frame.rgb,
             box=mouth_box_of(take, frame.index, self._shape),
             points=take.landmarks[frame.index],
-            region=region,
+            region=regions[0],
             mask=mask.cpu().numpy(),
         )
 

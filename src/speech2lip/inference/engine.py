@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from speech2lip.avatar import Avatar
-from speech2lip.composition.blend_net import BlendNet
+from speech2lip.composition.blend_net import BlendNet, shrink
 from speech2lip.composition.coverage import region_surface
-from speech2lip.composition.paste import HeadView, Paster, pose_numbers
+from speech2lip.composition.paste import Paster
 from speech2lip.compute import choose_device, probe_precision
 from speech2lip.conventions import MEL_RATE, Picture
+from speech2lip.head_track import HeadTrack
 from speech2lip.inference.render.torch_renderer import TorchRenderer
 from speech2lip.media.picture import coded_from_rgb, rgb_from_coded
 from speech2lip.model import SpeechFeatures
@@ -24,7 +25,6 @@ from speech2lip.synthesis.lip_field import LipField, uv_lattice
 from speech2lip.synthesis.paper_field import PaperField
 from speech2lip.synthesis.pretrained import PretrainedListener, open_listener
 from speech2lip.synthesis.speech import log_mel, mel_windows, window_offsets
-from speech2lip.training.dataset import shrink
 
 _DIRECT = 1.5
 """Lips are read at the frame's own pixels up to this many times as many as the patch has."""
@@ -38,6 +38,7 @@ class Engine:
     """
 
     def __init__(self, avatar: Avatar, *, device: str = "auto", precision: str = "auto") -> None:
+        self.avatar = avatar
         self.compute = choose_device(device)
         self.model = self.compute.place(avatar.model).eval()
         self.paster = Paster(avatar.canonical, device=self.compute.device)
@@ -95,34 +96,37 @@ class Engine:
         return self.model.encode_speech(mel_windows(rows.to(device), moments, self.offsets))
 
     @torch.inference_mode()
-    def draw(self, spoken: SpeechFeatures, places: Sequence[HeadView]) -> Tensor:
+    def draw(self, spoken: SpeechFeatures, head: HeadTrack) -> Tensor:
         """Draw the lip patches of moments, in canonical light; [B, 3, h, w] about [0, 1].
 
         Each is drawn for the head pose of its frame.
         """
         with self.compute.autocast(self.precision):
-            uv = self.uv.expand(len(places), -1, -1, -1)
-            return self.model.draw(spoken, self.pose(places), uv).float()
+            uv = self.uv.expand(len(head), -1, -1, -1)
+            return self.model.draw(spoken, self.pose(head), uv).float()
 
     @torch.inference_mode()
-    def draw_grids(self, spoken: SpeechFeatures, places: Sequence[HeadView]) -> Tensor:
+    def draw_grids(self, spoken: SpeechFeatures, head: HeadTrack) -> Tensor:
         """Draw the lip field's feature grids, from which lips can be read anywhere; [B, C, rows, columns]."""
         with self.compute.autocast(self.precision):
-            return self.model.grid_field.grid(spoken.code, spoken.shape, self.pose(places))
+            return self.model.grid_field.grid(spoken.code, spoken.shape, self.pose(head))
 
-    def pose(self, places: Sequence[HeadView]) -> Tensor:
+    def pose(self, head: HeadTrack) -> Tensor:
         """Describe the head poses of frames to the lip field; [B, 6]."""
-        transforms = torch.stack([self.paster.observed_from_canonical(p.steady_from_head) for p in places])
-        return torch.from_numpy(pose_numbers(transforms.double().cpu().numpy())).to(self.compute.device)
+        return self.paster.tensor(head.pose)
 
-    def compose(self, frame: Picture, patch: Tensor, place: HeadView, *, blend: bool = True) -> Picture:
+    def light(self, head: HeadTrack) -> Tensor:
+        """Return the light of frames over the canonical one; [B, 3]."""
+        return self.paster.tensor(head.light_gain)
+
+    def compose(self, frame: Picture, patch: Tensor, head: HeadTrack, *, blend: bool = True) -> Picture:
         """Put a lip patch [3, h, w] into a frame [H, W, 3]; outside the jaw region it stays bit for bit."""
         return self._compose(
-            frame, place, lambda uv: self.paster.carry(patch[None], uv, place.light[None]), blend=blend
+            frame, head, lambda uv: self.paster.carry(patch[None], uv, self.light(head)), blend=blend
         )
 
     def compose_directly(
-        self, frame: Picture, grid: Tensor, place: HeadView, *, blend: bool = True
+        self, frame: Picture, grid: Tensor, head: HeadTrack, *, blend: bool = True
     ) -> Picture:
         """Do as `compose` with lips read from a feature grid [C, rows, columns] at the frame's own pixels.
 
@@ -135,32 +139,33 @@ class Engine:
             with self.compute.autocast(self.precision):
                 drawn = self.model.grid_field.read(grid[None], self.uv if large else uv).float()
             if large:
-                return self.paster.carry(drawn, uv, place.light[None])
-            return drawn * place.light[None, :, None, None]
+                return self.paster.carry(drawn, uv, self.light(head))
+            return drawn * self.light(head)[..., None, None]
 
-        return self._compose(frame, place, lips, blend=blend)
+        return self._compose(frame, head, lips, blend=blend)
 
     @torch.inference_mode()
     def _compose(
-        self, frame: Picture, place: HeadView, lips: Callable[[Tensor], Tensor], *, blend: bool
+        self, frame: Picture, head: HeadTrack, lips: Callable[[Tensor], Tensor], *, blend: bool
     ) -> Picture:
-        x0, y0, x1, y1 = self.paster.region(place, (frame.shape[0], frame.shape[1]))
+        boxes = self.paster.regions(head, (frame.shape[0], frame.shape[1]))
+        x0, y0, x1, y1 = boxes[0]
         crop = (
             torch.from_numpy(frame[y0:y1, x0:x1]).to(self.compute.device).permute(2, 0, 1)[None].float() / 255
         )
-        uv = self.paster.patch_uv(place, (x0, y0, x1, y1))[None]
+        uv = self.paster.patch_uv(head, boxes)
         mask = self.paster.carry_mask(uv)
         pasted = crop + (lips(uv) - crop) * mask
         if blend:
-            pasted = pasted + self._residual(pasted, mask, uv, place)
+            pasted = pasted + self._residual(pasted, mask, uv, head)
         mended = (pasted[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
         inside = (mask[0, 0] > 0).cpu().numpy()
         composed = frame.copy()
         composed[y0:y1, x0:x1][inside] = mended[inside]
         return composed
 
-    def _residual(self, pasted: Tensor, mask: Tensor, uv: Tensor, place: HeadView) -> Tensor:
-        reference = self.paster.carry(self.reference, uv, place.light[None])
+    def _residual(self, pasted: Tensor, mask: Tensor, uv: Tensor, head: HeadTrack) -> Tensor:
+        reference = self.paster.carry(self.reference, uv, self.light(head))
         small = shrink(torch.cat([pasted, mask, reference], dim=1))
         with self.compute.autocast(self.precision):
             residual = self.model.blend_net(small[:, :3], small[:, 3:4], small[:, 4:])
@@ -193,7 +198,7 @@ class Engine:
     def speak_coded(
         self,
         pictures: Sequence[Picture],
-        places: Sequence[HeadView],
+        head: HeadTrack,
         spoken: SpeechFeatures,
         *,
         blend: bool = True,
@@ -203,23 +208,23 @@ class Engine:
         Pixels outside the replaced region are neither converted nor changed.
         """
         if self.drawing is not None:
-            return self.drawing.speak(pictures, places, spoken, blend=blend)
+            return self.drawing.speak(pictures, head, spoken, blend=blend)
         frames = [rgb_from_coded(picture) for picture in pictures]
-        return [coded_from_rgb(rgb) for rgb in self.speak_frames(frames, places, spoken, blend=blend)]
+        return [coded_from_rgb(rgb) for rgb in self.speak_frames(frames, head, spoken, blend=blend)]
 
     def speak_frames(
         self,
         frames: Sequence[Picture],
-        places: Sequence[HeadView],
+        head: HeadTrack,
         spoken: SpeechFeatures,
         *,
         blend: bool = True,
     ) -> list[Picture]:
         """Draw and compose a batch of frames."""
         if isinstance(self.model.lip_field, PaperField):
-            patches = self.draw(spoken, places)
-            drawn = zip(frames, patches, places, strict=True)
-            return [self.compose(f, patch, place, blend=blend) for f, patch, place in drawn]
-        grids = self.draw_grids(spoken, places)
-        together = zip(frames, grids, places, strict=True)
-        return [self.compose_directly(f, grid, place, blend=blend) for f, grid, place in together]
+            patches = self.draw(spoken, head)
+            drawn = zip(frames, patches, range(len(head)), strict=True)
+            return [self.compose(f, patch, head[i], blend=blend) for f, patch, i in drawn]
+        grids = self.draw_grids(spoken, head)
+        together = zip(frames, grids, range(len(head)), strict=True)
+        return [self.compose_directly(f, grid, head[i], blend=blend) for f, grid, i in together]

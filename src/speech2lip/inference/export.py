@@ -28,9 +28,8 @@ from speech2lip.atomic import (
 )
 from speech2lip.avatar import Avatar, BaseVideo, read_avatar
 from speech2lip.composition.blend_net import CROP_SIZE
-from speech2lip.composition.paste import pose_numbers
+from speech2lip.composition.paste import REGION_MARGIN
 from speech2lip.conventions import MEL_BANDS, MEL_RATE, SAMPLE_RATE, AnyPath
-from speech2lip.decomposition.head_pose import camera_matrix
 from speech2lip.errors import MissingExtra, OutputError, SettingsError, Speech2LipError
 from speech2lip.geometry.mapping import look_up, map_points
 from speech2lip.inference.engine import Engine
@@ -179,15 +178,16 @@ def _depths(engine: Engine) -> Tensor:
 
 
 def _track(take: BaseVideo, engine: Engine) -> dict[str, np.ndarray[Any, Any]]:
-    head = engine.paster.head_from_canonical.double().numpy()
-    borne = engine.surface.bears_frames(take.camera_from_head, fps=float(take.fps))
+    head = take.head
+    transforms = head.camera_from_head @ engine.paster.head_from_canonical
+    borne = engine.surface.bears_frames(head.camera_from_head, fps=float(take.fps))
     return {
         "times": take.times.astype(np.float32),
-        "observed_from_canonical": (take.camera_from_head @ head).astype(np.float32),
-        "canonical_from_observed": np.linalg.inv(take.camera_from_head @ head).astype(np.float32),
-        "pose": pose_numbers(take.steady_from_head @ head),
-        "light": take.light.astype(np.float32),
-        "k_observed": camera_matrix(take.width, take.height, take.focal).astype(np.float32),
+        "observed_from_canonical": transforms.astype(np.float32),
+        "canonical_from_observed": np.linalg.inv(transforms).astype(np.float32),
+        "pose": head.pose,
+        "light": head.light_gain.astype(np.float32),
+        "k_observed": head.k.astype(np.float32),
         "drawn": drawn_shares(borne, fps=float(take.fps)).astype(np.float32),
     }
 
@@ -223,7 +223,7 @@ def _manifest(
             "transform_samples": FFT,
             "hop_samples": HOP,
             "silent_mel": SILENT_MEL,
-            "region_margin": 0.12,
+            "region_margin": REGION_MARGIN,
             "crop_size": list(CROP_SIZE),
             "patch_size": list(person.canonical.patch.size),
             "pixel_centres": 0.5,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,19 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from speech2lip.composition.blend_net import CROP_SIZE
+from speech2lip.composition.blend_net import CROP_SIZE, shrink
 from speech2lip.composition.coverage import region_surface
-from speech2lip.composition.paste import HeadView, Paster, pose_numbers
+from speech2lip.composition.paste import Paster
 from speech2lip.config import ModelSettings
 from speech2lip.conventions import MEL_RATE, SAMPLE_RATE
 from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.errors import FootageError
 from speech2lip.faces.landmarks import SHAPE_POINTS
-from speech2lip.geometry.mapping import (
-    canonical_from_observed_points,
-    look_up,
-    observed_from_canonical_points,
-)
+from speech2lip.head_track import HeadTrack, median_skin_colour
 from speech2lip.media.video import Frame
 from speech2lip.progress import Progress
 from speech2lip.synthesis.pretrained import pretrained_name
@@ -91,36 +87,12 @@ class TrainingSet:
         return TrainingSet(**moved, crops=crops, seconds=self.seconds)
 
 
-def usual_light(takes: Sequence[Take]) -> NDArray[np.float32]:
-    """Return the median skin colour of the frames that are not left out; [3]."""
-    light: NDArray[np.float32] = np.median(np.concatenate([t.light[t.left_out == 0] for t in takes]), axis=0)
-    return light
-
-
-def light_gain(light: NDArray[np.float32], usual: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the light of frames [..., 3] over the usual one, kept within a factor of 2."""
-    with np.errstate(invalid="ignore"):
-        gain = np.clip(np.nan_to_num(light / np.maximum(usual, 1.0), nan=1.0), 0.5, 2.0)
-    return gain.astype(np.float32)
-
-
-def head_view(take: Take, index: int, usual: NDArray[np.float32]) -> HeadView:
-    """Return where and in what light the head is in a frame of a take."""
-    return HeadView(
-        camera_from_head=torch.from_numpy(take.camera_from_head[index]).float(),
-        k=torch.from_numpy(take.k).float(),
-        light=torch.from_numpy(light_gain(take.light[index], usual)),
-        steady_from_head=torch.from_numpy(take.steady_from_head[index]).float(),
-    )
-
-
 class _Collector:
     """Gathers the parts of a training set frame by frame."""
 
     def __init__(self, footage: Footage, count: int) -> None:
         """Make room for `count` frames: patches that were gathered first would be held twice."""
         self.paster = Paster(footage.canonical)
-        self.usual = usual_light(footage.takes)
         self.rows = {
             "patches": torch.empty(count, 3, *self.paster.patch_points.shape[:2], dtype=torch.uint8),
             "outlines": torch.empty(count, 2 * len(SHAPE_POINTS)),
@@ -143,38 +115,29 @@ class _Collector:
         self.followed: list[int] = []
         self.latest: tuple[str, int] | None = None
 
-    def add(self, take: Take, frame: Frame) -> None:
-        paster, index = self.paster, frame.index
-        place = head_view(take, index, self.usual)
+    def add(self, take: Take, frame: Frame, head: HeadTrack) -> None:
+        """Gather a frame of a take, with the track of this frame."""
+        paster, index, number = self.paster, frame.index, self.count
         picture = torch.from_numpy(frame.rgb).permute(2, 0, 1).float() / 255
-        transform = paster.observed_from_canonical(place.camera_from_head)[None]
-        points = paster.patch_points.reshape(1, -1, 2)
-        where = observed_from_canonical_points(points, paster.depth, transform, paster.k, place.k)
-        patch = (
-            look_up(picture[None], where, mode="bicubic").reshape(3, *paster.patch_points.shape[:2])
-            / place.light[:, None, None]
-        )
         landmarks = torch.from_numpy(take.landmarks[index, list(SHAPE_POINTS), :2])[None]
-        lips = canonical_from_observed_points(landmarks, paster.depth, transform, paster.k, place.k)[0]
-        steady = paster.observed_from_canonical(place.steady_from_head)[None]
-        number = self.count
-        self.rows["patches"][number] = (patch.clamp(0, 1) * 255).round().byte()
-        self.rows["outlines"][number] = ((lips - paster.box_start) / paster.box_size).reshape(-1)
+        patch = paster.patch_of(picture, head, mode="bicubic")
+        self.rows["patches"][number] = (patch * 255).round().byte()
+        self.rows["outlines"][number] = paster.patch_places(landmarks, head).reshape(-1)
         self.rows["times"][number] = take.times[index] + self.clock / MEL_RATE
         self.rows["rates"][number] = float(take.fps)
-        self.rows["poses"][number] = torch.from_numpy(pose_numbers(steady.double().numpy())[0])
-        self.rows["light"][number] = place.light
+        self.rows["poses"][number] = torch.from_numpy(head.pose[0])
+        self.rows["light"][number] = torch.from_numpy(head.light_gain[0])
         if number % self.crop_every == 0:
-            self._add_crop(number, picture, place)
+            self._add_crop(number, picture, head)
         if self.latest == (take.name, index - 1) and index not in take.cuts:
             self.followed.append(number - 1)
         self.latest, self.count = (take.name, index), number + 1
 
-    def _add_crop(self, number: int, picture: Tensor, place: HeadView) -> None:
-        box = self.paster.region(place, (picture.shape[1], picture.shape[2]))
-        x0, y0, x1, y1 = box
+    def _add_crop(self, number: int, picture: Tensor, head: HeadTrack) -> None:
+        boxes = self.paster.regions(head, (picture.shape[1], picture.shape[2]))
+        x0, y0, x1, y1 = boxes[0]
         crop = shrink(picture[None, :, y0:y1, x0:x1])[0]
-        uv = shrink(self.paster.patch_uv(place, box).movedim(-1, 0)[None])[0].movedim(0, -1)
+        uv = shrink(self.paster.patch_uv(head, boxes).movedim(-1, 1))[0].movedim(0, -1)
         crops, row = self.crops, number // self.crop_every
         crops.index[row], crops.uv[row] = number, uv
         crops.picture[row] = (crop.clamp(0, 1) * 255).round().byte()
@@ -202,11 +165,6 @@ class _Collector:
             seconds=seconds,
             wave=torch.cat(self.waves) if self.waves else None,
         )
-
-
-def shrink(crop: Tensor) -> Tensor:
-    """Resample crops [B, C, h, w] to the size that the Blend-Net works at, without aliasing."""
-    return functional.interpolate(crop, size=CROP_SIZE, mode="bilinear", align_corners=False, antialias=True)
 
 
 def motion_weight(patches: Tensor, mask: Tensor) -> Tensor:
@@ -247,13 +205,15 @@ def build_training_set(footage: Footage, ranges: Ranges, settings: ModelSettings
     silence = len(window_offsets(settings)) + MEL_RATE
     keep_wave = pretrained_name(settings.speech) is not None
     collector = _Collector(footage, wanted)
+    skin_colour = median_skin_colour(footage.takes)
     with Progress("Reading the footage", total=wanted, unit="frames") as progress:
         for take in footage.takes:
             chosen = set(frames[take.name].tolist())
             if not chosen:
                 continue
+            head = HeadTrack.of_take(take, footage.canonical, skin_colour)
             for frame in take.frames(min(chosen), max(chosen) + 1, only=chosen):
-                collector.add(take, frame)
+                collector.add(take, frame, head[frame.index])
                 progress.set(collector.count)
             collector.end_take(torch.from_numpy(take.wave()), silence, keep_wave=keep_wave)
     rates = [float(take.fps) for take in footage.takes]

@@ -26,13 +26,14 @@ from speech2lip.composition.coverage import region_surface
 from speech2lip.composition.paste import Paster
 from speech2lip.compute import choose_device, device_name
 from speech2lip.config import NO_ENCODER, PrepareSettings, TrainSettings, to_plain, with_preset
-from speech2lip.conventions import AnyPath
+from speech2lip.conventions import AnyPath, Floats
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.decomposition.footage import Footage, Take, canonical_plain, canonical_tensors, read_footage
 from speech2lip.decomposition.overview import look_over
 from speech2lip.decomposition.tracking.cuts import runs_within_shots
 from speech2lip.errors import FootageError, SettingsError
 from speech2lip.faces.landmarks import eye_opening
+from speech2lip.head_track import light_gain, median_skin_colour
 from speech2lip.media.video import VideoFormat, VideoWriter
 from speech2lip.model import LipModel
 from speech2lip.synthesis.lip_shape import principal_components
@@ -46,7 +47,7 @@ from speech2lip.training.checkpoint import (
     remove_state,
     state_folder,
 )
-from speech2lip.training.dataset import TrainingSet, build_training_set, light_gain, usable, usual_light
+from speech2lip.training.dataset import TrainingSet, build_training_set, usable
 from speech2lip.training.fingerprint import footage_fingerprint, training_key
 from speech2lip.training.loop import TrainingRun
 from speech2lip.training.phases import lessons, phases
@@ -259,7 +260,7 @@ def _about(
         "settings": to_plain(settings),
         "canonical": canonical_plain(footage.canonical),
         "focal": footage.settings.focal,
-        "usual_light": usual_light(footage.takes).tolist(),
+        "usual_light": median_skin_colour(footage.takes).tolist(),
         "footage": footage.folder.name,
         "takes": [take.name for take in footage.takes],
         "held_out": {name: list(span) for name, span in ranges.items()},
@@ -293,17 +294,17 @@ def _write_bases(folder: Path, footage: Footage, seconds: float) -> list[str]:
             start, stop = max(spans, key=lambda span: span[1] - span[0])
             runs.append((take, start, min(stop, start + max(1, round(seconds * float(take.fps))))))
     runs.sort(key=lambda run: (run[1] - run[2]) / float(run[0].fps))
-    usual, names, used = usual_light(footage.takes), [], 0.0
+    skin_colour, names, used = median_skin_colour(footage.takes), [], 0.0
     for take, start, stop in runs:
         if used >= seconds:
             break
-        _write_base(folder / take.name, take, start, stop, usual)
+        _write_base(folder / take.name, take, start, stop, skin_colour)
         names.append(take.name)
         used += (stop - start) / float(take.fps)
     return names
 
 
-def _write_base(folder: Path, take: Take, start: int, stop: int, usual: Any) -> None:
+def _write_base(folder: Path, take: Take, start: int, stop: int, skin_colour: Floats) -> None:
     folder.mkdir(parents=True)
     if (start, stop) == (0, len(take.times)):
         shutil.copyfile(take.picture_path, folder / "picture.mp4")
@@ -321,7 +322,7 @@ def _write_base(folder: Path, take: Take, start: int, stop: int, usual: Any) -> 
         {
             "times": take.times[start:stop] - take.times[start],
             "camera_from_head": take.camera_from_head[start:stop],
-            "light": light_gain(take.light[start:stop], usual),
+            "light": light_gain(take.light[start:stop], skin_colour),
             "eyes": eye_opening(take.landmarks[start:stop]),
         },
     )

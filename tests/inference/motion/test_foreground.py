@@ -14,7 +14,6 @@ from speech2lip.media.yuv import split
 from speech2lip.model import SpeechFeatures
 from tests.made_face import SIZE, made_avatar
 
-CPU = torch.device("cpu")
 FRAMES, CROSSED = 40, range(24, 36)
 
 
@@ -32,7 +31,7 @@ def person(tmp_path_factory: pytest.TempPathFactory) -> Avatar:
         for index in range(FRAMES):
             frame = plain.copy()
             if index in CROSSED:
-                x0, y0, x1, _ = engine.paster.region(base.place(index, CPU), SIZE)
+                x0, y0, x1, _ = engine.paster.regions(base.head[index], SIZE)[0]
                 frame[y0 + 10 :, (x0 + x1) // 2 :] = (40, 40, 45)
             writer.write(frame)
     return person
@@ -56,9 +55,9 @@ def test_what_crosses_stays_bit_for_bit_on_every_path(person: Avatar, fast: bool
     for index, crossed in ((30, True), (10, False)):
         shown = next(one for one in motion.shown() if one.index == index and not one.part)
         coded = read_coded(person.bases[0].folder / "picture.mp4", start_frame=index, stop_frame=index + 1)
-        picture, place = motion.picture(coded, shown, CPU)
-        composed = engine.speak_coded([picture], [place], spoken)[0]
-        finished = motion.finish(composed, picture, shown, place)
+        picture, head = motion.picture(coded, shown), motion.heads([shown])
+        composed = engine.speak_coded([picture], head, spoken)[0]
+        finished = motion.finish(composed, picture, shown, head)
         dark = split(picture)[0] < 60
         drawn = split(composed)[0] != split(picture)[0]
         assert dark.any() == crossed
@@ -75,7 +74,7 @@ def test_without_the_option_nothing_is_searched(person: Avatar) -> None:
     motion = Motion(person, person.bases[0], SpeakSettings(device="cpu"))
     picture = np.zeros((SIZE[0] * 3 // 2, SIZE[1]), np.uint8)
     shown = next(motion.shown())
-    assert motion.finish(picture, picture, shown, person.bases[0].place(0, CPU)) is picture
+    assert motion.finish(picture, picture, shown, person.bases[0].head[0]) is picture
     assert motion.remarks() == []
 
 

@@ -31,7 +31,7 @@ def _shown(person: Avatar, count: int, **settings: object) -> tuple[Motion, list
 
 
 def _angles(person: Avatar, shown: list[Shown]) -> np.ndarray:
-    poses = person.bases[0].camera_from_head
+    poses = person.bases[0].head.camera_from_head
     own = [poses[s.index] * (1 - s.part) + poses[min(s.index + 1, len(poses) - 1)] * s.part for s in shown]
     return head_angles(
         np.stack([p if s.offset is None else s.offset @ p for s, p in zip(shown, own, strict=True)])
@@ -44,9 +44,9 @@ def test_by_default_frames_are_shown_as_they_were_filmed(person: Avatar) -> None
     assert motion.warnings() == []
     assert [one.index for one in shown[:3]] == [10, 11, 12]
     coded = read_coded(person.bases[0].folder / "picture.mp4", start_frame=10, stop_frame=11)[0]
-    picture, place = motion.picture([coded], shown[0], CPU)
+    picture, head = motion.picture([coded], shown[0]), motion.heads(shown[:1])
     assert picture is coded
-    assert np.allclose(place.camera_from_head, person.bases[0].camera_from_head[10], atol=1e-6)
+    assert np.allclose(head.camera_from_head[0], person.bases[0].head.camera_from_head[10], atol=1e-6)
 
 
 def test_places_between_frames_are_mixtures(person: Avatar) -> None:
@@ -55,11 +55,11 @@ def test_places_between_frames_are_mixtures(person: Avatar) -> None:
     assert between.indices == (between.index, between.index + 1)
     folder = person.bases[0].folder / "picture.mp4"
     dark, bright = (np.full_like(read_coded(folder, start_frame=0, stop_frame=1)[0], v) for v in (40, 140))
-    picture, place = motion.picture([dark, bright], between, CPU)
+    picture, head = motion.picture([dark, bright], between), motion.heads([between])
     assert np.abs(picture - (40 + 100 * between.part)).max() <= 1
-    poses = person.bases[0].camera_from_head
+    poses = person.bases[0].head.camera_from_head
     expected = poses[between.index] + (poses[between.index + 1] - poses[between.index]) * between.part
-    assert np.allclose(place.camera_from_head, expected, atol=1e-5)
+    assert np.allclose(head.camera_from_head[0], expected, atol=1e-5)
     assert (mixed(dark, bright, 0.0) == dark).all()
     assert (mixed(dark, bright, 1.0) == bright).all()
 
@@ -70,11 +70,10 @@ def test_angles_are_added_to_the_footage(person: Avatar) -> None:
     assert [one.index for one in shown] == [one.index for one in plain]
     assert np.allclose(_angles(person, shown) - _angles(person, plain), [7, 0, -3], atol=1e-6)
     coded = read_coded(person.bases[0].folder / "picture.mp4", start_frame=0, stop_frame=1)[0]
-    picture, place = motion.picture([coded], shown[0], CPU)
+    picture, head = motion.picture([coded], shown[0]), motion.heads(shown[:1])
     assert picture.shape == coded.shape
     assert (picture != coded).mean() > 0.05
-    turned = place.camera_from_head.double().numpy()
-    assert np.allclose(head_angles(turned[None]), _angles(person, shown[:1]), atol=1e-3)
+    assert np.allclose(head_angles(head.camera_from_head), _angles(person, shown[:1]), atol=1e-3)
 
 
 def test_a_track_is_followed_smoothly(person: Avatar, tmp_path: Path) -> None:
@@ -124,7 +123,7 @@ def test_another_head_is_followed(person: Avatar, tmp_path: Path) -> None:
     driver = made_avatar(tmp_path / "b.avatar", frames=60)
     _, shown = _shown(person, 120, motion=str(driver))
     assert _angles(person, shown)[:, 0].std() > 2
-    wanted = head_angles(read_avatar(driver).bases[0].camera_from_head)[:, 0]
+    wanted = head_angles(read_avatar(driver).bases[0].head.camera_from_head)[:, 0]
     found = _angles(person, shown)[:, 0]
     assert np.ptp(found) == pytest.approx(np.ptp(wanted), rel=0.15)
     jumps = np.linalg.norm(np.diff(_angles(person, shown), axis=0), axis=1)

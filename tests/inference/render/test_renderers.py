@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from speech2lip.avatar import Avatar, read_avatar
-from speech2lip.composition.paste import HeadView
 from speech2lip.config import ModelSettings, PrepareSettings
 from speech2lip.decomposition.regions import lip_patch
 from speech2lip.geometry.mapping import look_up
+from speech2lip.head_track import HeadTrack
 from speech2lip.inference.engine import Engine
 from speech2lip.inference.render.cpu_renderer import CpuRenderer
 from speech2lip.inference.render.torch_renderer import Table, TorchRenderer
@@ -27,6 +27,7 @@ from speech2lip.media.yuv import read_box, split, write_box
 from speech2lip.model import SpeechFeatures
 from tests import made_face
 from tests.made_face import SIZE, made_avatar
+from tests.reference.composition.paste import patch_uv
 
 FRAMES = (0, 5, 11, 22)
 Bytes = NDArray[np.uint8]
@@ -52,10 +53,9 @@ def _pictures(person: Avatar) -> list[Bytes]:
     return [every[i] for i in FRAMES]
 
 
-def _asked(person: Avatar, engine: Engine) -> tuple[list[HeadView], SpeechFeatures]:
-    places = [person.bases[0].place(i, torch.device("cpu")) for i in FRAMES]
+def _asked(person: Avatar, engine: Engine) -> tuple[HeadTrack, SpeechFeatures]:
     mel = torch.rand(80, 300, generator=torch.Generator().manual_seed(1)) * 2 - 1
-    return places, engine.encode_speech(mel, [0.5, 1.0, 1.5, 2.0])
+    return person.bases[0].head[FRAMES], engine.encode_speech(mel, [0.5, 1.0, 1.5, 2.0])
 
 
 def _psnr(one: Bytes, other: Bytes) -> float:
@@ -71,12 +71,12 @@ def test_fast_paths_agree_with_the_plain_one(
 ) -> None:
     monkeypatch.setattr("speech2lip.inference.engine._DIRECT", direct)
     engine = Engine(person, device="cpu", precision=precision)
-    places, spoken = _asked(person, engine)
+    head, spoken = _asked(person, engine)
     coded = _pictures(person)
-    plain = engine.speak_frames([rgb_from_coded(picture) for picture in coded], places, spoken)
-    fast = kind(engine, direct=direct).speak(coded, places, spoken)
-    for picture, truth, drawn, place in zip(coded, plain, fast, places, strict=True):
-        x0, y0, x1, y1 = engine.paster.region(place, SIZE)
+    plain = engine.speak_frames([rgb_from_coded(picture) for picture in coded], head, spoken)
+    fast = kind(engine, direct=direct).speak(coded, head, spoken)
+    regions = engine.paster.regions(head, SIZE)
+    for picture, truth, drawn, (x0, y0, x1, y1) in zip(coded, plain, fast, regions, strict=True):
         truth_y, drawn_y = split(coded_from_rgb(truth))[0][y0:y1, x0:x1], split(drawn)[0][y0:y1, x0:x1]
         assert (split(picture)[0][y0:y1, x0:x1].astype(int) != drawn_y).mean() > 0.3
         assert _psnr(truth_y, drawn_y) > 45
@@ -86,15 +86,14 @@ def test_fast_paths_agree_with_the_plain_one(
 
 def test_what_is_outside_the_region_keeps_every_bit(person: Avatar) -> None:
     engine = Engine(person, device="cpu", precision="fp32")
-    places, spoken = _asked(person, engine)
+    head, spoken = _asked(person, engine)
     coded = _pictures(person)
     kept = [picture.copy() for picture in coded]
-    for before, copy, after, place in zip(
-        coded, kept, engine.speak_coded(coded, places, spoken), places, strict=True
-    ):
+    composed = engine.speak_coded(coded, head, spoken)
+    for index, (before, copy, after) in enumerate(zip(coded, kept, composed, strict=True)):
         assert (before == copy).all()
-        box = engine.paster.region(place, SIZE)
-        mask = engine.paster.carry_mask(engine.paster.patch_uv_plain(place, box)[None])[0, 0].numpy()
+        box = engine.paster.regions(head[index], SIZE)[0]
+        mask = engine.paster.carry_mask(patch_uv(engine.paster, head[index], box)[None])[0, 0].numpy()
         outside = np.ones(SIZE, bool)
         # The mapping is interpolated between the nodes of a lattice: a pixel at the very edge may differ.
         outside[box[1] : box[3], box[0] : box[2]] = mask == 0
@@ -112,13 +111,13 @@ def test_what_is_outside_the_region_keeps_every_bit(person: Avatar) -> None:
 
 def test_a_frame_is_the_same_alone_and_in_a_batch(person: Avatar) -> None:
     engine = Engine(person, device="cpu", precision="fp32")
-    places, spoken = _asked(person, engine)
+    head, spoken = _asked(person, engine)
     coded = _pictures(person)
-    together = engine.speak_coded(coded, places, spoken)
+    together = engine.speak_coded(coded, head, spoken)
     for i, picture in enumerate(together):
         alone = engine.speak_coded(
             coded[i : i + 1],
-            places[i : i + 1],
+            head[i],
             SpeechFeatures(spoken.code[i : i + 1], spoken.shape[i : i + 1]),
         )
         assert np.abs(alone[0].astype(int) - picture).max() <= 1
@@ -190,12 +189,12 @@ def test_networks_cost_less_than_a_gigaflop_a_frame(tmp_path: Path, monkeypatch:
     engine = Engine(person, device="cpu", precision="fp32")
     engine.model.requires_grad_(False)
     coded = read_coded(person.bases[0].folder / "picture.mp4", start_frame=0, stop_frame=1)
-    place = person.bases[0].place(0, torch.device("cpu"))
-    left, _, right, _ = engine.paster.region(place, (512, 512))
+    head = person.bases[0].head[0]
+    left, _, right, _ = engine.paster.regions(head, (512, 512))[0]
     assert right - left > 150
     with FlopCounterMode(display=False) as counter:
         spoken = engine.encode_speech(torch.zeros(80, 200), [1.0])
-        engine.speak_coded(coded, [place], spoken)
+        engine.speak_coded(coded, head, spoken)
     assert 0.3e9 < counter.get_total_flops() < 1e9
 
 

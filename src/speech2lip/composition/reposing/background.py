@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_filter, label, maximum_filter
 from torch.nn import functional
 
-from speech2lip.composition.paste import HeadView
 from speech2lip.composition.reposing.head_mesh import HeadMesh
 from speech2lip.composition.reposing.reposer import Reposer
 from speech2lip.conventions import Floats, Picture
 from speech2lip.geometry.mapping import look_up
 from speech2lip.geometry.splat import splat
+from speech2lip.head_track import HeadTrack
 
 _ZONE = 0.4
 """Eye units beyond the outline of the head where hair may be: there no frame tells of the background."""
@@ -107,24 +107,24 @@ def _pull_push(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return values * weight + fine[..., :height, :width] * (1 - weight)
 
 
-def learn_background(turner: Reposer, shots: Sequence[tuple[Picture, HeadView]]) -> Background:
+def learn_background(turner: Reposer, shots: Sequence[tuple[Picture, HeadTrack]]) -> Background:
     """Learn background and matte from frames of one take, spread over it.
 
     Args:
         turner: of the same person.
-        shots: frames [H, W, 3] of one size, with the places of the head in them.
+        shots: frames [H, W, 3] of one size, each with the track of its head.
     """
     lattice = turner.lattice
     size = shots[0][0].shape[:2]
-    near = [_near_head(turner, place, (size[0], size[1])) for _, place in shots]
+    near = [_near_head(turner, head, (size[0], size[1])) for _, head in shots]
     frames = [frame for frame, _ in shots]
     picture = _median_where(frames, [~zone for zone in near])
     scale = lattice.step
     departs, count = np.zeros(_fine_size(lattice, scale)), np.zeros(_fine_size(lattice, scale))
-    for (frame, place), zone in zip(shots, near, strict=True):
+    for (frame, head), zone in zip(shots, near, strict=True):
         behind = filled_smoothly(picture, frame.astype(np.float32), ~zone)
         difference = gaussian_filter(np.abs(frame - behind).mean(-1), 1.0).astype(np.float32)
-        seen = turner.project(place)
+        seen = turner.project(head)
         where = _enlarged(seen[..., :2], scale)
         inside = ((where > 0) & (where < (size[1], size[0]))).all(-1)
         found = look_up(torch.from_numpy(difference)[None, None], torch.from_numpy(where)[None])[0, 0].numpy()
@@ -132,12 +132,12 @@ def learn_background(turner: Reposer, shots: Sequence[tuple[Picture, HeadView]])
         count += inside
     first = Background(picture, _matte(departs / np.maximum(count, 1), lattice, scale), scale)
     # Now that the outline is known, frames tell of the background right up to it.
-    covered = [first.hole(splat(turner.project(place), (size[0], size[1]))[0]) for _, place in shots]
+    covered = [first.hole(splat(turner.project(head), (size[0], size[1]))[0]) for _, head in shots]
     return replace(first, picture=_median_where(frames, [~hole for hole in covered]))
 
 
-def _near_head(turner: Reposer, place: HeadView, size: tuple[int, int]) -> NDArray[np.bool_]:
-    where, _ = splat(turner.project(place), size)
+def _near_head(turner: Reposer, head: HeadTrack, size: tuple[int, int]) -> NDArray[np.bool_]:
+    where, _ = splat(turner.project(head), size)
     drawn = np.isfinite(where[..., 0])
     beyond = turner.nodes(turner.lattice.beyond[..., None], np.where(drawn[..., None], where, 0))[..., 0]
     near: NDArray[np.bool_] = drawn & (beyond < _ZONE)

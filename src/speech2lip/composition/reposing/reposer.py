@@ -7,7 +7,6 @@ Around the head and down the neck the movement fades out, so that nothing tears.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from speech2lip.composition.paste import HeadView
 from speech2lip.composition.reposing.head_mesh import head_mesh
 from speech2lip.conventions import Array, Floats, Picture
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.geometry.mapping import look_up
 from speech2lip.geometry.splat import splat, visible
+from speech2lip.head_track import HeadTrack
 
 if TYPE_CHECKING:
     from speech2lip.composition.reposing.background import Background
@@ -87,23 +86,19 @@ class Reposer:
         picture = torch.from_numpy(canonical.picture).permute(2, 0, 1)[None].float()
         self.picture = picture
 
-    def turn(self, frame: Picture, place: HeadView, offset: Array) -> tuple[Picture, HeadView]:
+    def repose(self, frame: Picture, head: HeadTrack, offset: Array) -> Picture:
         """Carry the head of a frame to another pose.
 
         Args:
             frame: [H, W, 3].
-            place: where the head is in it.
-            offset: [4, 4] rigid movement in camera space: the new head pose is `offset @ camera_from_head`.
-
-        Returns:
-            The new frame and where the head is in it; lips that are drawn there belong to it.
+            head: where the head is in it.
+            offset: [4, 4] rigid movement in camera space; `head.moved(offset)` is where the head then is.
         """
-        moved = _moved(place, offset)
-        seen, there = self.project(place), self.project(place, offset)
+        seen, there = self.project(head), self.project(head, offset)
         size = (frame.shape[0], frame.shape[1])
         box = _box([seen, there], size)
         if box is None:
-            return frame.copy(), moved
+            return frame.copy()
         x0, y0, x1, y1 = box
         corner = np.array([x0, y0, 0], np.float32)
         where, _ = splat(there - corner, (y1 - y0, x1 - x0))
@@ -112,19 +107,18 @@ class Reposer:
         # What is interpolated is the way back, not the place: where nothing moves, nothing is resampled.
         back = self.nodes(seen[..., :2] - there[..., :2], at) * drawn[..., None]
         source = _pixels((y0, x0), (y1 - y0, x1 - x0)) + back
-        colours = self._with_hidden(_sample(frame, source), seen, at, drawn, place)
+        colours = self._with_hidden(_sample(frame, source), seen, at, drawn, head)
         colours = _softened(colours, source)
         if self.background is not None:
             before, _ = splat(seen - corner, (y1 - y0, x1 - x0))
             colours = self.background.compose(colours, frame, (x0, y0), where, before)
         new = frame.copy()
         new[y0:y1, x0:x1] = np.rint(colours.clip(0, 255)).astype(np.uint8)
-        return new, moved
+        return new
 
-    def project(self, place: HeadView, offset: Array | None = None) -> Floats:
+    def project(self, head: HeadTrack, offset: Array | None = None) -> Floats:
         """Return x, y in pixels and depth of the nodes [R, C, 3], moved by an offset as they follow it."""
-        camera_from_head = place.camera_from_head.cpu().numpy().astype(np.float64)
-        k = place.k.cpu().numpy().astype(np.float64)
+        camera_from_head, k = head.camera_from_head[0], head.k
         points = self.lattice.points @ camera_from_head[:3, :3].T + camera_from_head[:3, 3]
         if offset is not None:
             moved = points @ offset[:3, :3].T + offset[:3, 3]
@@ -140,7 +134,7 @@ class Reposer:
         return read
 
     def _with_hidden(
-        self, colours: Floats, seen: Floats, at: Floats, drawn: NDArray[np.bool_], place: HeadView
+        self, colours: Floats, seen: Floats, at: Floats, drawn: NDArray[np.bool_], head: HeadTrack
     ) -> Floats:
         """Take what the frame did not see from the canonical picture, in the frame's light."""
         start = np.floor(seen[..., :2].reshape(-1, 2).min(0))
@@ -154,15 +148,9 @@ class Reposer:
             return colours
         part = np.clip(2 * self.nodes(hidden[..., None], at), 0, 1) * drawn[..., None]
         canonical = torch.from_numpy(self.nodes(self.lattice.canonical, at))[None]
-        other = look_up(self.picture, canonical)[0].permute(1, 2, 0).numpy() * place.light.cpu().numpy()
+        other = look_up(self.picture, canonical)[0].permute(1, 2, 0).numpy() * head.light_gain[0]
         mixed: Floats = colours + (other - colours) * part
         return mixed
-
-
-def _moved(place: HeadView, offset: Array) -> HeadView:
-    turned = torch.from_numpy(offset).to(place.camera_from_head) @ place.camera_from_head
-    # What the lips are told of the head stays within what they were trained on.
-    return replace(place, camera_from_head=turned)
 
 
 def _box(lattices: list[Floats], size: tuple[int, int]) -> tuple[int, int, int, int] | None:

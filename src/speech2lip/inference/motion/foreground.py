@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from speech2lip.composition.occlusion import (
@@ -16,9 +15,9 @@ from speech2lip.composition.occlusion import (
     mask_in_frame,
     node_colours,
 )
-from speech2lip.composition.paste import HeadView
 from speech2lip.composition.reposing.reposer import Reposer
 from speech2lip.conventions import Picture
+from speech2lip.head_track import HeadTrack
 from speech2lip.media.yuv import split
 
 if TYPE_CHECKING:
@@ -35,17 +34,12 @@ class Front:
         """Look through the whole take; a few milliseconds a frame and its decoding."""
         self._turner = turner = Reposer(person.canonical)
         count = len(base.times)
-        device = torch.device("cpu")
         chosen = np.unique(np.linspace(0, count - 1, _SHOTS).astype(int)).tolist()
-        shots = [
-            (frame.rgb, base.place(index, device))
-            for index in chosen
-            for frame in base.frames(index, index + 1)
-        ]
+        shots = [(frame.rgb, base.head[index]) for index in chosen for frame in base.frames(index, index + 1)]
         face = learn_usual_face(turner, person.canonical, shots)
         frames = base.frames(0, count)
         levels = [
-            departures(face, node_colours(turner, frame.rgb, base.place(index, device)))
+            departures(face, node_colours(turner, frame.rgb, base.head[index]))
             for index, frame in enumerate(frames)
         ]
         self.covered: dict[int, Flags] = {
@@ -53,19 +47,19 @@ class Front:
         }
         """Nodes that something covers, for the frames in which there is something."""
 
-    def keep(self, composed: Picture, shown: Picture, indices: tuple[int, ...], place: HeadView) -> Picture:
+    def keep(self, composed: Picture, shown: Picture, indices: tuple[int, ...], head: HeadTrack) -> Picture:
         """Return a composed picture with what is in front of the mouth as it was shown before.
 
         Args:
             composed, shown: uint8 [3 H / 2, W] (yuv420p) with and without the drawn lips.
             indices: frames of the take that are shown.
-            place: where the head is in the picture.
+            head: where the head is in the picture.
         """
         covered = [self.covered[index] for index in indices if index in self.covered]
         if not covered:
             return composed
         size = (shown.shape[0] * 2 // 3, shown.shape[1])
-        mask = mask_in_frame(self._turner, np.logical_or.reduce(covered), place, size)
+        mask = mask_in_frame(self._turner, np.logical_or.reduce(covered), head, size)
         return mixed_by(composed, shown, mask)
 
 

@@ -5,22 +5,21 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from scipy.spatial.transform import Rotation
 
 from speech2lip.avatar import Avatar, BaseVideo
 from speech2lip.composition.coverage import region_surface
-from speech2lip.composition.paste import HeadView
 from speech2lip.composition.reposing.background import learn_background
 from speech2lip.composition.reposing.reposer import NECK, Reposer, offset_to, rotation_of
 from speech2lip.config import SpeakSettings
 from speech2lip.conventions import Array, Picture
 from speech2lip.decomposition.head_pose import head_angles
+from speech2lip.head_track import HeadTrack
 from speech2lip.inference.motion.coverage import best_stretch, longest_run, with_shares
 from speech2lip.inference.motion.foreground import Front
 from speech2lip.inference.motion.order import calm_span, ping_pong_order, reversal_frames
@@ -75,7 +74,7 @@ class Motion:
         """
         self.base, self.settings = base, settings
         self._fps = float(base.fps)
-        self._poses = base.camera_from_head
+        self._poses = base.head.camera_from_head
         fixed = (settings.yaw_degrees, settings.pitch_degrees, settings.roll_degrees)
         self._fixed = np.array(fixed, np.float64)
         self._track = PoseTrack(np.zeros(1), np.zeros((1, 3)))
@@ -85,7 +84,7 @@ class Motion:
         if settings.motion not in ("base", "still"):
             self._driver = read_driver(Path(settings.motion), fps=self._fps)
         self._surface = region_surface(person.canonical)
-        self._can_be_spoken_over = self._surface.bears_frames(base.camera_from_head, fps=self._fps)
+        self._can_be_spoken_over = self._surface.bears_frames(base.head.camera_from_head, fps=self._fps)
         begin = base.frame_at(settings.start) if settings.motion == "base" else 0
         start, stop = best_stretch(self._can_be_spoken_over, fps=self._fps, start=begin)
         self.stretch = (start, stop)
@@ -134,34 +133,34 @@ class Motion:
             pose = _between(self._poses, index, part)
             yield Shown(index, part, self._offset(pose, number / self._fps, next(driver)))
 
-    def picture(
-        self, filmed: Sequence[Picture], shown: Shown, device: torch.device
-    ) -> tuple[Picture, HeadView]:
-        """Return the picture that is shown, uint8 [3 H / 2, W], and where the head is in it.
+    def heads(self, shown: Sequence[Shown]) -> HeadTrack:
+        """Return where the heads are in the pictures that are shown."""
+        filmed = self.base.head.at([one.index + one.part for one in shown])
+        return filmed.moved(np.stack([np.eye(4) if one.offset is None else one.offset for one in shown]))
+
+    def picture(self, filmed: Sequence[Picture], shown: Shown) -> Picture:
+        """Return the picture that is shown, uint8 [3 H / 2, W].
 
         Args:
             filmed: the frames `shown.indices`.
         """
-        coded, place = filmed[0], self.base.place(shown.index, device)
-        if shown.part:
-            coded = mixed(coded, filmed[1], shown.part)
-            place = mixed_place(place, self.base.place(shown.index + 1, device), shown.part)
+        coded = mixed(filmed[0], filmed[1], shown.part) if shown.part else filmed[0]
         if shown.offset is None or self._turner is None:
-            return coded, place
-        rgb, moved = self._turner.turn(rgb_from_coded(coded), place, shown.offset)
-        return coded_from_rgb(rgb), moved
+            return coded
+        head = self.base.head.at([shown.index + shown.part])
+        return coded_from_rgb(self._turner.repose(rgb_from_coded(coded), head, shown.offset))
 
-    def finish(self, composed: Picture, picture: Picture, shown: Shown, place: HeadView) -> Picture:
+    def finish(self, composed: Picture, picture: Picture, shown: Shown, head: HeadTrack) -> Picture:
         """Return a composed picture as it is shown.
 
         With what was in front of the mouth in front again, where that is wanted, and faded where the head
         turns away.
 
         Args:
-            composed: with lips; picture, place: as `picture` returned them.
+            composed: with lips; picture: without; head: where the head is in it.
         """
         if self._front is not None:
-            composed = self._front.keep(composed, picture, shown.indices, place)
+            composed = self._front.keep(composed, picture, shown.indices, head)
         return composed if shown.drawn == 1 else mixed(picture, composed, shown.drawn)
 
     def remarks(self) -> list[str]:
@@ -219,10 +218,9 @@ class Motion:
 
     def _make_turner(self, person: Avatar) -> Reposer:
         turner = Reposer(person.canonical)
-        device = torch.device("cpu")
         chosen = np.unique(np.linspace(0, len(self.base.times) - 1, _SHOTS).astype(int)).tolist()
         shots = [
-            (frame.rgb, self.base.place(index, device))
+            (frame.rgb, self.base.head[index])
             for index in chosen
             for frame in self.base.frames(index, index + 1)
         ]
@@ -268,12 +266,6 @@ def mixed(first: Picture, second: Picture, part: float) -> Picture:
     return ((total + 128) >> 8).astype(np.uint8)
 
 
-def mixed_place(first: HeadView, second: HeadView, part: float) -> HeadView:
-    """Mix the places of neighbouring frames."""
-    pairs = [(getattr(first, f.name), getattr(second, f.name)) for f in fields(HeadView)]
-    return HeadView(*(torch.lerp(a, b, part) for a, b in pairs))
-
-
 def _necks(poses: Array) -> Array:
     """Return where the neck is in camera space; [T, 3]."""
     necks: Array = poses[:, :3, :3] @ NECK + poses[:, :3, 3]
@@ -306,17 +298,16 @@ def speak_shown(
         filmed: for each the frames `shown.indices`.
         spoken: what speech says about their moments.
     """
-    both = [motion.picture(*one, engine.compute.device) for one in zip(filmed, shown, strict=True)]
-    pictures = [picture for picture, _ in both]
+    pictures = [motion.picture(*one) for one in zip(filmed, shown, strict=True)]
+    heads = motion.heads(shown)
     drawn = [index for index, one in enumerate(shown) if one.drawn > 0]
     for index, one in enumerate(shown):
         if not one.drawn:
             pictures[index] = pictures[index].copy()  # what was decoded is kept for other streams
     if drawn:
-        places = [both[index][1] for index in drawn]
-        composed = engine.speak_coded([pictures[index] for index in drawn], places, spoken.of(drawn))
-        for index, place, picture in zip(drawn, places, composed, strict=True):
-            pictures[index] = motion.finish(picture, pictures[index], shown[index], place)
+        composed = engine.speak_coded([pictures[index] for index in drawn], heads[drawn], spoken.of(drawn))
+        for index, picture in zip(drawn, composed, strict=True):
+            pictures[index] = motion.finish(picture, pictures[index], shown[index], heads[index])
     return pictures
 
 
@@ -332,7 +323,7 @@ def base_of(person: Avatar, take: str | None) -> BaseVideo:
 
     def seconds(base: BaseVideo) -> float:
         fps = float(base.fps)
-        start, stop = longest_run(surface.bears_frames(base.camera_from_head, fps=fps))
+        start, stop = longest_run(surface.bears_frames(base.head.camera_from_head, fps=fps))
         return (stop - start) / fps
 
     return max(person.bases, key=seconds)

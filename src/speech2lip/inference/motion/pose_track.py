@@ -97,7 +97,7 @@ def read_driver(path: Path, *, fps: float) -> Array:
         return resampled(take.camera_from_head[start:stop], take.times[start:stop], fps=fps)
     if (path / "avatar.json").is_file():
         base = read_avatar(path).base(None)
-        return resampled(base.camera_from_head, base.times, fps=fps)
+        return resampled(base.head.camera_from_head, base.times, fps=fps)
     raise SettingsError(
         f"--motion {path}: give base, still, or a footage or avatar folder "
         "(`speech2lip prepare VIDEO --footage FOLDER` makes one)"

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from speech2lip.composition.blend_net import CROP_SIZE
-from speech2lip.composition.paste import Box, HeadView
+from speech2lip.composition.paste import LATTICE, Box
 from speech2lip.conventions import Floats, Picture
+from speech2lip.head_track import HeadTrack
 from speech2lip.inference.render.kernels import (
     Indices,
     add_residual,
@@ -25,15 +26,13 @@ from speech2lip.inference.render.kernels import (
     spread_lattice,
     write_colours,
 )
-from speech2lip.inference.render.torch_renderer import HeadViews, TorchRenderer
+from speech2lip.inference.render.torch_renderer import TorchRenderer
 from speech2lip.media.yuv import RGB_FROM_YUV, YUV_FROM_RGB, split
 from speech2lip.model import SpeechFeatures
 
 if TYPE_CHECKING:
     from speech2lip.inference.engine import Engine
 
-_NODES = 4
-"""Pixels between places where the mapping is solved, as in `Paster.patch_uv`."""
 _REACH = 4.0
 """Pixels of the texture that a flow of 1 moves a look-up by, as in `LipField.read`."""
 _ROUNDS = 5
@@ -80,7 +79,7 @@ class CpuRenderer(TorchRenderer):
     def speak(
         self,
         pictures: Sequence[Picture],
-        places: Sequence[HeadView],
+        head: HeadTrack,
         spoken: SpeechFeatures,
         *,
         blend: bool = True,
@@ -88,35 +87,34 @@ class CpuRenderer(TorchRenderer):
         """Draw and compose pictures uint8 [3 H / 2, W] (yuv420p); returns new ones."""
         size = (pictures[0].shape[0] * 2 // 3, pictures[0].shape[1])
         with torch.inference_mode():
-            regions = self.regions(HeadViews.stack(places), size)
-            grids = self.grids(spoken, places).permute(0, 2, 3, 1).contiguous().numpy()
+            regions = self.paster.regions(head, size)
+            grids = self.grids(spoken, head).permute(0, 2, 3, 1).contiguous().numpy()
             sheets = []
-            for picture, place, region, grid in zip(pictures, places, regions, grids, strict=True):
-                sheet = self._sheet(picture, place, region, size)
-                self._paste(sheet, grid, place.light.numpy())
+            for index, (picture, region, grid) in enumerate(zip(pictures, regions, grids, strict=True)):
+                sheet = self._sheet(picture, head[index], region, size)
+                self._paste(sheet, grid, head.light_gain[index])
                 sheets.append(sheet)
             if blend:
                 self._blend(sheets)
         return [self._written(picture, sheet) for picture, sheet in zip(pictures, sheets, strict=True)]
 
-    def _sheet(self, picture: Picture, place: HeadView, region: Box, size: tuple[int, int]) -> CropBuffer:
+    def _sheet(self, picture: Picture, head: HeadTrack, region: Box, size: tuple[int, int]) -> CropBuffer:
         x0, y0 = region[0] // 2 * 2, region[1] // 2 * 2
         x1, y1 = min(size[1], -(-region[2] // 2) * 2), min(size[0], -(-region[3] // 2) * 2)
         height, width = y1 - y0, x1 - x0
         seen = np.empty((height, width, 8), np.float32)
         read_colours(*split(picture), x0, y0, self.rgb_from_yuv, seen)
-        nodes_y, nodes_x = -(-height // _NODES) + 1, -(-width // _NODES) + 1
+        nodes_y, nodes_x = -(-height // LATTICE) + 1, -(-width // LATTICE) + 1
         lattice = np.empty((nodes_y, nodes_x, 2), np.float32)
         step = np.array([(width - 1) / (nodes_x - 1), (height - 1) / (nodes_y - 1)], np.float32)
         start = np.array([x0 + 0.5, y0 + 0.5], np.float32)
-        transform = self.paster.observed_from_canonical(place.camera_from_head)
+        transform = self.paster.observed_from_canonical(head)[0]
         forth, back = transform.numpy(), torch.linalg.inv(transform).numpy()
-        solve_lattice(
-            start, step, self.depth, forth, back, self.k, place.k.numpy(), self.box, _ROUNDS, lattice
-        )
+        k = head.k.astype(np.float32)
+        solve_lattice(start, step, self.depth, forth, back, self.k, k, self.box, _ROUNDS, lattice)
         points = np.empty((height * width, 2), np.float32)
         where = np.empty(height * width, np.int32)
-        count = spread_lattice(lattice, self.covers, place.light.numpy(), seen, points, where)
+        count = spread_lattice(lattice, self.covers, head.light_gain[0], seen, points, where)
         part = (region[0] - x0, region[1] - y0, region[2] - x0, region[3] - y0)
         return CropBuffer(seen, points[:count], where[:count], (x0, y0), part)
 

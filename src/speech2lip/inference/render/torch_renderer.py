@@ -17,38 +17,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from speech2lip.composition.paste import Box, HeadView
+from speech2lip.composition.blend_net import shrink
+from speech2lip.composition.paste import Box
 from speech2lip.conventions import Picture
-from speech2lip.geometry.mapping import canonical_from_observed_points, observed_from_canonical_points
+from speech2lip.head_track import HeadTrack
 from speech2lip.media.yuv import read_box, write_box
 from speech2lip.model import SpeechFeatures
-from speech2lip.training.dataset import shrink
 
 if TYPE_CHECKING:
     from speech2lip.inference.engine import Engine
 
 _POINTS = 16384
 """Points read at once on a processor: what is known of so many stays in its cache."""
-_LATTICE = 4
-"""Pixels between places where the mapping is solved, as in `Paster.patch_uv`."""
-
-
-@dataclass(frozen=True)
-class HeadViews:
-    """Where and in what light the heads of several frames are; each of `HeadView`, stacked."""
-
-    camera_from_head: Tensor
-    k: Tensor
-    light: Tensor
-
-    @staticmethod
-    def stack(places: Sequence[HeadView]) -> HeadViews:
-        """Stack the places of frames."""
-        return HeadViews(
-            torch.stack([p.camera_from_head for p in places]),
-            torch.stack([p.k for p in places]),
-            torch.stack([p.light for p in places]),
-        )
 
 
 @dataclass(frozen=True)
@@ -103,7 +83,7 @@ class TorchRenderer:
     def speak(
         self,
         pictures: Sequence[Picture],
-        places: Sequence[HeadView],
+        head: HeadTrack,
         spoken: SpeechFeatures,
         *,
         blend: bool = True,
@@ -111,36 +91,21 @@ class TorchRenderer:
         """Draw and compose pictures uint8 [3 H / 2, W] (yuv420p); returns new ones."""
         height, width = pictures[0].shape[0] * 2 // 3, pictures[0].shape[1]
         with torch.inference_mode():
-            stacked = HeadViews.stack(places)
-            regions = self.regions(stacked, (height, width))
+            regions = self.paster.regions(head, (height, width))
             canvas = Canvas(_boxes(regions, (height, width)), regions)
             device = self.engine.compute.device
             crops = read_box(list(pictures), canvas.boxes).to(device)
-            tables = Table(self.grids(spoken, places))
-            rgb, inside = self._compose(crops, canvas, stacked, tables, blend=blend)
+            tables = Table(self.grids(spoken, head))
+            rgb, inside = self._compose(crops, canvas, head, tables, blend=blend)
             rgb, inside = rgb.cpu(), inside.cpu()
         composed = [picture.copy() for picture in pictures]
         for index, picture in enumerate(composed):
             write_box(picture, canvas.boxes[index], rgb[index], inside[index])
         return composed
 
-    def regions(self, places: HeadViews, size: tuple[int, int], *, margin: float = 0.12) -> list[Box]:
-        """Find the regions of frames of a size (H, W) as `Paster.region` does."""
-        transforms = self.paster.observed_from_canonical(places.camera_from_head)
-        where = observed_from_canonical_points(
-            self.paster.outline[None], self.paster.depth, transforms, self.paster.k, places.k
-        )
-        low, high = where.amin(1), where.amax(1)
-        edge = (high - low) * margin + 2
-        regions: list[Box] = []
-        for x0, y0, x1, y1 in torch.cat([(low - edge).floor(), (high + edge).ceil()], 1).int().tolist():
-            left, top = max(0, min(x0, size[1] - 2)), max(0, min(y0, size[0] - 2))
-            regions.append((left, top, max(left + 2, min(x1, size[1])), max(top + 2, min(y1, size[0]))))
-        return regions
-
-    def grids(self, spoken: SpeechFeatures, places: Sequence[HeadView]) -> Tensor:
+    def grids(self, spoken: SpeechFeatures, head: HeadTrack) -> Tensor:
         """Draw flow and features [B, 2 + F, r, c], the first layer of the colour network in them."""
-        pose = self.engine.pose(places)
+        pose = self.engine.pose(head)
         code, shape, pose = (part.to(self.dtype) for part in (spoken.code, spoken.shape, pose))
         grid = self.field.grid(code, shape, pose).float()
         ready = functional.conv2d(grid[:, 2:], self.from_features[..., None, None])
@@ -159,22 +124,22 @@ class TorchRenderer:
         return texture[:, :3] + self.rest(hidden).float()
 
     def _compose(
-        self, crops: Tensor, canvas: Canvas, places: HeadViews, grids: Table, *, blend: bool
+        self, crops: Tensor, canvas: Canvas, head: HeadTrack, grids: Table, *, blend: bool
     ) -> tuple[Tensor, Tensor]:
-        uv = self._uv(canvas, places)
-        mask = self.paster.carry_mask(uv)
+        uv = self.paster.patch_uv(head, canvas.boxes)
+        mask, light = self.paster.carry_mask(uv), self.engine.light(head)
         inside = mask[:, 0] > 0
         which, row, column = inside.nonzero(as_tuple=True)
         if max((y1 - y0) * (x1 - x0) for x0, y0, x1, y1 in canvas.regions) > self.most:
             lips = self._carried(grids, uv[inside], which, len(crops))
         else:
             lips = self._read(grids, uv[inside], which)
-        lips = lips * places.light[which]
+        lips = lips * light[which]
         there = crops[which, :, row, column]
         weight = mask[which, 0, row, column, None]
         crops[which, :, row, column] = there + (lips - there) * weight
         if blend:
-            crops = crops + self._residual(crops, mask, uv, canvas, places)
+            crops = crops + self._residual(crops, mask, uv, canvas, light)
         return crops, inside
 
     def _carried(self, grids: Table, uv: Tensor, which: Tensor, count: int) -> Tensor:
@@ -188,30 +153,13 @@ class TorchRenderer:
         table = Table(patches.reshape(count, rows, columns, 3).permute(0, 3, 1, 2))
         return table.look_up(uv * uv.new_tensor([columns, rows]), which)
 
-    def _uv(self, canvas: Canvas, places: HeadViews) -> Tensor:
-        """Find the place on the patch that each pixel shows; [B, h, w, 2]."""
-        height, width = canvas.size
-        x = torch.linspace(0.5, width - 0.5, -(-width // _LATTICE) + 1)
-        y = torch.linspace(0.5, height - 0.5, -(-height // _LATTICE) + 1)
-        lattice = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).reshape(1, -1, 2)
-        starts = torch.tensor([box[:2] for box in canvas.boxes])[:, None]
-        points = (lattice + starts).to(self.paster.device)
-        transforms = self.paster.observed_from_canonical(places.camera_from_head)
-        found = canonical_from_observed_points(points, self.paster.depth, transforms, self.paster.k, places.k)
-        uv = ((found - self.paster.box_start) / self.paster.box_size).movedim(-1, 1)
-        uv = uv.reshape(len(starts), 2, len(y), len(x))
-        fine = functional.interpolate(uv, size=(height, width), mode="bilinear", align_corners=True)
-        return fine.movedim(1, -1)
-
     def mend(self, small: Tensor) -> Tensor:
         """Run the Blend-Net on pasted picture, mask and reference [B, 7, p, q]; [B, 3, p, q]."""
         small = small.to(self.dtype, memory_format=torch.channels_last)
         return self.blend_net(small[:, :3], small[:, 3:4], small[:, 4:]).float()
 
-    def _residual(
-        self, pasted: Tensor, mask: Tensor, uv: Tensor, canvas: Canvas, places: HeadViews
-    ) -> Tensor:
-        reference = self.paster.carry(self.mean.expand(len(uv), -1, -1, -1), uv, places.light)
+    def _residual(self, pasted: Tensor, mask: Tensor, uv: Tensor, canvas: Canvas, light: Tensor) -> Tensor:
+        reference = self.paster.carry(self.mean.expand(len(uv), -1, -1, -1), uv, light)
         seen = torch.cat([pasted, mask, reference], dim=1)
         inner = [canvas.inner(index) for index in range(len(seen))]
         parts = [shrink(seen[i : i + 1, :, rows, columns]) for i, (rows, columns) in enumerate(inner)]
