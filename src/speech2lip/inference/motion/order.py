@@ -1,7 +1,7 @@
 """The order in which base frames are shown under speech of any length: forward and back, never a jump.
 
 It turns where the head is most at rest and the eyes are open, and slows down evenly before: neither position
-nor velocity jumps, and no blink is cut in half. HeadViews between two frames are shown as a mixture of both.
+nor velocity jumps, and no blink is cut in half. Positions between two frames are shown as a mixture of both.
 """
 
 from __future__ import annotations
