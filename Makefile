@@ -58,9 +58,10 @@ golden: $(STAMP)  ## renew the golden figures of the made presenter, tests/golde
 coverage: $(STAMP)  ## the quick tests, and the share of lines that they run
 	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=term
 
-lint: $(STAMP)  ## style; what the workflow and CITATION.cff may say
+lint: $(STAMP)  ## style; the layers of the package; what the workflow and CITATION.cff may say
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 	$(BIN)/yamllint --strict .github .pre-commit-config.yaml CITATION.cff
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.citation-file-format CITATION.cff
