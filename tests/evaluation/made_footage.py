@@ -77,10 +77,10 @@ def write_footage(folder: Path, names: tuple[str, ...] = ("a", "b", "c"), *, fra
         left_out = take.left_out.copy()
         left_out[7] = 1 if name == "b" else 0
         packed = squeeze_landmarks(pack_landmarks(np.asarray(take.landmarks), max(SIZE)))
-        still = np.zeros(len(take.times), np.float32)
+        none = np.zeros(len(take.times), np.float32)
         track: dict[str, NDArray[Any]] = {
-            "times": take.times, "light": take.light, "shot": still.astype(np.int32), "sharpness": still,
-            "covered": still, "appearance_distances": np.zeros((1, 1), np.float32), **packed,
+            "times": take.times, "light": take.light, "shot": none.astype(np.int32), "sharpness": none,
+            "covered": none, "appearance_distances": np.zeros((1, 1), np.float32), **packed,
         }  # fmt: skip
         save_file(track, take.folder / "track.safetensors")
         save_file(
