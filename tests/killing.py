@@ -39,7 +39,7 @@ from speech2lip.training.train import train
 DATA = Path(__file__).parent / "data" / "version_1"
 PREPARE = PrepareSettings(
     min_face_pixels=40, min_face_seconds=0.5, canvas_pixels=56, patch_width=16, picture_crf=27,
-    photometric=False, depth_steps=0,
+    photometric=False,
 )  # fmt: skip
 TRAIN = TrainSettings(
     steps=40, batch=4, shape_batch=8, crop_points=8, speech_batch=8, expert_batch=8, sync_clips=2,

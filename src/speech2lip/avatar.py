@@ -27,7 +27,6 @@ from speech2lip.atomic import FolderKind, recover_folder
 from speech2lip.config import ModelSettings
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.decomposition.footage import read_canonical
-from speech2lip.decomposition.head_pose import camera_matrix
 from speech2lip.errors import AvatarError, FootageError, SettingsError
 from speech2lip.formats import (
     AVATAR,
@@ -42,6 +41,7 @@ from speech2lip.formats import (
     read_base_json,
     tensor_shapes,
 )
+from speech2lip.geometry.rigid import camera_matrix
 from speech2lip.head_track import HeadTrack
 from speech2lip.media.video import Frame, probe_video, read_frames
 from speech2lip.model import LipModel

@@ -123,10 +123,6 @@ class PrepareSettings(_Checked):
     """Width of the lip patch in canonical space, in pixels, at most; smaller faces take fewer."""
     patch_detail: Annotated[float, Range(0, 16, above=True)] = 1.5
     """Pixels of the lip patch for one pixel of the footage: above 1, resampling blurs less."""
-    depth_steps: Steps = 150
-    """Optimiser steps that refine the depth of the head where looking at the frames did not find it; 0 keeps
-    the depth of the face mesh.
-    """
     picture_crf: Quality = 17.0
     """Quality of the kept picture (H.264 constant rate factor: lower is better and larger)."""
 

@@ -191,16 +191,6 @@ class SoundOffset:
         """Time to add to a picture's time to find its sound."""
         return (self.milliseconds or 0.0) / 1000 if self.corrected else 0.0
 
-    def to_plain(self) -> Plain:
-        """Return JSON values."""
-        return {
-            "milliseconds": _rounded(self.milliseconds, 1),
-            "error": _rounded(self.error, 1),
-            "correlation": round(self.correlation, 3),
-            "basis": self.basis,
-            "corrected": self.corrected,
-        }
-
 
 @dataclass(frozen=True)
 class FootageInfo:
@@ -235,6 +225,14 @@ class SourceInfo:
 
     path: str = ""
     bytes: Annotated[int, Range(0, 1e18)] = 0
+    modified: int = 0
+    """Time of the last change, in nanoseconds."""
+    small_face_pixels: int = 0
+    picture_crf: float = 0.0
+    face: str = ""
+    """Settings of the first pass."""
+    tracking: int = 0
+    """Counts the ways takes were read."""
 
 
 @dataclass(frozen=True)
@@ -296,10 +294,6 @@ def read_take_json(path: Path) -> TakeInfo:
         FootageError: it is missing or damaged.
     """
     return FOOTAGE.parsed(TakeInfo, read_json(path, error=FootageError), path)
-
-
-def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)
 
 
 Sizes = dict[str, int]

@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from speech2lip.conventions import Array, Floats
 from speech2lip.decomposition.canonical import Canonical
-from speech2lip.decomposition.head_pose import steady_head_poses
+from speech2lip.geometry.rigid import steady_head_poses
 
 if TYPE_CHECKING:
     from speech2lip.decomposition.footage import Take

@@ -15,8 +15,8 @@ from speech2lip.composition.occlusion import (
 )
 from speech2lip.composition.reposing.reposer import Reposer
 from speech2lip.conventions import Picture
-from speech2lip.decomposition.head_pose import camera_matrix, project
 from speech2lip.faces.landmarks import LIPS_INNER
+from speech2lip.geometry.rigid import camera_matrix, project
 from tests.made_face import SIZE, head_pose, made_canonical, made_face, made_head
 
 K = camera_matrix(SIZE[1], SIZE[0], 1.6)

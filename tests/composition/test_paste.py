@@ -6,7 +6,7 @@ import torch
 
 from speech2lip.avatar import read_avatar
 from speech2lip.composition.paste import Paster
-from speech2lip.decomposition.head_pose import camera_matrix
+from speech2lip.geometry.rigid import camera_matrix
 from speech2lip.head_track import HeadTrack
 from speech2lip.inference.engine import Engine
 from tests.made_face import SIZE, head_pose, made_avatar, made_canonical, made_head

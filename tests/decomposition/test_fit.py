@@ -1,27 +1,97 @@
-"""What all takes share."""
+"""What moves with the mouth is found in the footage itself."""
 
 from __future__ import annotations
 
+from fractions import Fraction
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
-from speech2lip.decomposition.fit import _filled
+from speech2lip.decomposition.depth import Views
+from speech2lip.decomposition.fit import choose_frame, mouth_motion
+from speech2lip.decomposition.footage import Take
+from speech2lip.decomposition.regions import eye_distance, jaw_mask
+from speech2lip.errors import SettingsError
+from speech2lip.geometry.mapping import pixel_centres
+from speech2lip.geometry.rigid import camera_matrix, project
+from tests.made_face import head_pose, made_canonical
 
-
-@pytest.mark.parametrize(
-    ("known", "nearest"),
-    [
-        ([3], [3, 3, 3, 3, 3, 3, 3]),
-        ([0, 6], [0, 0, 0, 0, 6, 6, 6]),
-        ([1, 2, 5], [1, 1, 2, 2, 5, 5, 5]),
-    ],
-)
-def test_frames_without_a_pose_take_the_nearest_one(known: list[int], nearest: list[int]) -> None:
-    poses = np.full((7, 4, 4), np.nan)
-    for frame in known:
-        poses[frame] = frame
-    assert _filled(poses, np.zeros((4, 4)))[:, 0, 0].tolist() == nearest
+CANONICAL = made_canonical()
+POINTS = CANONICAL.points
+UNIT = eye_distance(POINTS)
 
 
-def test_a_take_without_any_pose_takes_the_usual_one() -> None:
-    assert np.array_equal(_filled(np.full((3, 4, 4), np.nan), np.eye(4)), np.stack([np.eye(4)] * 3))
+def _motion(moving: np.ndarray, *, frames: int = 8) -> np.ndarray:
+    """Return the motion map of frames of noise that changes over time where `moving` says, [H, W]."""
+    random = np.random.default_rng(0)
+    still = random.uniform(60, 180, (3, *CANONICAL.size))
+    changes = random.normal(0, 1, (frames, 1, *CANONICAL.size)) * (1 + 29 * moving)
+    pictures = torch.from_numpy(np.clip(still + changes, 0, 255) / 255).float()
+    k = torch.from_numpy(CANONICAL.k).float()
+    views = Views(pictures, torch.eye(4).expand(frames, 4, 4), k, k.expand(frames, 3, 3), torch.ones(()))
+    return views.motion(torch.from_numpy(CANONICAL.depth), pictures.mean(0)).numpy()
+
+
+def _disc(centre: np.ndarray, radius: float) -> np.ndarray:
+    away = np.linalg.norm(pixel_centres(*CANONICAL.size).numpy() - centre, axis=-1)
+    return away < radius * UNIT
+
+
+def test_motion_is_told_in_grey_levels_where_it_is() -> None:
+    moving = _disc(POINTS[13], 0.3)
+    motion = _motion(moving)
+    assert 15 < motion[moving].mean() < 30
+    assert motion[~moving].mean() < 3
+
+
+def test_the_jaw_region_grows_to_where_this_mouth_moves_and_not_to_the_background() -> None:
+    outline = jaw_mask(POINTS, CANONICAL.patch)
+    beside = POINTS[13] + [0.55 * UNIT, 0.05 * UNIT]
+    moving = _disc(beside, 0.25) | ~_disc(POINTS[2], 1.25)  # a cheek, and what is far behind the head
+    found = mouth_motion(_motion(moving), POINTS, CANONICAL.patch.points())
+    grown = jaw_mask(POINTS, CANONICAL.patch, found)
+    assert found.max() > 0.9
+    assert grown.sum() >= outline.sum()
+    still = mouth_motion(_motion(np.zeros(CANONICAL.size, bool)), POINTS, CANONICAL.patch.points())
+    assert still.max() < 0.5
+    assert np.array_equal(jaw_mask(POINTS, CANONICAL.patch, still), outline)
+    corners = found[[0, 0, -1, -1], [0, -1, 0, -1]]
+    assert (corners == 0).all()
+
+
+def _take(*, turned: list[float], left_out: list[int]) -> Take:
+    poses = np.stack([head_pose(turn=(0, turn, 0)) for turn in turned])
+    pixels = project(poses, camera_matrix(256, 256, 1.6), CANONICAL.shape)
+    count = len(poses)
+    return Take(
+        name="walk:1",
+        folder=Path("walk"),
+        width=256,
+        height=256,
+        fps=Fraction(25),
+        focal=1.6,
+        times=np.arange(count) / 25,
+        landmarks=np.concatenate([pixels, np.zeros((count, 478, 1))], axis=-1).astype(np.float32),
+        light=np.zeros((count, 3), np.float32),
+        camera_from_head=poses,
+        left_out=np.array(left_out, np.uint8),
+    )
+
+
+def test_the_canonical_frame_is_in_the_middle_sharp_and_not_left_out_or_the_one_asked_for() -> None:
+    take = _take(turned=[-0.3, 0.02, 0.0, 0.01, 0.3], left_out=[0, 0, 1, 0, 0])
+    sharpness = {"walk:1": np.array([1, 0.2, 1, 1, 1], np.float32)}
+    chosen, index, score, best = choose_frame([take], sharpness)
+    assert (chosen.name, index) == ("walk:1", 3)
+    assert score == best
+    chosen, index, score, best = choose_frame([take], sharpness, wanted="walk:1:4")
+    assert index == 4
+    assert score < best - 0.5
+    for wrong in ("walk:1:2", "walk:1:9", "run:1"):  # left out, beyond the end, no such take
+        with pytest.raises(SettingsError, match="no frame that can be trained on") as error:
+            choose_frame([take], sharpness, wanted=wrong)
+        assert "\n" not in str(error.value)
+    with pytest.raises(SettingsError, match="take1:25"):
+        choose_frame([take], sharpness, wanted="middle")

@@ -1,23 +1,34 @@
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from speech2lip.config import PrepareSettings
+from speech2lip.decomposition import head_pose as fitting
+from speech2lip.decomposition.footage import Track
 from speech2lip.decomposition.head_pose import (
-    align_similarity,
-    camera_matrix,
+    _nearest,
+    fit_poses,
     fit_rigid_shape,
-    head_angles,
     initial_head_poses,
     normalise_shape,
-    project,
     refine_head_poses,
     refine_shape,
+)
+from speech2lip.faces.landmarks import RIGID
+from speech2lip.formats import TakeInfo
+from speech2lip.geometry.rigid import (
+    align_similarity,
+    camera_matrix,
+    head_angles,
+    project,
     smooth_head_poses,
     steady_head_poses,
     unbroken_runs,
 )
-from speech2lip.faces.landmarks import RIGID
+from tests.evaluation.made_footage import made_take
 from tests.made_face import head_pose, made_face
 
 K = camera_matrix(640, 480, 1.6)
@@ -56,7 +67,7 @@ def test_exact_points_give_the_exact_pose() -> None:
     flat = np.concatenate(
         [pixels, (np.einsum("tij,nj->tni", truth[:, :3, :3], face) * K[0, 0] / 5)[..., 2:]], axis=-1
     )
-    found = initial_head_poses(face, flat, K)
+    found = initial_head_poses(face[rigid], flat[:, rigid], K)
     found = refine_head_poses(found, face[rigid], pixels[:, rigid], K, rounds=15)
     assert _degrees_between(found, truth).max() < 0.01
     assert np.abs(found[:, :3, 3] - truth[:, :3, 3]).max() < 1e-3
@@ -157,7 +168,46 @@ def test_any_usual_pose_is_found_and_its_angles_are_told(
     assert np.allclose(head_angles(truth[None])[0], [yaw, pitch, roll], atol=1e-6)
     pixels = project(truth[None], K, face)
     relief = (face @ truth[:3, :3].T)[None, :, 2:] * K[0, 0] / shift[2]
-    start = initial_head_poses(face, np.concatenate([pixels, relief], axis=-1), K)
+    start = initial_head_poses(face[rigid], np.concatenate([pixels, relief], axis=-1)[:, rigid], K)
     found = refine_head_poses(start, face[rigid], pixels[:, rigid], K, rounds=25)
     assert _degrees_between(found, truth[None])[0] < 0.05
     assert np.abs(found[0, :3, 3] - truth[:3, 3]).max() < 0.01
+
+
+def test_unseen_frames_take_the_nearest_seen_one() -> None:
+    seen = np.array([0, 0, 1, 0, 0, 0, 1, 0, 1, 0], bool)
+    assert _nearest(seen).tolist() == [0, 0, 0, 0, 0, 1, 1, 1, 2, 2]
+    assert _nearest(np.array([0, 1, 0], bool)).tolist() == [0, 0, 0]
+
+
+def test_shots_without_the_person_take_the_nearest_pose_and_takes_without_any_the_usual_one() -> None:
+    take, shot = made_take("a", frames=12), np.repeat(np.arange(3, dtype=np.int32), 4)
+    nothing = np.zeros(12, np.float32)
+    info = TakeInfo(take.width, take.height, Fraction(25))
+    track = Track(info, take.times, take.landmarks, take.light, shot, nothing, nothing, nothing)
+    person = {"a": shot != 1, "b": np.zeros(12, bool)}
+    poses = fit_poses({"a": track, "b": track}, person, PrepareSettings(smoothing_frames=0))[1]
+    assert np.array_equal(poses["a"][4:6], poses["a"][[3, 3]])
+    assert np.array_equal(poses["a"][6:8], poses["a"][[8, 8]])
+    assert np.array_equal(poses["b"], poses["a"][[0] * 12])
+
+
+@pytest.mark.parametrize(("fps", "sigma"), [("25", 0.7), ("50", 1.4), ("60", 1.68), ("30000/1001", 0.83916)])
+def test_head_poses_are_smoothed_over_the_same_time_at_any_rate(
+    fps: str, sigma: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take, used = made_take("a", frames=6), list[float]()
+
+    def smooth(poses: np.ndarray, _: object, *, sigma_frames: float) -> np.ndarray:
+        used.append(sigma_frames)
+        return poses
+
+    monkeypatch.setattr(fitting, "smooth_head_poses", smooth)
+    info, seen = TakeInfo(take.width, take.height, Fraction(fps)), np.ones(6, bool)
+    nothing = np.zeros(6, np.float32)
+    track = Track(
+        info, take.times, take.landmarks, take.light, np.zeros(6, np.int32), nothing, nothing, nothing
+    )
+    fit_poses({"a": track}, {"a": seen}, PrepareSettings())
+    assert used == [pytest.approx(sigma, rel=1e-4)]
+    assert fps != "25" or used == [0.7]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -19,9 +20,9 @@ from speech2lip.decomposition.footage import (
     canonical_plain,
     canonical_tensors,
 )
-from speech2lip.decomposition.head_pose import camera_matrix, project
 from speech2lip.decomposition.tracking.landmarks import pack_landmarks, squeeze_landmarks
 from speech2lip.faces.landmarks import INNER_LIPS
+from speech2lip.geometry.rigid import camera_matrix, project
 from speech2lip.media.video import VideoFormat, VideoWriter
 from tests.made_face import SIZE, head_pose, made_avatar, made_canonical, made_face
 
@@ -76,7 +77,12 @@ def write_footage(folder: Path, names: tuple[str, ...] = ("a", "b", "c"), *, fra
         left_out = take.left_out.copy()
         left_out[7] = 1 if name == "b" else 0
         packed = squeeze_landmarks(pack_landmarks(np.asarray(take.landmarks), max(SIZE)))
-        save_file({"times": take.times, "light": take.light, **packed}, take.folder / "track.safetensors")
+        none = np.zeros(len(take.times), np.float32)
+        track: dict[str, NDArray[Any]] = {
+            "times": take.times, "light": take.light, "shot": none.astype(np.int32), "sharpness": none,
+            "covered": none, "appearance_distances": np.zeros((1, 1), np.float32), **packed,
+        }  # fmt: skip
+        save_file(track, take.folder / "track.safetensors")
         save_file(
             {"camera_from_head": take.camera_from_head, "left_out": left_out},
             take.folder / "poses.safetensors",

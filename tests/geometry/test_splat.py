@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from speech2lip.conventions import Floats
-from speech2lip.geometry.splat import splat, splat_plain, visible
+from speech2lip.geometry.splat import splat, visible
+from tests.reference.geometry.splat import splat_plain
 
 
 def _lattice(rows: int, columns: int, *, step: float = 4.0, depth: float = 5.0) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,7 @@ def _other_picture(footage: Path) -> None:
 
 def _sound_corrected(footage: Path) -> None:
     path = footage / "footage.json"
-    offset = SoundOffset(40.0, 1.0, 0.5, "take", True).to_plain()
+    offset = asdict(SoundOffset(40.0, 1.0, 0.5, "take", True))
     path.write_text(json.dumps(json.loads(path.read_text()) | {"sound_offsets": {"a": offset}}))
 
 

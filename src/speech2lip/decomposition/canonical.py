@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech2lip.conventions import Array
-from speech2lip.decomposition.head_pose import project
 from speech2lip.decomposition.regions import LipPatch, eye_distance
 from speech2lip.errors import SettingsError
 from speech2lip.faces.landmarks import FACE_OVAL
+from speech2lip.geometry.rigid import project
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def rest_scores(camera_from_head: Array, opening: Array, eyes: Array, sharpness:
     Args:
         camera_from_head: [T, 4, 4]; opening, eyes: [T] in eye units; sharpness: [T], any unit.
     """
-    from speech2lip.decomposition.head_pose import head_angles
+    from speech2lip.geometry.rigid import head_angles
 
     angles = head_angles(camera_from_head)
     turned = np.linalg.norm(angles - np.median(angles, axis=0), axis=1) / 10

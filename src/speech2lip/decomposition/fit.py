@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 import speech2lip
 from speech2lip.atomic import output_errors, save_tensors, write_json
-from speech2lip.config import PrepareSettings, to_plain
+from speech2lip.config import PrepareSettings
 from speech2lip.conventions import Array
 from speech2lip.decomposition.av_offset import LEAST_OFFSET_MS, SoundOffset, find_offsets
 from speech2lip.decomposition.canonical import Canonical, canonical_camera, named_frame, rest_scores
-from speech2lip.decomposition.depth import Views, head_depth, learn_depth
+from speech2lip.decomposition.depth import Views, head_depth
 from speech2lip.decomposition.footage import (
-    FORMAT,
     Take,
+    Track,
     canonical_plain,
     canonical_tensors,
     read_take,
@@ -33,142 +33,101 @@ from speech2lip.decomposition.photometric.refine import agree, refine_takes
 from speech2lip.decomposition.regions import eye_distance, fill_polygon, jaw_mask, jaw_outline, lip_patch
 from speech2lip.decomposition.sampled_frames import Sample, Space, sample_frames
 from speech2lip.decomposition.staging import Staging
-from speech2lip.decomposition.tracking.landmarks import LandmarkRows, chosen_points
-from speech2lip.decomposition.tracking.rejection import find_other_people, reasons_of
+from speech2lip.decomposition.tracking.landmarks import chosen_points
+from speech2lip.decomposition.tracking.rejection import find_other_people, reject_frames
 from speech2lip.errors import FootageError, SettingsError
 from speech2lip.faces.landmarks import FACE_OVAL, eye_opening
-from speech2lip.geometry.mapping import look_up, observed_from_canonical_points, pixel_centres
-from speech2lip.progress import Progress
+from speech2lip.formats import CanonicalInfo, FootageInfo
+from speech2lip.geometry.mapping import pixel_centres, sample_array
 
 _LOG = logging.getLogger(__name__)
 
 
 def fit_takes(
-    staging: Staging, names: Sequence[str], failed: dict[str, str], settings: PrepareSettings
-) -> int:
-    """Fit what all takes share, and stage it; return the number of frames.
+    staging: Staging,
+    names: Sequence[str],
+    failed: dict[str, str],
+    settings: PrepareSettings,
+    *,
+    began: float | None = None,
+) -> None:
+    """Fit what all takes share, and stage it.
 
     Args:
         staging: of the footage, where every take of `names` has been tracked.
         failed: why other takes could not be used, by name.
         settings: how.
+        began: when preparing began, if every take was read anew.
 
     Raises:
         FootageError: there is too little of a face.
     """
     staging.begin_fit()
-    raw = {name: _read_raw(staging.track(name)) for name in names}
-    _require_face(raw, failed, settings)
-    usable = {name: track for name, track in raw.items() if track["seen"].any()}
-    for name in raw.keys() - usable.keys():
-        _LOG.info(f"left out take {name}: no face in any frame")
-    strangers = find_other_people(usable)
-    shape, poses = _fit_shots(usable, strangers, settings)
-    left_out = reasons_of(usable, strangers, poses, settings)
-    for name in usable:
-        _stage_poses(staging, name, poses[name], left_out[name])
+    every = {name: read_track(staging.track(name)) for name in names}
+    _require_face(every, failed, settings)
+    tracks = {name: track for name, track in every.items() if track.seen.any()}
+    faceless = dict.fromkeys(sorted(every.keys() - tracks.keys()), "no face in any frame")
+    for name, reason in faceless.items():
+        _LOG.info(f"left out take {name}: {reason}")
+    strangers = find_other_people(tracks)
+    person = {name: track.seen & ~strangers[name] for name, track in tracks.items()}
+    shape, poses = fit_poses(tracks, person, settings)
+    rejected = reject_frames(tracks, strangers, poses, settings)
+    for name in tracks:
+        _stage_poses(staging, name, poses[name], rejected[name])
     takes = [
         read_take(staging.track(name), settings, poses=staging.take(name) / "poses.safetensors")
-        for name in usable
+        for name in tracks
     ]
     _require_seconds(takes, settings)
     offsets = _sound_offsets(takes)
-    settled = fit_canonical(takes, shape, {n: t["sharpness"] for n, t in usable.items()}, settings)
-    canonical = settled.canonical
+    fitted = fit_canonical(takes, shape, {name: track.sharpness for name, track in tracks.items()}, settings)
+    canonical = fitted.canonical
     _LOG.info(
-        f"canonical frame: {canonical.frame_index} of take {canonical.take}, score {settled.score:.2f} "
-        f"(0 at best; the best frame has {settled.best_score:.2f})"
+        f"canonical frame: {canonical.frame_index} of take {canonical.take}, score {fitted.score:.2f} "
+        f"(0 at best; the best frame has {fitted.best_score:.2f})"
     )
     if settings.photometric:
-        _keep_poses(staging, settled)
+        _keep_poses(staging, fitted)
     save_tensors(staging.folder / "canonical.safetensors", canonical_tensors(canonical))
-    faceless = {name: "no face in any frame" for name in sorted(raw.keys() - usable.keys())}
-    write_json(
-        staging.folder / "footage.json",
-        {
-            "format": FORMAT,
-            "version": speech2lip.__version__,
-            "settings": to_plain(settings),
-            "focal": round(settled.takes[0].focal, 4),
-            "refined_share": settled.refined,
-            "takes": [take.name for take in takes],
-            "left_out_takes": faceless | failed,
-            "left_out_frames": {take.name: take.left_out_counts() for take in takes if take.left_out.any()},
-            "shots": {take.name: len(take.cuts) + 1 for take in takes if len(take.cuts)},
-            "people": {name: track["people"] for name, track in usable.items() if track["people"] > 1},
-            "sound_offsets": {name: offset.to_plain() for name, offset in offsets.items()},
-            "canonical": canonical_plain(canonical) | {"score": round(settled.score, 3)},
-        },
+    frames = sum(len(take.times) for take in takes)
+    info = FootageInfo(
+        takes=tuple(tracks),
+        canonical=CanonicalInfo(**canonical_plain(canonical), score=round(fitted.score, 3)),
+        version=speech2lip.__version__,
+        settings=settings,
+        focal=round(fitted.takes[0].focal, 4),
+        refined_share=fitted.refined,
+        left_out_takes=faceless | failed,
+        left_out_frames={take.name: take.left_out_counts() for take in takes if take.left_out.any()},
+        shots={take.name: len(take.cuts) + 1 for take in takes if len(take.cuts)},
+        people={name: track.info.people for name, track in tracks.items() if track.info.people > 1},
+        sound_offsets=offsets,
+        prepare_fps=None if began is None else round(frames / (time.monotonic() - began), 1),
     )
-    _tell_left_out(takes)
-    return sum(len(take.times) for take in takes)
+    write_json(staging.folder / "footage.json", asdict(info))
+    kept = sum(int((take.left_out == 0).sum()) for take in takes)
+    _LOG.info(f"{kept} of {frames} frames can be trained on; left out: {_counts_line(takes)}")
 
 
-def _stage_poses(
-    staging: Staging, name: str, poses: NDArray[np.float64], left_out: NDArray[np.uint8]
-) -> None:
+def _stage_poses(staging: Staging, name: str, poses: Array, rejected: NDArray[np.uint8]) -> None:
     with output_errors(staging.folder):
         staging.take(name).mkdir(exist_ok=True)
-    path = staging.take(name) / "poses.safetensors"
-    tensors: dict[str, NDArray[Any]] = {"camera_from_head": poses, "left_out": left_out}
-    save_tensors(path, tensors)
+    tensors: dict[str, NDArray[Any]] = {"camera_from_head": poses, "left_out": rejected}
+    save_tensors(staging.take(name) / "poses.safetensors", tensors)
 
 
-def _keep_poses(staging: Staging, settled: CanonicalFit) -> None:
+def _keep_poses(staging: Staging, fitted: CanonicalFit) -> None:
     """Write the head poses that were refined, and tell."""
-    if settled.refined is None:
+    if fitted.refined is None:
         _LOG.info("head poses are the landmarks': the frames did not show them better")
         return
-    for take in settled.takes:
+    for take in fitted.takes:
         _stage_poses(staging, take.name, take.camera_from_head, take.left_out)
     _LOG.info(
-        f"head poses refined against the canonical picture in {settled.refined:.1%} of the frames; focal "
-        f"length {settled.takes[0].focal:.2f} times the longer side"
+        f"head poses refined against the canonical picture in {fitted.refined:.1%} of the frames; focal "
+        f"length {fitted.takes[0].focal:.2f} times the longer side"
     )
-
-
-def _read_raw(folder: Path) -> dict[str, Any]:
-    info, track = read_track(folder, whole=True)
-    track["seen"] = ~np.isnan(track["landmarks"][:, 0, 0])
-    return track | {"width": info.width, "height": info.height, "fps": info.fps, "people": info.people}
-
-
-def _fit_shots(
-    tracks: dict[str, dict[str, Any]], strangers: dict[str, NDArray[np.bool_]], settings: PrepareSettings
-) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
-    """Fit the rigid face and all head poses; what is smoothed over time is never smoothed across a cut.
-
-    Frames of shots without the person take the pose of the nearest frame in time that has one.
-    """
-    parts: dict[str, dict[str, Any]] = {}
-    places: dict[str, tuple[str, NDArray[np.intp]]] = {}
-    for name, track in tracks.items():
-        for number in np.unique(track["shot"]):
-            frames = np.flatnonzero(track["shot"] == number)
-            seen = track["seen"][frames] & ~strangers[name][frames]
-            if seen.any():
-                key = f"{name}/{number}"
-                kept = {"landmarks": LandmarkRows(track["landmarks"], frames), "seen": seen}
-                parts[key] = track | kept
-                places[key] = (name, frames)
-    shape, found = fit_poses(parts, settings)
-    poses = {name: np.full((len(track["seen"]), 4, 4), np.nan) for name, track in tracks.items()}
-    for key, (name, frames) in places.items():
-        poses[name][frames] = found[key]
-    usual = next(iter(found.values()))[0]
-    return shape, {name: _filled(every, usual) for name, every in poses.items()}
-
-
-def _filled(poses: NDArray[np.float64], usual: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give frames without a head pose that of the nearest frame with one, or the usual one."""
-    known = np.flatnonzero(np.isfinite(poses[:, 0, 0]))
-    if not len(known):
-        return np.broadcast_to(usual, poses.shape).copy()
-    frames = np.arange(len(poses))
-    after = np.clip(np.searchsorted(known, frames), 1, max(1, len(known) - 1))
-    before, after = known[after - 1], known[np.minimum(after, len(known) - 1)]
-    nearest: NDArray[np.float64] = poses[np.where(frames - before <= after - frames, before, after)]
-    return nearest
 
 
 def _sound_offsets(takes: Sequence[Take]) -> dict[str, SoundOffset]:
@@ -194,20 +153,20 @@ def _sound_offsets(takes: Sequence[Take]) -> dict[str, SoundOffset]:
     return offsets
 
 
-def _require_face(raw: dict[str, dict[str, Any]], failed: dict[str, str], settings: PrepareSettings) -> None:
-    if not raw:
+def _require_face(tracks: dict[str, Track], failed: dict[str, str], settings: PrepareSettings) -> None:
+    if not tracks:
         raise FootageError(f"none of the takes can be used; the first: {next(iter(failed.values()))}")
-    seconds = sum(float(track["seen"].sum()) / float(Fraction(track["fps"])) for track in raw.values())
+    seconds = sum(float(track.seen.sum()) / float(track.info.fps) for track in tracks.values())
     if seconds < settings.min_face_seconds:
         raise FootageError(
             f"a face is seen for {seconds:.1f} s in all takes together; at least "
             f"{settings.min_face_seconds:g} s are needed: record the person looking into the camera"
         )
-    outlines = [chosen_points(t["landmarks"], np.flatnonzero(t["seen"]), FACE_OVAL) for t in raw.values()]
-    widths = np.concatenate([np.ptp(outline[..., 0], axis=1) for outline in outlines])
-    if np.median(widths) < settings.min_face_pixels:
+    outlines = [chosen_points(t.landmarks, np.flatnonzero(t.seen), FACE_OVAL) for t in tracks.values()]
+    width = np.median(np.concatenate([np.ptp(outline[..., 0], axis=1) for outline in outlines]))
+    if width < settings.min_face_pixels:
         raise FootageError(
-            f"the face is {np.median(widths):.0f} px wide; at least {settings.min_face_pixels} px are "
+            f"the face is {width:.0f} px wide; at least {settings.min_face_pixels} px are "
             "needed, 256 are better: record closer or in a higher resolution"
         )
 
@@ -222,21 +181,12 @@ def _require_seconds(takes: Sequence[Take], settings: PrepareSettings) -> None:
 
 
 def _counts_line(takes: Sequence[Take]) -> str:
-    total: dict[str, int] = {}
-    for take in takes:
-        for reason, count in take.left_out_counts().items():
-            total[reason] = total.get(reason, 0) + count
+    total = sum((Counter(take.left_out_counts()) for take in takes), Counter())
     return ", ".join(f"{count} {reason}" for reason, count in total.items()) or "none"
 
 
-def _tell_left_out(takes: Sequence[Take]) -> None:
-    frames = sum(len(take.times) for take in takes)
-    left = sum(int((take.left_out > 0).sum()) for take in takes)
-    _LOG.info(f"{frames - left} of {frames} frames can be trained on; left out: {_counts_line(takes)}")
-
-
 _DEPTH_FRAMES = 64
-"""Frames that the depth is learned from."""
+"""Frames that depth and mean picture are found from."""
 
 
 @dataclass(frozen=True)
@@ -273,21 +223,18 @@ def fit_canonical(
     scale = k[0, 0] / take.k[0, 0]
     space = Space(shape, take.camera_from_head[index], k, size)
     sample = sample_frames(takes, scale, count=_DEPTH_FRAMES, home=(take.name, index))
-    initial = head_depth(space.points_3d, size)
-    agreed = agree(takes, space, sample, initial, settings) if settings.photometric else None
+    depth = head_depth(space.points_3d, size)
+    agreed = agree(takes, space, sample, depth, settings) if settings.photometric else None
     refined = None
     if agreed is not None:
-        takes, space, initial = agreed.takes, agreed.space, agreed.depth
-    depth, mean = _learned(takes, space, sample, initial, 0 if agreed is not None else settings.depth_steps)
-    if agreed is not None:
+        space, depth = agreed.space, agreed.depth
+        mean = _views(agreed.takes, space, sample).mean(torch.from_numpy(depth))
         takes, refined = refine_takes(agreed, as_picture(mean))
-        depth, mean = _learned(takes, space, sample, depth.numpy(), 0)
+    views = _views(takes, space, sample)
+    mean = views.mean(torch.from_numpy(depth))
+    motion = views.motion(torch.from_numpy(depth), mean).numpy()
     points = space.points_3d[:, :2]
     patch = lip_patch(points, pixels_per_canonical=settings.patch_detail / scale, width=settings.patch_width)
-    k_canonical = torch.from_numpy(space.k).float()
-    motion = motion_map(
-        sample.frames, sample.transforms(takes, space.pose), sample.cameras(takes), depth, k_canonical, mean
-    )
     canonical = Canonical(
         take=take.name,
         frame_index=index,
@@ -295,29 +242,24 @@ def fit_canonical(
         camera_from_head=space.pose,
         size=size,
         shape=space.shape,
-        depth=depth.numpy(),
+        depth=depth,
         picture=as_picture(mean),
-        motion=motion.numpy(),
+        motion=motion,
         patch=patch,
         jaw_mask=jaw_mask(points, patch, mouth_motion(motion, points, patch.points())),
     )
     return CanonicalFit(canonical, list(takes), refined, score, best_score)
 
 
-def _learned(
-    takes: Sequence[Take], space: Space, sample: Sample, initial: NDArray[np.float32], steps: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Learn the depth in so many steps; it and the mean of the frames in canonical space."""
+def _views(takes: Sequence[Take], space: Space, sample: Sample) -> Views:
     trusted = ~fill_polygon(jaw_outline(space.points_3d[:, :2]), pixel_centres(*space.size).numpy())
-    with Progress("Learning depth", total=max(steps, 1)) as progress:
-        views = Views(
-            sample.frames,
-            sample.transforms(takes, space.pose),
-            torch.from_numpy(space.k).float(),
-            sample.cameras(takes),
-            torch.from_numpy(trusted).float(),
-        )
-        return learn_depth(torch.from_numpy(initial), views, steps=steps, report=progress.set)
+    return Views(
+        sample.frames,
+        sample.transforms(takes, space.pose),
+        torch.from_numpy(space.k).float(),
+        sample.cameras(takes),
+        torch.from_numpy(trusted).float(),
+    )
 
 
 def as_picture(mean: torch.Tensor) -> NDArray[np.uint8]:
@@ -338,13 +280,12 @@ def choose_frame(
         SettingsError: the wanted frame is not among those.
     """
     places = [(take, int(i)) for take in takes for i in np.flatnonzero(take.left_out == 0)]
-    kept = [take.left_out == 0 for take in takes]
-    scores = rest_scores(
-        np.concatenate([take.camera_from_head[k] for take, k in zip(takes, kept, strict=True)]),
-        np.concatenate([take.opening[k] for take, k in zip(takes, kept, strict=True)]),
-        np.concatenate([eye_opening(take.landmarks[k]) for take, k in zip(takes, kept, strict=True)]),
-        np.concatenate([sharpness[take.name][k] for take, k in zip(takes, kept, strict=True)]),
-    )
+    parts = [
+        (take.camera_from_head[kept], take.opening[kept], eye_opening(take.landmarks[kept]), sharp[kept])
+        for take in takes
+        for kept, sharp in [(take.left_out == 0, sharpness[take.name])]
+    ]
+    scores = rest_scores(*(np.concatenate(part) for part in zip(*parts, strict=True)))
     chosen, named = int(scores.argmax()), named_frame(wanted)
     if named is not None:
         names = [(take.name, index) for take, index in places]
@@ -357,37 +298,21 @@ def choose_frame(
     return *places[chosen], float(scores[chosen]), float(scores.max())
 
 
-def motion_map(
-    frames: torch.Tensor,
-    observed_from_canonical: torch.Tensor,
-    k_observed: torch.Tensor,
-    depth: torch.Tensor,
-    k_canonical: torch.Tensor,
-    mean: torch.Tensor,
-) -> torch.Tensor:
-    """Return the mean absolute deviation from the mean canonical picture; [H, W] in grey levels."""
-    points = pixel_centres(*depth.shape).reshape(1, -1, 2)
-    total = torch.zeros(depth.shape)
-    for n in range(len(frames)):
-        where = observed_from_canonical_points(
-            points, depth, observed_from_canonical[n : n + 1], k_canonical, k_observed[n : n + 1]
-        )
-        picture = look_up(frames[n : n + 1], where).reshape(3, *depth.shape)
-        gain = picture.mean((1, 2), keepdim=True) / mean.mean((1, 2), keepdim=True)
-        total += (picture / gain - mean).abs().mean(0)
-    return total / len(frames) * 255
+def mouth_motion(
+    motion: NDArray[np.float32], points: Array, where: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return how much each place of the patch moves with the lips; 0.5 is twice as much as the still face.
 
-
-def mouth_motion(motion: torch.Tensor, points: Array, where: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return how much each place of the patch moves with the lips; 0.5 is twice as much as the still face."""
-    still = float(np.median(_at(motion, points[[6, 197, 151, 9, 117, 346]])))
+    Args:
+        motion: [H, W] in grey levels; points: [478, 2] in its pixels; where: [h, w, 2] likewise.
+    """
+    still = float(np.median(sample_array(motion, points[[6, 197, 151, 9, 117, 346]])))
     unit = eye_distance(points)
-    moving = np.clip(_at(motion, where.reshape(-1, 2)) / max(still, 1.0) / 4, 0, 1).reshape(where.shape[:2])
+    moving = np.clip(sample_array(motion, where) / max(still, 1.0) / 4, 0, 1)
     # Hair, hands and background move too: only what lies on the face around the mouth can be the jaw.
     face = fill_polygon(_grown(points[list(FACE_OVAL)], -0.08 * unit), where)
     inside = fill_polygon(_grown(jaw_outline(points), 0.08 * unit), where) & face
-    result: NDArray[np.float32] = (moving * inside).astype(np.float32)
-    return result
+    return (moving * inside).astype(np.float32)
 
 
 def _grown(outline: Array, pixels: float) -> Array:
@@ -395,9 +320,3 @@ def _grown(outline: Array, pixels: float) -> Array:
     away = outline - centre
     grown: Array = outline + away / np.linalg.norm(away, axis=1, keepdims=True) * pixels
     return grown
-
-
-def _at(picture: torch.Tensor, points: NDArray[Any]) -> NDArray[np.float32]:
-    found = look_up(picture[None, None], torch.from_numpy(np.asarray(points, np.float32))[None])
-    values: NDArray[np.float32] = found[0, 0].numpy()
-    return values

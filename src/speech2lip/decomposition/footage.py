@@ -16,7 +16,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Container, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +32,6 @@ from speech2lip.config import PrepareSettings
 from speech2lip.conventions import LANDMARK_COUNT, SAMPLE_RATE
 from speech2lip.decomposition.av_offset import shifted
 from speech2lip.decomposition.canonical import Canonical
-from speech2lip.decomposition.head_pose import camera_matrix
 from speech2lip.decomposition.regions import LipPatch
 from speech2lip.decomposition.staging import finish_move_for_reading
 from speech2lip.decomposition.tracking.landmarks import KeptLandmarks
@@ -53,43 +53,51 @@ from speech2lip.formats import (
     read_footage_json,
     read_take_json,
 )
+from speech2lip.geometry.rigid import camera_matrix
 from speech2lip.media.sound import read_wave
 from speech2lip.media.video import Frame, read_frames
 
 FORMAT = FOOTAGE.number
-REASONS = (
-    "kept",
-    "no face",
-    "broken colours",
-    "face cut by the border",
-    "face too small",
-    "unsure head pose",
-    "heavy blur",
-    "mouth covered",
-    "turned away",
-    "somebody else",
-)
-"""Why a frame is left out of training, by number."""
 WHOLE_SECONDS = 300.0
 """Takes up to this long are heard whole, longer ones part by part."""
 SOUND_MARGIN = 2.0
 """Seconds that are read at both ends of a part; no listener looks further."""
 _AT_ONCE = 1024
 """Frames whose landmarks are looked at together."""
+
+
+class Rejection(IntEnum):
+    """Why a frame is left out of training; the name is what users are told."""
+
+    KEPT = 0
+    NO_FACE = 1
+    BROKEN_COLOURS = 2
+    FACE_CUT_BY_THE_BORDER = 3
+    FACE_TOO_SMALL = 4
+    UNSURE_HEAD_POSE = 5
+    HEAVY_BLUR = 6
+    MOUTH_COVERED = 7
+    TURNED_AWAY = 8
+    SOMEBODY_ELSE = 9
+
+    @property
+    def told(self) -> str:
+        """In words."""
+        return self.name.lower().replace("_", " ")
+
+
 _POSE = Kept(np.float64, ("T", 4, 4), -1e6, 1e6)
 _TRACK = {
     "times": Kept(np.float64, ("T",), -1e-3, 1e7),
     "light": Kept(np.float32, ("T", 3), 0, 256, missing=True),
-    "shot": Kept(np.int32, ("T",), 0, 1e9, optional=True),
-}
-_FIRST_PASS = _TRACK | {
     "shot": Kept(np.int32, ("T",), 0, 1e9),
     "sharpness": Kept(np.float32, ("T",), 0, 1e12),
     "covered": Kept(np.float32, ("T",), -1e6, 1e6, missing=True),
-    "appearance_distances": Kept(np.float32, ("S", "S"), -1e3, 1e3, missing=True),
+    "appearance_distances": Kept(np.float32, ("S", "S"), -1e3, 1e3, missing=True, optional=True),
+    "look_gaps": Kept(np.float32, ("S", "S"), -1e3, 1e3, missing=True, optional=True),
 }
-"""What fitting reads of a track."""
-_POSES = {"camera_from_head": _POSE, "left_out": Kept(np.uint8, ("T",), 0, len(REASONS) - 1)}
+"""The first pass; what it calls `look_gaps` in format 1 are `appearance_distances`."""
+_POSES = {"camera_from_head": _POSE, "left_out": Kept(np.uint8, ("T",), 0, max(Rejection))}
 _CANONICAL = {
     "k": Kept(np.float64, (3, 3), -1e6, 1e6),
     "camera_from_head": replace(_POSE, shape=(4, 4)),
@@ -99,6 +107,32 @@ _CANONICAL = {
     "motion": Kept(np.float32, ("H", "W"), 0, 256),
     "jaw_mask": Kept(np.float32, ("h", "w"), 0, 1.001),
 }
+
+
+@dataclass(frozen=True)
+class Track:
+    """What the first pass over a take has found."""
+
+    info: TakeInfo
+    times: NDArray[np.float64]
+    """[T] seconds from the first frame."""
+    landmarks: NDArray[np.float32] | KeptLandmarks
+    """[T, 478, 3] in pixels, NaN where no face was found; read from the folder as they are asked for."""
+    light: NDArray[np.float32]
+    """[T, 3] mean colour of the skin above the mouth, 0 to 255."""
+    shot: NDArray[np.int32]
+    """[T] number of the shot, from 0."""
+    sharpness: NDArray[np.float32]
+    """[T]."""
+    covered: NDArray[np.float32]
+    """[T] how much more the lower face differs from its usual look than the upper one."""
+    appearance_distances: NDArray[np.float32]
+    """[S, S] how unlike the faces of two shots look."""
+
+    @cached_property
+    def seen(self) -> NDArray[np.bool_]:
+        """[T] whether a face was found."""
+        return ~np.isnan(self.landmarks[:, 0, 0])
 
 
 @dataclass(frozen=True)
@@ -122,7 +156,7 @@ class Take:
     camera_from_head: NDArray[np.float64]
     """[T, 4, 4] head poses; of frames without a face, those of the nearest frame with one."""
     left_out: NDArray[np.uint8]
-    """[T] index into `REASONS`; 0 where the frame may be trained on."""
+    """[T] of `Rejection`; 0 where the frame may be trained on."""
     cuts: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
     """First frames after cuts: such a frame and the one before it are not consecutive."""
     sound_shift: float = 0.0
@@ -191,7 +225,7 @@ class Take:
     def left_out_counts(self) -> dict[str, int]:
         """Count the frames left out, by reason."""
         counts = Counter(int(reason) for reason in self.left_out if reason)
-        return {REASONS[reason]: count for reason, count in sorted(counts.items())}
+        return {Rejection(reason).told: count for reason, count in sorted(counts.items())}
 
 
 @dataclass(frozen=True)
@@ -244,36 +278,31 @@ def read_take(
     Raises:
         FootageError: a file of it is missing or damaged, or is a link.
     """
-    info, track = read_track(folder)
+    track = read_track(folder)
     path = poses or inside(folder, "poses.safetensors", error=FootageError)
     try:
-        fitted = read_arrays(path, _POSES, {"T": len(track["times"])})
+        fitted = read_arrays(path, _POSES, {"T": len(track.times)})
         check_rigid("camera_from_head", fitted["camera_from_head"])
     except Damaged as error:
         raise FOOTAGE.damaged(path, str(error)) from error
     return Take(
         name=folder.name,
         folder=folder,
-        width=info.width,
-        height=info.height,
-        fps=info.fps,
+        width=track.info.width,
+        height=track.info.height,
+        fps=track.info.fps,
         focal=settings.focal,
-        times=track["times"],
-        landmarks=track["landmarks"],
-        light=track["light"],
-        camera_from_head=fitted["camera_from_head"],
-        left_out=fitted["left_out"],
-        cuts=np.flatnonzero(np.diff(track["shot"])) + 1 if "shot" in track else np.zeros(0, np.intp),
+        times=track.times,
+        landmarks=track.landmarks,
+        light=track.light,
+        cuts=np.flatnonzero(np.diff(track.shot)) + 1,
         sound_shift=sound_shift,
+        **fitted,
     )
 
 
-def read_track(folder: Path, *, whole: bool = False) -> tuple[TakeInfo, dict[str, Any]]:
-    """Read what the first pass over a take has left: its take.json, and arrays by name.
-
-    Args:
-        folder: the take's.
-        whole: all that fitting needs; otherwise times, light, shot and landmarks.
+def read_track(folder: Path) -> Track:
+    """Read what the first pass over a take has left.
 
     Raises:
         FootageError: a file of it is missing or damaged, or is a link.
@@ -283,16 +312,18 @@ def read_track(folder: Path, *, whole: bool = False) -> tuple[TakeInfo, dict[str
         inside(folder, name, error=FootageError)
     path, sizes = inside(folder, "track.safetensors", error=FootageError), Sizes()
     try:
-        track: dict[str, Any] = read_arrays(path, _FIRST_PASS if whole else _TRACK, sizes)
-        if not len(track["times"]):
+        arrays = read_arrays(path, _TRACK, sizes)
+        if not len(arrays["times"]):
             raise Damaged("times is empty")
-        if whole and track["shot"].max() >= sizes["S"]:
-            raise Damaged(f"shot must be below {sizes['S']}, not {track['shot'].max()}")
-        check_rising("times", track["times"])
-        track["landmarks"] = KeptLandmarks(path, asdict(info), frames=len(track["times"]))
+        if "look_gaps" in arrays:
+            arrays["appearance_distances"] = arrays.pop("look_gaps")
+        if arrays["shot"].max() >= sizes.get("S", 0):
+            raise Damaged(f"shot must be below {sizes.get('S', 0)}, not {arrays['shot'].max()}")
+        check_rising("times", arrays["times"])
+        landmarks = KeptLandmarks(path, frames=len(arrays["times"]), longer_side=max(info.width, info.height))
     except Damaged as error:
         raise FOOTAGE.damaged(path, str(error)) from error
-    return info, track
+    return Track(info, landmarks=landmarks, **arrays)
 
 
 def source_path(take: Take) -> Path:
@@ -308,15 +339,7 @@ def source_path(take: Take) -> Path:
 
 def canonical_tensors(canonical: Canonical) -> dict[str, NDArray[Any]]:
     """Return the arrays of a canonical space, as they are kept in files."""
-    return {
-        "k": canonical.k,
-        "camera_from_head": canonical.camera_from_head,
-        "shape": canonical.shape,
-        "depth": canonical.depth,
-        "picture": canonical.picture,
-        "motion": canonical.motion,
-        "jaw_mask": canonical.jaw_mask,
-    }
+    return {name: getattr(canonical, name) for name in _CANONICAL}
 
 
 def canonical_plain(canonical: Canonical) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from speech2lip.decomposition.av_offset import RATE, speech_energy
 from speech2lip.decomposition.footage import Footage, Take
-from speech2lip.decomposition.head_pose import head_angles, unbroken_runs
 from speech2lip.faces.landmarks import FACE_OVAL
 from speech2lip.formats import FootageInfo
+from speech2lip.geometry.rigid import head_angles, unbroken_runs
 
 Span = tuple[float, float, float]
 """Values that 2 %, half and 98 % of the frames stay below."""

@@ -5,21 +5,22 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from speech2lip.atomic import locked, output_errors, read_json, write_json
-from speech2lip.config import PrepareSettings, to_plain
+from speech2lip.config import PrepareSettings
 from speech2lip.conventions import AnyPath
 from speech2lip.decomposition.canonical import named_frame
 from speech2lip.decomposition.fit import fit_takes
-from speech2lip.decomposition.footage import FORMAT, Footage, read_footage, read_track
+from speech2lip.decomposition.footage import Footage, read_footage, read_track
 from speech2lip.decomposition.staging import Staging, claim_folder
 from speech2lip.decomposition.tracking.faces import check_pick
 from speech2lip.decomposition.tracking.take import check_take, source_of, track_take
 from speech2lip.errors import FootageError, OutputError, SoundError, Speech2LipError
-from speech2lip.formats import FOOTAGE
+from speech2lip.formats import FOOTAGE, SourceInfo
+from speech2lip.media.video import probe_video
 from speech2lip.progress import Progress
 
 _LOG = logging.getLogger(__name__)
@@ -93,55 +94,57 @@ def _prepare_named(
     footage = staging.footage
     began = time.monotonic()
     failed = {} if overwrite else _known_failures(footage, named, settings)
-    fresh = [
-        name
+    fresh = {
+        name: path
         for name, path in named.items()
         if overwrite or (name not in failed and not _is_up_to_date(staging.track(name), path, settings))
-    ]
+    }
     known = None if fresh else _finished(footage, named, settings)
     if known is not None:
         _LOG.info(f"{footage} is up to date: {len(named)} takes")
         staging.remove_if_empty()
         return known
     staging.check(fresh)
-    failed |= _track_all({name: named[name] for name in fresh}, staging, settings)
+    failed |= _track_all(fresh, staging, settings)
     _write_failures(footage, failed)
-    kept = [name for name in named if name not in failed]
-    frames = fit_takes(staging, kept, {name: failed[name]["reason"] for name in failed}, settings)
-    seconds = time.monotonic() - began
-    if len(fresh) == len(named):  # otherwise the figure would flatter
-        plain = read_json(staging.folder / "footage.json")
-        write_json(staging.folder / "footage.json", plain | {"prepare_fps": round(frames / seconds, 1)})
+    kept, reasons = (
+        [name for name in named if name not in failed],
+        {name: failed[name].reason for name in failed},
+    )
+    whole = len(fresh) == len(named)  # otherwise the figure of frames a second would flatter
+    fit_takes(staging, kept, reasons, settings, began=began if whole else None)
     staging.finish()
     result = read_footage(footage)
-    _LOG.info(f"{footage}: {len(result.takes)} takes, {frames} frames in {seconds:.0f} s")
+    frames = sum(len(take.times) for take in result.takes)
+    _LOG.info(f"{footage}: {len(result.takes)} takes, {frames} frames in {time.monotonic() - began:.0f} s")
     return result
 
 
-def _known_failures(
-    footage: Path, named: dict[str, Path], settings: PrepareSettings
-) -> dict[str, dict[str, Any]]:
-    """Return takes that could not be used last time and have not changed since: {name: reason, source}."""
+@dataclass(frozen=True)
+class _Failure:
+    """Why a take cannot be used, and what it was read from."""
+
+    reason: str
+    source: SourceInfo
+
+
+def _known_failures(footage: Path, named: dict[str, Path], settings: PrepareSettings) -> dict[str, _Failure]:
+    """Return takes that could not be used last time and have not changed since."""
     path = footage / "takes" / "failed.json"
     try:
-        known = read_json(path) if path.is_file() else {}
+        plain = read_json(path) if path.is_file() else {}
+        known = {name: FOOTAGE.parsed(_Failure, plain[name], path) for name in named if name in plain}
     except Speech2LipError:  # then they are tried once more
         return {}
-    return {
-        name: known[name]
-        for name, source in named.items()
-        if isinstance(known.get(name), dict)
-        and isinstance(known[name].get("reason"), str)
-        and known[name].get("source") == source_of(source, settings)
-    }
+    return {name: one for name, one in known.items() if one.source == source_of(named[name], settings)}
 
 
-def _write_failures(footage: Path, failed: dict[str, dict[str, Any]]) -> None:
+def _write_failures(footage: Path, failed: dict[str, _Failure]) -> None:
     path = footage / "takes" / "failed.json"
     if failed:
         with output_errors(path):
             path.parent.mkdir(exist_ok=True)
-        write_json(path, failed)
+        write_json(path, {name: asdict(failure) for name, failure in failed.items()})
     else:
         path.unlink(missing_ok=True)
 
@@ -180,8 +183,7 @@ def _name_takes(takes: Sequence[Path]) -> dict[str, Path]:
 def _is_up_to_date(folder: Path, path: Path, settings: PrepareSettings) -> bool:
     """Tell whether a take was read from this file with these settings, and what was read is whole."""
     try:
-        read_track(folder, whole=True)
-        return bool(read_json(folder / "take.json").get("source") == source_of(path, settings))
+        return read_track(folder).info.source == source_of(path, settings)
     except Speech2LipError:
         return False
 
@@ -189,44 +191,25 @@ def _is_up_to_date(folder: Path, path: Path, settings: PrepareSettings) -> bool:
 def _finished(footage: Path, named: dict[str, Path], settings: PrepareSettings) -> Footage | None:
     """Return the footage where it is that of these takes and settings, and whole."""
     try:
-        plain = read_json(footage / "footage.json")
         found = read_footage(footage)
     except Speech2LipError:
         return None
-    same = plain.get("format") == FORMAT and plain.get("settings") == to_plain(settings)
-    return found if same and {*found.info.takes, *found.info.left_out_takes} == set(named) else None
+    same = found.info.settings == settings and {*found.info.takes, *found.info.left_out_takes} == set(named)
+    return found if same else None
 
 
-def _track_all(
-    fresh: dict[str, Path], staging: Staging, settings: PrepareSettings
-) -> dict[str, dict[str, Any]]:
-    """Track takes; one that turns out unusable is told and left out. Returns reason and source, by name."""
-    failed: dict[str, dict[str, Any]] = {}
-    seconds = {name: _seconds(path) for name, path in fresh.items()}
+def _track_all(fresh: dict[str, Path], staging: Staging, settings: PrepareSettings) -> dict[str, _Failure]:
+    """Track takes; one that turns out unusable is told and left out: returned, by name."""
+    failed: dict[str, _Failure] = {}
+    videos = {name: probe_video(path) for name, path in fresh.items()}
+    seconds = {name: video.seconds or 0.0 for name, video in videos.items()}
     with Progress("Finding the face", total=sum(seconds.values()) or 1.0, unit="s of video") as progress:
         for name, path in fresh.items():
-            done = progress.done
-            show = partial(_show, progress, done, _rate(path))
+            done, rate = progress.done, max(float(videos[name].fps), 1.0)
             try:
-                track_take(path, staging.take(name), settings, report=show)
+                track_take(path, staging.take(name), settings, report=partial(progress.advance, 1 / rate))
             except (FootageError, SoundError) as error:
-                failed[name] = {"reason": str(error), "source": source_of(path, settings)}
+                failed[name] = _Failure(str(error), source_of(path, settings))
                 _LOG.info(f"left out take {name}: {error}")
             progress.set(done + seconds[name])
     return failed
-
-
-def _show(progress: Progress, before: float, fps: float, frames: int) -> None:
-    progress.set(before + frames / fps)
-
-
-def _seconds(path: Path) -> float:
-    from speech2lip.media.video import probe_video
-
-    return float(probe_video(path).seconds or 0.0)
-
-
-def _rate(path: Path) -> float:
-    from speech2lip.media.video import probe_video
-
-    return max(float(probe_video(path).fps), 1.0)

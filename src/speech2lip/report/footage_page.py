@@ -11,10 +11,10 @@ import numpy as np
 from speech2lip.atomic import check_output, write_atomically
 from speech2lip.conventions import Picture
 from speech2lip.decomposition.footage import Footage
-from speech2lip.decomposition.head_pose import head_angles
 from speech2lip.decomposition.overview import Overview, Span, look_over
 from speech2lip.errors import OutputError
 from speech2lip.formats import FootageInfo, SoundOffset
+from speech2lip.geometry.rigid import head_angles
 from speech2lip.report.footage_pictures import Pictures, data_uri, take_pictures
 
 _HEAD_BYTES = 4096

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from speech2lip.conventions import Picture
-from speech2lip.decomposition.footage import REASONS, Footage, Take
+from speech2lip.decomposition.footage import Footage, Rejection, Take
 from speech2lip.faces.landmarks import FACE_OVAL
 from speech2lip.geometry.mapping import look_up, observed_from_canonical_points, pixel_centres
 
@@ -125,13 +125,13 @@ def _outlined(frame: Picture, take: Take, index: int) -> Picture:
 def _examples(takes: Sequence[Take]) -> dict[str, list[tuple[str, Picture]]]:
     """Choose up to four frames for every reason, spread over the footage."""
     found: dict[str, list[tuple[str, Picture]]] = {}
-    for number, reason in enumerate(REASONS):
-        places = [(take, int(i)) for take in takes for i in np.flatnonzero(take.left_out == number)]
-        if number == 0 or not places:
+    for reason in Rejection:
+        places = [(take, int(i)) for take in takes for i in np.flatnonzero(take.left_out == reason)]
+        if not reason or not places:
             continue
         count = min(_EXAMPLES, len(places))
         spread = [places[int(n)] for n in (np.arange(count) + 0.5) / count * len(places)]
-        found[reason] = [
+        found[reason.told] = [
             (f"{take.name}, {take.times[i]:.2f} s", _fitted_to(_outlined(frame_at(take, i), take, i)))
             for take, i in spread
         ]

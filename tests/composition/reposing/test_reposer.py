@@ -8,7 +8,7 @@ from speech2lip.composition.reposing.background import filled_smoothly, learn_ba
 from speech2lip.composition.reposing.head_mesh import head_mesh
 from speech2lip.composition.reposing.reposer import NECK, Reposer, pose_offset
 from speech2lip.conventions import Picture
-from speech2lip.decomposition.head_pose import camera_matrix, head_angles, project
+from speech2lip.geometry.rigid import camera_matrix, head_angles, project
 from tests.made_face import SIZE, head_pose, made_canonical, made_face, made_head
 
 K = camera_matrix(SIZE[1], SIZE[0], 1.6)

@@ -15,15 +15,13 @@ from speech2lip.decomposition.photometric.bundle import (
     Sightings,
     bent_to,
     fit_scene,
+    gather_equations,
     place_alone,
-    plain_gather,
-    rays_of,
     refocused,
-    start_scene,
 )
-from speech2lip.decomposition.photometric.kernels import gather_frames
 from speech2lip.decomposition.photometric.tracks import Tracks
 from tests.made_face import head_pose
+from tests.reference.decomposition.photometric import bundle as reference
 
 K = np.array([[320.0, 0, 80], [0, 320.0, 70], [0, 0, 1]])
 CENTRE = np.array([0.0, 0.0, 6.0])
@@ -63,7 +61,7 @@ def _tracks(points: Array, frames: int) -> Tracks:
 def _start(true: Array, knots: Knots) -> Scene:
     random = np.random.default_rng(1)
     off = [_about(tuple(random.normal(0, 0.02, 3)), tuple(random.normal(0, 0.02, 3))) for _ in true]
-    scene = start_scene(np.stack(off) @ true, CENTRE, K, np.stack([K] * len(true)))
+    scene = Scene(np.stack(off) @ true, CENTRE, K, np.stack([K] * len(true)))
     return dataclasses.replace(scene, knots=np.zeros(knots.shape[0] * knots.shape[1]))
 
 
@@ -105,22 +103,20 @@ def test_the_right_focal_length_costs_least(seen: tuple[Array, Array, Array, Arr
     assert costs[1.0] < 0.7 * min(costs[0.6], costs[1.7])
 
 
-def test_compiled_equations_are_the_plain_ones(seen: tuple[Array, Array, Array, Array]) -> None:
+def test_equations_of_all_frames_are_those_of_each(seen: tuple[Array, Array, Array, Array]) -> None:
     true, points, depth, places = seen
     knots = Knots.over((140, 160), UNIT)
-    scene = _start(true, knots)
     random = np.random.default_rng(3)
+    start = _start(true, knots)
+    scene = dataclasses.replace(start, knots=random.normal(0, 0.02, len(start.knots)))
     tracks = _tracks(points, 20)
     tracks.information[:] *= random.uniform(0.2, 2, (20, len(points), 1, 1)) * (
         random.random((20, len(points), 1, 1)) > 0.2
     )
     tracks.information[..., 0, 1] = tracks.information[..., 1, 0] = 0.3 * tracks.information[..., 0, 0]
-    plain = plain_gather(scene, tracks, places, depth, knots.weights(points))
-    normal, right, away = np.zeros_like(plain[0]), np.zeros_like(plain[1]), np.zeros_like(plain[3])
-    cost = gather_frames(
-        rays_of(scene, points), depth, *knots.around(points), scene.transforms, scene.k_observed, CENTRE,
-        places, tracks.information, 3.0, normal, right, away,
-    )  # fmt: skip
+    sightings = Sightings(tracks, places, depth, np.ones(len(points), bool))
+    plain = reference.gather_equations(scene, sightings, knots.weights(points))
+    normal, right, cost, away = gather_equations(scene, sightings, knots.weights(points))
     assert np.allclose(normal, plain[0], rtol=1e-9, atol=1e-9 * np.abs(plain[0]).max())
     assert np.allclose(right, plain[1], rtol=1e-9, atol=1e-9 * np.abs(plain[1]).max())
     assert cost == pytest.approx(plain[2])
@@ -133,7 +129,7 @@ def test_places_find_their_own_depth_and_background_is_known_by_its_rest(
     true, points, depth, places = seen
     knots = Knots.over((140, 160), UNIT)
     scene = dataclasses.replace(
-        start_scene(true, CENTRE, K, np.stack([K] * 20)), knots=np.zeros(knots.shape[0] * knots.shape[1])
+        Scene(true, CENTRE, K, np.stack([K] * 20)), knots=np.zeros(knots.shape[0] * knots.shape[1])
     )
     resting = np.arange(len(points)) % 7 == 3
     places = np.where(resting[:, None], points, places)  # these stay where they are, whatever the head does
@@ -158,7 +154,7 @@ def test_places_find_their_own_depth_and_background_is_known_by_its_rest(
 
 def test_another_focal_length_looks_nearly_the_same(seen: tuple[Array, Array, Array, Array]) -> None:
     true, points, depth, places = seen
-    scene = refocused(start_scene(true, CENTRE, K, np.stack([K] * 20)), 1.05)
+    scene = refocused(Scene(true, CENTRE, K, np.stack([K] * 20)), 1.05)
     moved = _places(scene.transforms, points, depth + 0.05 * CENTRE[2], scene.k_canonical, scene.k_observed)
     assert np.linalg.norm(moved - places, axis=-1).max() < 1.5
 
@@ -169,3 +165,7 @@ def test_knots_are_bilinear_and_add_up_to_one() -> None:
     assert weights[0, 2 * 5 + 1] == pytest.approx(1)
     assert weights[1, [11, 12]] == pytest.approx([0.5, 0.5])
     assert weights.sum(1) == pytest.approx(1)
+    values = np.random.default_rng(0).random(20)
+    assert knots.surface(values, (30, 40))[20, 10] == pytest.approx(
+        float(knots.weights(np.array([[10.5, 20.5]]))[0] @ values)
+    )

@@ -10,8 +10,8 @@ import pytest
 
 from speech2lip.conventions import Array
 from speech2lip.decomposition.footage import Take
-from speech2lip.decomposition.head_pose import project
-from speech2lip.decomposition.photometric.refine import changed, correct_takes, difference, refocus_takes
+from speech2lip.decomposition.photometric.refine import correct_takes, refocus_takes
+from speech2lip.geometry.rigid import changed_poses, pose_change, project
 from tests.made_face import head_pose, made_face
 
 HOME = head_pose(turn=(0, 0, 0), shift=(0, 0, 6.0))
@@ -42,17 +42,17 @@ def _poses(count: int) -> Array:
 
 def test_what_grows_with_the_turn_is_taken_out_of_frames_that_were_not_sampled() -> None:
     true = _poses(200)
-    away = difference(true, np.broadcast_to(HOME, true.shape))
+    away = pose_change(true, np.broadcast_to(HOME, true.shape))
     wrong = np.zeros((200, 6))
     wrong[:, 1] = 0.12 * away[:, 1] + 0.01
     wrong[:, 3] = 0.05 * away[:, 1]
-    landmarks = changed(true, wrong)
+    landmarks = changed_poses(true, wrong)
     sampled = landmarks[::4].copy()
     sampled_true = true[::4].copy()
     sampled_true[3] = HOME  # one that went astray
     corrected = correct_takes([_take(landmarks)], sampled, sampled_true, HOME)[0]
-    before = np.abs(difference(landmarks, true)).mean(0)
-    after = np.abs(difference(corrected.camera_from_head, true)).mean(0)
+    before = np.abs(pose_change(landmarks, true)).mean(0)
+    after = np.abs(pose_change(corrected.camera_from_head, true)).mean(0)
     assert after[1] < 0.25 * before[1]
     assert after[3] < 0.3 * before[3]
 

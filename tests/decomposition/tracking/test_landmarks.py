@@ -14,12 +14,10 @@ from safetensors.numpy import save_file
 from speech2lip.decomposition.tracking.landmarks import (
     BLOCK,
     KeptLandmarks,
-    _squeezed,
     pack_landmarks,
     squeeze_landmarks,
 )
 
-TAKE = {"width": 640, "height": 480}
 FRAMES = 2 * BLOCK + 30
 
 
@@ -33,7 +31,7 @@ def points() -> NDArray[np.float32]:
 
 def kept(path: Path, tensors: dict[str, NDArray[Any]], frames: int = FRAMES) -> KeptLandmarks:
     save_file(tensors, path)
-    return KeptLandmarks(path, TAKE, frames=frames)
+    return KeptLandmarks(path, frames=frames, longer_side=640)
 
 
 def test_they_keep_a_fiftieth_of_a_pixel_and_missing_faces(
@@ -43,15 +41,6 @@ def test_they_keep_a_fiftieth_of_a_pixel_and_missing_faces(
     assert found.dtype == np.float32
     assert np.isnan(found[4:9]).all()
     assert np.nanmax(np.abs(found - points)) < 0.02
-
-
-def test_older_layouts_are_read_too(tmp_path: Path, points: NDArray[np.float32]) -> None:
-    packed = pack_landmarks(points, 640)
-    new = kept(tmp_path / "new.safetensors", squeeze_landmarks(packed))[:]
-    plain = kept(tmp_path / "plain.safetensors", {"landmarks": packed})[:]
-    whole = kept(tmp_path / "whole.safetensors", {"landmarks": _squeezed(packed)})[:]
-    assert np.array_equal(new, plain, equal_nan=True)
-    assert np.array_equal(new, whole, equal_nan=True)
 
 
 @pytest.mark.parametrize(

@@ -2,50 +2,49 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 
 from speech2lip.config import PrepareSettings
-from speech2lip.decomposition.footage import REASONS
+from speech2lip.decomposition.footage import Rejection, Track
 from speech2lip.decomposition.head_pose import fit_poses
 from speech2lip.decomposition.tracking.faces import appearance_distances, upright_look
 from speech2lip.decomposition.tracking.landmarks import BLOCK
 from speech2lip.decomposition.tracking.rejection import (
     covered_scores,
     find_other_people,
-    reasons_of,
+    reject_frames,
 )
+from speech2lip.formats import TakeInfo
 from tests.decomposition.tracking.test_faces import _seen
 from tests.made_face import head_pose
 
 
-def _track(frames: int = 60, *, person: int = 0, shots: int = 1) -> dict[str, Any]:
-    shot = np.repeat(np.arange(shots), frames // shots).astype(np.int32)
-    return {
-        "times": np.arange(frames) / 25,
-        "landmarks": np.stack([_seen(person, 300, i) for i in range(frames)]),
-        "seen": np.ones(frames, bool),
-        "light": np.full((frames, 3), 120, np.float32),
-        "sharpness": np.full(frames, 50, np.float32),
-        "covered": np.random.default_rng(0).normal(0.01, 0.01, frames).astype(np.float32),
-        "shot": shot,
-        "appearance_distances": np.where(np.eye(shots, dtype=bool), 0, 0.05).astype(np.float32),
-        "width": 640,
-        "height": 480,
-        "fps": "25",
-    }
+def _track(frames: int = 60, *, person: int = 0, shots: int = 1) -> Track:
+    return Track(
+        TakeInfo(640, 480, Fraction(25)),
+        times=np.arange(frames) / 25,
+        landmarks=np.stack([_seen(person, 300, i) for i in range(frames)]),
+        light=np.full((frames, 3), 120, np.float32),
+        sharpness=np.full(frames, 50, np.float32),
+        covered=np.random.default_rng(0).normal(0.01, 0.01, frames).astype(np.float32),
+        shot=np.repeat(np.arange(shots), frames // shots).astype(np.int32),
+        appearance_distances=np.where(np.eye(shots, dtype=bool), 0, 0.05).astype(np.float32),
+    )
 
 
 def _poses(frames: int = 60) -> np.ndarray:
     return np.stack([head_pose(turn=(0, 0.02 * np.sin(i), 0)) for i in range(frames)])
 
 
-def _told(track: dict[str, Any], poses: np.ndarray) -> dict[str, list[int]]:
+def _told(track: Track, poses: np.ndarray) -> dict[str, list[int]]:
     tracks = {"a": track}
-    reasons = reasons_of(tracks, find_other_people(tracks), {"a": poses}, PrepareSettings())["a"]
-    return {REASONS[r]: np.flatnonzero(reasons == r).tolist() for r in np.unique(reasons) if r}
+    reasons = reject_frames(tracks, find_other_people(tracks), {"a": poses}, PrepareSettings())["a"]
+    return {Rejection(r).told: np.flatnonzero(reasons == r).tolist() for r in np.unique(reasons) if r}
 
 
 def test_good_frames_are_kept() -> None:
@@ -54,14 +53,14 @@ def test_good_frames_are_kept() -> None:
 
 def test_each_fault_has_its_name() -> None:
     track, poses = _track(), _poses()
-    track["seen"][3] = False
-    track["landmarks"][3] = np.nan
-    track["light"][3] = np.nan
-    track["sharpness"][7] = 5
-    track["covered"][11] = 0.2
-    track["light"][13] = (200, 120, 40)
-    track["landmarks"][17, :, 0] -= 300
-    track["landmarks"][19, :, :2] = track["landmarks"][19, :, :2] * 0.2 + 100
+    landmarks = np.asarray(track.landmarks)  # the very same array
+    landmarks[3] = np.nan
+    track.light[3] = np.nan
+    track.sharpness[7] = 5
+    track.covered[11] = 0.2
+    track.light[13] = (200, 120, 40)
+    landmarks[17, :, 0] -= 300
+    landmarks[19, :, :2] = landmarks[19, :, :2] * 0.2 + 100
     poses[23] = head_pose(turn=(0, 0.9, 0))
     assert _told(track, poses) == {
         "no face": [3],
@@ -76,8 +75,8 @@ def test_each_fault_has_its_name() -> None:
 
 def test_another_face_is_somebody_else_wherever_it_is() -> None:
     mixed, other = _track(120, shots=2), _track(60, person=2)
-    mixed["landmarks"][60:] = other["landmarks"]
-    mixed["appearance_distances"] = np.array([[0, 0.5], [0.5, 0]], np.float32)
+    np.asarray(mixed.landmarks)[60:] = other.landmarks
+    mixed.appearance_distances[:] = [[0, 0.5], [0.5, 0]]
     strangers = find_other_people({"a": _track(90), "mixed": mixed, "other": other})
     assert not strangers["a"].any()
     assert strangers["other"].all()
@@ -87,7 +86,7 @@ def test_another_face_is_somebody_else_wherever_it_is() -> None:
 
 def test_a_face_that_looks_the_same_is_the_same_though_its_shape_is_off() -> None:
     mixed = _track(120, shots=2)
-    mixed["landmarks"][60:] = _track(60, person=2)["landmarks"]
+    np.asarray(mixed.landmarks)[60:] = _track(60, person=2).landmarks
     assert not find_other_people({"mixed": mixed})["mixed"].any()
 
 
@@ -141,12 +140,13 @@ class _Counted:
 def test_landmarks_of_a_long_take_are_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("speech2lip.decomposition.head_pose._SAMPLES", 60)
     frames = 600
-    landmarks = np.tile(_track(50)["landmarks"], (frames // 50, 1, 1))
-    track = _track(50) | {"landmarks": _Counted(landmarks), "seen": np.ones(frames, bool)}
-    for name in ("light", "sharpness", "covered", "shot"):
-        track[name] = np.tile(track[name], (frames // 50,) + (1,) * (track[name].ndim - 1))
-    shape, poses = fit_poses({"a": track}, PrepareSettings())
+    short = _track(50)
+    counted: Any = _Counted(np.tile(np.asarray(short.landmarks), (frames // 50, 1, 1)))
+    names = ("light", "sharpness", "covered", "shot")
+    tiled = {name: np.concatenate([getattr(short, name)] * (frames // 50)) for name in names}
+    track = replace(short, landmarks=counted, **tiled)
+    shape, poses = fit_poses({"a": track}, {"a": track.seen}, PrepareSettings())
     assert shape.shape == (478, 3)
-    reasons = reasons_of({"a": track}, find_other_people({"a": track}), poses, PrepareSettings())
+    reasons = reject_frames({"a": track}, find_other_people({"a": track}), poses, PrepareSettings())
     assert not reasons["a"].any()
-    assert track["landmarks"].most <= BLOCK
+    assert counted.most <= BLOCK

@@ -9,8 +9,8 @@ import torch
 
 from speech2lip.avatar import Avatar, read_avatar
 from speech2lip.config import SpeakSettings
-from speech2lip.decomposition.head_pose import head_angles
 from speech2lip.errors import SettingsError
+from speech2lip.geometry.rigid import head_angles
 from speech2lip.inference.motion.motion import Motion, Shown, mixed
 from speech2lip.inference.motion.pose_track import PoseTrack, read_driver, read_pose_track, resampled
 from speech2lip.media.video import read_coded

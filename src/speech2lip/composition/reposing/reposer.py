@@ -50,7 +50,7 @@ def pose_offset(
     Returns:
         [4, 4], `offset @ camera_from_head` being the new head pose.
     """
-    from speech2lip.decomposition.head_pose import head_angles
+    from speech2lip.geometry.rigid import head_angles
 
     yaw, pitch, roll = head_angles(camera_from_head[None])[0]
     return offset_to(

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from speech2lip.conventions import Array, Floats
+from speech2lip.decomposition.footage import Take
 from speech2lip.decomposition.photometric.bundle import (
     Knots,
     Scene,
@@ -25,8 +25,10 @@ from speech2lip.decomposition.photometric.bundle import (
 )
 from speech2lip.decomposition.photometric.tracks import choose_places, track_places
 from speech2lip.decomposition.regions import eye_distance, fill_polygon, jaw_outline
+from speech2lip.decomposition.sampled_frames import Sample, Space
 from speech2lip.faces.landmarks import FACE_OVAL
-from speech2lip.geometry.mapping import look_up, observed_from_canonical_points, pixel_centres
+from speech2lip.geometry.mapping import pixel_centres, sample_array
+from speech2lip.geometry.rigid import rays, to_pixels, transformed
 
 LOCAL = 0.1
 """What changes over more than this, in eye units, is light and not the head."""
@@ -34,7 +36,7 @@ EYES = ((33, 133), (362, 263))
 """Corners of the eyes."""
 _FINEST = 6.0
 """Standard deviation, in pixels, that a Gaussian keeps at least where it is computed on a smaller picture."""
-_ROUNDS = 2
+ROUNDS = 2
 """Times that places are looked for."""
 _STEADY = 1.5
 """Places outside the face whose median error is larger, in pixels, are no part of the head."""
@@ -58,6 +60,8 @@ class Aligned:
 
     transforms: Array
     """[F, 4, 4] observed_from_canonical."""
+    k: Array
+    """[3, 3] canonical camera of the focal length found."""
     depth: Floats
     """[H, W] of the canonical picture, in eye units."""
     steady: NDArray[np.bool_]
@@ -100,71 +104,66 @@ def still_face(points: Array, size: tuple[int, int]) -> NDArray[np.bool_]:
     return still
 
 
-@dataclass(frozen=True)
-class Start:
-    """The canonical frame, and where fitting begins."""
-
-    scene: Scene
-    """Poses and cameras."""
-    picture: NDArray[np.uint8]
-    """[H, W, 3] the canonical frame itself, as its camera crops it."""
-    depth: Floats
-    """[H, W]."""
-    points: Array
-    """[478, 2] landmarks in canonical pixels."""
-
-
 def align_frames(
-    frames: torch.Tensor, start: Start, *, focal_spread: float, report: Callable[[int], None] | None = None
+    sample: Sample,
+    takes: Sequence[Take],
+    space: Space,
+    depth: Floats,
+    *,
+    focal_spread: float,
+    report: Callable[[], None] = lambda: None,
 ) -> Aligned | None:
     """Fit frames, depth and focal length to places that are found by looking; None where too few are.
 
     Args:
-        frames: [F, 3, H_o, W_o] in [0, 1].
-        start: the canonical frame and what is improved.
+        sample: the frames.
+        takes: with head poses and cameras to begin with.
+        space: of the canonical frame.
+        depth: [H, W] there, to begin with.
         focal_spread: usual error of the assumed focal length, natural logarithm; 0 keeps it.
-        report: called with the number of steps done, of `STEPS`.
+        report: called after each of the `ROUNDS`.
     """
-    scene, depth, points = start.scene, start.depth, start.points
+    points, size = space.points_3d[:, :2], space.size
     unit = eye_distance(points)
     weights = np.array([0.299, 0.587, 0.114], np.float32)
-    grey: Floats = frames.mul(255).permute(0, 2, 3, 1).numpy() @ weights
-    template = detail(cv2.cvtColor(start.picture, cv2.COLOR_RGB2GRAY), unit)
-    size = (depth.shape[0], depth.shape[1])
-    face = still_face(points, size)
-    where = pixel_centres(*size).numpy()
+    grey: Floats = sample.frames.mul(255).permute(0, 2, 3, 1).numpy() @ weights
+    template = detail(cv2.cvtColor(sample.home_picture(takes, space), cv2.COLOR_RGB2GRAY), unit)
+    face, where = still_face(points, size), pixel_centres(*size).numpy()
     beyond = ~fill_polygon(points[list(FACE_OVAL)], where) & ~fill_polygon(jaw_outline(points), where)
     places = choose_places(template, face | beyond, unit=unit)
-    in_face: NDArray[np.bool_] = face[tuple(np.floor(places).astype(int).T[::-1])]
+    in_face: NDArray[np.bool_] = face[_pixels(places)]
     if in_face.sum() < _LEAST_PLACES:
         return None
     knots = Knots.over(size, unit)
-    scene = dataclasses.replace(scene, knots=np.zeros(knots.shape[0] * knots.shape[1]))
+    scene = Scene(
+        sample.poses(takes) @ np.linalg.inv(space.pose), space.pose[:3, 3], space.k, sample.ks(takes),
+        np.zeros(knots.shape[0] * knots.shape[1]),
+    )  # fmt: skip
     fit = _Fit(grey, template, places, in_face, depth.astype(np.float64), knots, unit)
     before = error = float("nan")
     errors, factor = np.full(len(places), np.inf), 1.0
-    for number in range(_ROUNDS):
+    for number in range(ROUNDS):
         scene, errors, chosen, first = fit.round(scene, factor, focal_spread)
         error = float(np.median(errors[in_face]))
         factor *= chosen
         before = first if number == 0 else before
-        if report is not None:
-            report(number + 1)
+        report()
     steady = _around(places[errors < error], size, unit) & (face | beyond)
     depth = fit.depth_of(scene, factor).astype(np.float32)
-    return Aligned(scene.transforms, depth, steady, factor, error, before)
+    return Aligned(scene.transforms, scene.k_canonical, depth, steady, factor, error, before)
+
+
+def _pixels(places: Array) -> tuple[NDArray[np.intp], ...]:
+    """Return the rows and columns of places [N, 2]."""
+    return tuple(np.floor(places).astype(np.intp).T[::-1])
 
 
 def _around(places: Array, size: tuple[int, int], unit: float) -> NDArray[np.bool_]:
     """Tell which pixels lie near places [N, 2]; [H, W]."""
     marked = np.zeros(size, np.uint8)
-    marked[tuple(np.floor(places).astype(int).T[::-1])] = 1
+    marked[_pixels(places)] = 1
     side = 2 * round(0.06 * unit) + 1
     return cv2.dilate(marked, np.ones((side, side), np.uint8)) > 0
-
-
-STEPS = _ROUNDS
-"""Times that `align_frames` reports."""
 
 
 @dataclass(frozen=True)
@@ -180,11 +179,8 @@ class _Fit:
 
     def depth_of(self, scene: Scene, factor: float) -> Array:
         """Return the depth with its correction; [H, W]."""
-        where = pixel_centres(*self.depth.shape).numpy().astype(np.float64)
-        rows, columns = self.knots.shape
-        grid = torch.from_numpy(scene.knots.reshape(1, 1, rows, columns))
-        at = torch.from_numpy(where / self.knots.cell + 0.5)[None]
-        return self.depth + _further(scene, factor) + look_up(grid, at)[0, 0].numpy()
+        size = (self.depth.shape[0], self.depth.shape[1])
+        return self.depth + _further(scene, factor) + self.knots.surface(scene.knots, size)
 
     def round(self, scene: Scene, factor: float, spread: float) -> tuple[Scene, Array, float, float]:
         """Look for the places and fit; the scene, errors [N] after, focal factor found, errors before."""
@@ -203,10 +199,17 @@ class _Fit:
 
     def _seen(self, scene: Scene, factor: float) -> Sightings:
         """Look for the places in all frames, as the scene brings them into canonical space."""
-        depth = self.depth_of(scene, factor)
-        tracks = track_places(self.template, self._brought(scene, depth), self.places, unit=self.unit)
-        places = np.stack([self._put(scene, depth, f, tracks.moved[f]) for f in range(len(self.grey))])
-        plain = _at(self.depth + _further(scene, factor), self.places)
+        depth, centres = self.depth_of(scene, factor), pixel_centres(*self.depth.shape).double().numpy()
+
+        def warped(f: int) -> Floats:
+            return detail(sample_array(self.grey[f], _observed(scene, depth, f, centres)), self.unit)
+
+        with ThreadPoolExecutor(_WORKERS) as pool:
+            canonical = np.stack(list(pool.map(warped, range(len(self.grey)))))
+        tracks = track_places(self.template, canonical, self.places, unit=self.unit)
+        moved = self.places + tracks.moved
+        places = np.stack([_observed(scene, depth, f, moved[f]) for f in range(len(moved))])
+        plain = self.depth[_pixels(self.places)] + _further(scene, factor)
         return Sightings(tracks, places, plain, self.in_face)
 
     def _with_head(self, scene: Scene, seen: Sightings) -> tuple[Scene, NDArray[np.bool_]]:
@@ -232,24 +235,6 @@ class _Fit:
             return factors[int(np.argmin(costs))]
         return float(np.exp(np.clip(-curve[1] / (2 * curve[0]), at[0], at[2])))
 
-    def _brought(self, scene: Scene, depth: Array) -> Floats:
-        size = self.depth.shape
-        centres = pixel_centres(*size).reshape(-1, 2).double().numpy()
-
-        def brought(f: int) -> Floats:
-            at = (_carried(scene, depth, f, centres) - 0.5).astype(np.float32).reshape(*size, 2)
-            found = cv2.remap(
-                np.ascontiguousarray(self.grey[f]), at[..., 0], at[..., 1], cv2.INTER_LINEAR,
-                borderMode=cv2.BORDER_REPLICATE,
-            )  # fmt: skip
-            return detail(found, self.unit)
-
-        with ThreadPoolExecutor(_WORKERS) as pool:
-            return np.stack(list(pool.map(brought, range(len(self.grey)))))
-
-    def _put(self, scene: Scene, depth: Array, f: int, moved: Array) -> Array:
-        return _carried(scene, depth, f, self.places + moved)
-
 
 def believable_factors(distance: float) -> list[float]:
     """Return the focal lengths to try, times the present one, where the head is so many eye units away."""
@@ -262,20 +247,7 @@ def _further(scene: Scene, factor: float) -> float:
     return float(scene.centre[2] * (1 - 1 / factor))
 
 
-def _carried(scene: Scene, depth: Array, f: int, points: Array) -> Array:
-    """Carry canonical pixels [N, 2] into a frame."""
-    found = observed_from_canonical_points(
-        torch.from_numpy(points)[None],
-        torch.from_numpy(depth),
-        torch.from_numpy(scene.transforms[f : f + 1]),
-        torch.from_numpy(scene.k_canonical),
-        torch.from_numpy(scene.k_observed[f]),
-    )
-    places: Array = found[0].numpy()
-    return places
-
-
-def _at(picture: Array, points: Array) -> Array:
-    found = look_up(torch.from_numpy(picture)[None, None], torch.from_numpy(points)[None])
-    values: Array = found[0, 0].numpy()
-    return values
+def _observed(scene: Scene, depth: Array, f: int, points: Array) -> Array:
+    """Return the pixels of a frame at which canonical pixels [..., 2] lie."""
+    at = rays(scene.k_canonical, points) * sample_array(depth, points)[..., None]
+    return to_pixels(scene.k_observed[f], transformed(scene.transforms[f], at))

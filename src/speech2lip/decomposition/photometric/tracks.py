@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech2lip.conventions import Array, Floats
+from speech2lip.geometry.mapping import sample_array
 
 _CELL = 0.085
 """Side of the cells that give one place each, in eye units."""
@@ -87,11 +88,10 @@ def track_places(template: Floats, brought: Floats, points: Array, *, unit: floa
     window = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2).astype(np.float64)
     weight = np.exp(-(window**2).sum(1) / (2 * (0.6 * half) ** 2))
     at = points[:, None] + window
-    home = _sample(template, at)
+    home = sample_array(template, at)
     home = home - (home * weight).sum(1, keepdims=True) / weight.sum()
-    slope = np.stack(
-        [0.5 * (_sample(template, at + step) - _sample(template, at - step)) for step in np.eye(2)], axis=-1
-    )
+    slopes = [sample_array(template, at + step) - sample_array(template, at - step) for step in np.eye(2)]
+    slope = 0.5 * np.stack(slopes, axis=-1)
     normal = np.einsum("nsi,s,nsj->nij", slope, weight, slope) + 1e-3 * np.eye(2)
     moved = np.zeros((len(brought), len(points), 2))
     information = np.zeros((len(brought), len(points), 2, 2))
@@ -112,7 +112,7 @@ def _follow(
     shift = np.zeros((len(at), 2))
     alike = np.zeros(len(at))
     for step in range(_ROUNDS + 1):
-        seen = _sample(picture, at + shift[:, None])
+        seen = sample_array(picture, at + shift[:, None])
         seen = seen - (seen * weight).sum(1, keepdims=True) / weight.sum()
         power = ((seen**2 * weight).sum(1), (home**2 * weight).sum(1))
         both = (seen * home * weight).sum(1)
@@ -124,13 +124,3 @@ def _follow(
         change = np.linalg.solve(normal, np.einsum("nsi,s,ns->ni", slope, weight, error)[..., None])[..., 0]
         shift += np.clip(change, -2.0, 2.0)
     return shift, alike
-
-
-def _sample(picture: Floats, points: Array) -> Array:
-    """Look a picture up at pixels [N, S, 2]; [N, S]."""
-    where = (points - 0.5).astype(np.float32)
-    found = cv2.remap(
-        picture, where[..., 0], where[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    values: Array = found.astype(np.float64)
-    return values

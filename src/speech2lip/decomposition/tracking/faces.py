@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech2lip.conventions import Points
-from speech2lip.decomposition.head_pose import align_similarity, fit_rigid_shape
+from speech2lip.decomposition.head_pose import fit_rigid_shape
 from speech2lip.errors import SettingsError
 from speech2lip.faces.landmarks import CHIN, JAW_LINE, LIPS, OUTER_EYE_CORNERS, RIGID
+from speech2lip.geometry.rigid import align_similarity
 
 Shape = NDArray[np.float64]
 

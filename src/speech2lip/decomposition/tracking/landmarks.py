@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 
 from speech2lip.conventions import LANDMARK_COUNT, Points
 from speech2lip.errors import FootageError
-from speech2lip.formats import Damaged
+from speech2lip.formats import Damaged, Kept, read_arrays, tensor_shapes
 
 Packed = NDArray[np.int16]
 
@@ -68,28 +68,7 @@ def _expanded(squeezed: NDArray[np.uint8], frames: int) -> Packed:
     return np.cumsum(changes, axis=0, dtype=np.int16)
 
 
-class LandmarkRows:
-    """Some frames of a take's landmarks, looked up in it when they are asked for.
-
-    Args:
-        landmarks: [T, 478, 3].
-        frames: [S] the frames.
-    """
-
-    def __init__(self, landmarks: Points | KeptLandmarks, frames: NDArray[np.intp]) -> None:
-        self.landmarks, self.frames = landmarks, frames
-
-    def __len__(self) -> int:
-        return len(self.frames)
-
-    def __getitem__(self, rows: NDArray[np.intp]) -> Points:
-        """Look up rows, an array of indices."""
-        return self.landmarks[self.frames[rows]]
-
-
-def chosen_points(
-    landmarks: Points | KeptLandmarks | LandmarkRows, rows: NDArray[np.intp], points: Sequence[int]
-) -> Points:
+def chosen_points(landmarks: Points | KeptLandmarks, rows: NDArray[np.intp], points: Sequence[int]) -> Points:
     """Look up some points of some frames; [R, P, 3]. Never are all points of many frames in memory."""
     starts = range(0, len(rows), BLOCK)
     parts = [landmarks[rows[start : start + BLOCK]][:, list(points)] for start in starts]
@@ -103,44 +82,27 @@ class KeptLandmarks:
 
     Args:
         path: the track file.
-        take: `width` and `height` of the picture.
         frames: T.
+        longer_side: of the picture, in pixels.
 
     Raises:
         Damaged: the file does not hold landmarks of so many frames. Looking up raises FootageError where a
             block of them is damaged.
     """
 
-    def __init__(self, path: Path, take: Mapping[str, Any], *, frames: int) -> None:
+    def __init__(self, path: Path, *, frames: int, longer_side: int) -> None:
         self.shape = (frames, LANDMARK_COUNT, 3)
-        self._path, self._scale = path, 2 * max(take["width"], take["height"]) / 32767
-        self._bounds: NDArray[np.int64] | None = None
-        self._whole: Packed | None = None
-        try:
-            with safe_open(path, framework="numpy") as file:
-                self._open(file, set(file.keys()))
-        except (SafetensorError, OSError) as error:
-            raise Damaged(str(error)) from error
-        self._latest: tuple[int, Points] | None = None
-
-    def _open(self, file: Any, names: set[str]) -> None:
-        if "landmarks" not in names:
-            raise Damaged("landmarks is missing")
-        kept = file.get_slice("landmarks")
-        shape, dtype = list(kept.get_shape()), kept.get_dtype()
-        if dtype == "I16" and shape == list(self.shape):
-            return
+        self._path, self._scale = path, np.float32(2 * longer_side / 32767)
+        blocks = -(-frames // BLOCK)
+        stored = read_arrays(path, {"landmark_blocks": Kept(np.int64, (blocks + 1,), 0, 1e12)}, {})
+        self._bounds = stored["landmark_blocks"]
+        dtype, shape = tensor_shapes(path).get("landmarks", ("nothing", ()))
         if dtype != "U8" or len(shape) != 1:
-            raise Damaged(f"landmarks must be compressed bytes, not {dtype} {shape}")
-        if "landmark_blocks" not in names:  # footage of the first days is one block
-            self._whole = _expanded(file.get_tensor("landmarks"), len(self))
-            return
-        bounds = file.get_tensor("landmark_blocks")
-        wanted = -(-len(self) // BLOCK) + 1
-        fine = bounds.dtype == np.int64 and bounds.shape == (wanted,) and (np.diff(bounds) >= 0).all()
-        if not (fine and bounds[0] == 0 and bounds[-1] == shape[0]):
-            raise Damaged(f"landmark_blocks must be where {wanted - 1} blocks begin and end, and is not")
-        self._bounds = bounds
+            raise Damaged(f"landmarks must be compressed bytes, not {dtype} {list(shape)}")
+        fine = (np.diff(self._bounds) >= 0).all() and self._bounds[0] == 0 and self._bounds[-1] == shape[0]
+        if not fine:
+            raise Damaged(f"landmark_blocks must be where {blocks} blocks begin and end, and is not")
+        self._latest: tuple[int, Points] | None = None
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -168,25 +130,16 @@ class KeptLandmarks:
         return np.asarray(self[:], dtype)
 
     def _block(self, number: int) -> Points:
-        latest = self._latest
-        if latest is None or latest[0] != number:
+        if self._latest is None or self._latest[0] != number:
             try:
-                packed = self._read(number)
+                with safe_open(self._path, framework="numpy") as file:
+                    begin, end = self._bounds[number : number + 2].tolist()
+                    squeezed = file.get_slice("landmarks")[begin:end]
+                packed = _expanded(squeezed, min(BLOCK, len(self) - number * BLOCK))
             except (Damaged, SafetensorError, OSError) as error:
                 reason = " ".join(str(error).split())
                 raise FootageError(f"{self._path} is damaged: {reason}; prepare it again") from error
-            points = packed.astype(np.float32) * np.float32(self._scale)
+            points = packed.astype(np.float32) * self._scale
             points[packed == _MISSING] = np.nan
-            self._latest = latest = (number, points)
-        return latest[1]
-
-    def _read(self, number: int) -> Packed:
-        start = number * BLOCK
-        if self._whole is not None:
-            return self._whole[start : start + BLOCK]
-        with safe_open(self._path, framework="numpy") as file:
-            kept = file.get_slice("landmarks")
-            if self._bounds is None:
-                return np.asarray(kept[start : min(start + BLOCK, len(self))], np.int16)
-            squeezed = kept[int(self._bounds[number]) : int(self._bounds[number + 1])]
-            return _expanded(squeezed, min(BLOCK, len(self) - start))
+            self._latest = (number, points)
+        return self._latest[1]

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from speech2lip.config import PrepareSettings
-from speech2lip.decomposition.footage import REASONS
-from speech2lip.decomposition.head_pose import align_similarity, fit_rigid_shape, head_angles
+from speech2lip.decomposition.footage import Rejection, Track
+from speech2lip.decomposition.head_pose import fit_rigid_shape
 from speech2lip.decomposition.tracking.faces import LOOK, STRANGER, face_distance, is_other
 from speech2lip.decomposition.tracking.landmarks import BLOCK
 from speech2lip.faces.landmarks import FACE_OVAL
+from speech2lip.geometry.rigid import align_similarity, head_angles
 
-Tracks = Mapping[str, dict[str, Any]]
+Tracks = Mapping[str, Track]
 
 HEAVY_BLUR = 0.2
 """Sharpness over the shot's median below which a frame is blurred; fast turns in real footage keep 0.34."""
@@ -50,13 +50,13 @@ def covered_scores(looks: NDArray[np.uint8]) -> NDArray[np.float32]:
     return scores
 
 
-def reasons_of(
+def reject_frames(
     tracks: Tracks,
     strangers: Mapping[str, NDArray[np.bool_]],
     poses: Mapping[str, NDArray[np.float64]],
     settings: PrepareSettings,
 ) -> dict[str, NDArray[np.uint8]]:
-    """Tell for each frame why it is left out of training; per take [T], index into REASONS, 0: kept.
+    """Tell for each frame why it is left out of training; per take [T] of `Rejection`.
 
     Args:
         tracks: per take what was found in it.
@@ -64,28 +64,25 @@ def reasons_of(
         poses: per take [T, 4, 4] head poses.
     """
     yaw = {name: head_angles(poses[name])[:, 0] for name in tracks}
-    person = {name: track["seen"] & ~strangers[name] for name, track in tracks.items()}
+    person = {name: track.seen & ~strangers[name] for name, track in tracks.items()}
     usual_yaw = float(np.median(np.concatenate([yaw[name][person[name]] for name in tracks])))
     result = {}
     for name, track in tracks.items():
-        seen = track["seen"]
         width, outside = _measured(track)
         with np.errstate(invalid="ignore"):
+            colour_off = np.abs(track.light - _usual_light(track, tracks, settings)).max(1)
             flags = {  # the last that holds is told: the plainest come last
-                "turned away": np.abs(yaw[name] - usual_yaw) > settings.max_turn_degrees,
-                "heavy blur": _blurred(track),
-                "mouth covered": _covered(track),
-                "face too small": width < settings.min_face_pixels,
-                "face cut by the border": outside > 0.02,
-                "broken colours": np.abs(track["light"] - _usual_light(track, tracks, settings)).max(1)
-                > settings.broken_colour_levels,
-                "somebody else": strangers[name],
+                Rejection.TURNED_AWAY: np.abs(yaw[name] - usual_yaw) > settings.max_turn_degrees,
+                Rejection.HEAVY_BLUR: _blurred(track),
+                Rejection.MOUTH_COVERED: _covered(track),
+                Rejection.FACE_TOO_SMALL: width < settings.min_face_pixels,
+                Rejection.FACE_CUT_BY_THE_BORDER: outside > 0.02,
+                Rejection.BROKEN_COLOURS: colour_off > settings.broken_colour_levels,
+                Rejection.SOMEBODY_ELSE: strangers[name],
             }
-        reasons = np.zeros(len(seen), np.uint8)
-        reasons[~seen] = REASONS.index("no face")
+        result[name] = np.where(track.seen, Rejection.KEPT, Rejection.NO_FACE).astype(np.uint8)
         for reason, flag in flags.items():
-            reasons[seen & flag] = REASONS.index(reason)
-        result[name] = reasons
+            result[name][track.seen & flag] = reason
     return result
 
 
@@ -102,14 +99,14 @@ class _Shot:
 
 def find_other_people(tracks: Tracks) -> dict[str, NDArray[np.bool_]]:
     """Find the shots, in all takes, that show another face than the one seen longest; per take [T]."""
-    result = {name: np.zeros(len(track["seen"]), bool) for name, track in tracks.items()}
+    result = {name: np.zeros(len(track.seen), bool) for name, track in tracks.items()}
     shots = [shot for name, track in tracks.items() for shot in _shots(name, track)]
     if len(shots) < 2:
         return result
     usual = _usual_shape([shot.shape for shot in shots], [shot.length for shot in shots])
     known: dict[str, list[int]] = {name: [] for name in tracks}
     for shot in sorted(shots, key=lambda shot: -shot.length):
-        gaps = tracks[shot.take]["appearance_distances"][shot.number, known[shot.take]]
+        gaps = tracks[shot.take].appearance_distances[shot.number, known[shot.take]]
         limit = STRANGER if shot.length >= _SHORT_SHOT else 1.5 * STRANGER
         gap = float(gaps.min()) if len(gaps) else None
         if is_other(face_distance(shot.shape, usual), gap, limit=limit):
@@ -119,13 +116,13 @@ def find_other_people(tracks: Tracks) -> dict[str, NDArray[np.bool_]]:
     return result
 
 
-def _shots(name: str, track: dict[str, Any]) -> list[_Shot]:
+def _shots(name: str, track: Track) -> list[_Shot]:
     shots = []
-    for number in np.unique(track["shot"]):
-        frames = track["seen"] & (track["shot"] == number)
+    for number in np.unique(track.shot):
+        frames = track.seen & (track.shot == number)
         if frames.sum() >= 5:
             step = max(1, int(frames.sum()) // _SHAPE_FRAMES)
-            points = track["landmarks"][np.flatnonzero(frames)[::step]]
+            points = track.landmarks[np.flatnonzero(frames)[::step]]
             shape = fit_rigid_shape(points.astype(np.float64))
             shots.append(_Shot(name, int(number), frames, shape, int(frames.sum())))
     return shots
@@ -147,34 +144,34 @@ def _onto(shape: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.
     return moved
 
 
-def _measured(track: Mapping[str, Any]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+def _measured(track: Track) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Return each frame's face width in pixels and the share of its points outside the picture; [T] each.
 
     Landmarks are read part by part: those of an hour need half a gigabyte.
     """
-    count = len(track["seen"])
+    count = len(track.seen)
     widths, outside = np.empty(count, np.float32), np.empty(count)
     for start in range(0, count, BLOCK):
         part = slice(start, start + BLOCK)
-        points = track["landmarks"][part][..., :2]
+        points = track.landmarks[part][..., :2]
         widths[part] = np.ptp(points[:, FACE_OVAL, 0], axis=1)
-        beyond = (points < 0) | (points > [track["width"], track["height"]])
+        beyond = (points < 0) | (points > [track.info.width, track.info.height])
         outside[part] = beyond.any(-1).mean(1)
     return widths, outside
 
 
-def _blurred(track: Mapping[str, Any]) -> NDArray[np.bool_]:
+def _blurred(track: Track) -> NDArray[np.bool_]:
     """Compare each frame with its own shot: shots may differ in focus and size."""
-    blurred = np.zeros(len(track["seen"]), bool)
-    for number in np.unique(track["shot"]):
-        here = track["seen"] & (track["shot"] == number)
+    blurred = np.zeros(len(track.seen), bool)
+    for number in np.unique(track.shot):
+        here = track.seen & (track.shot == number)
         if here.any():
-            blurred |= here & (track["sharpness"] < HEAVY_BLUR * np.median(track["sharpness"][here]))
+            blurred |= here & (track.sharpness < HEAVY_BLUR * np.median(track.sharpness[here]))
     return blurred
 
 
-def _covered(track: Mapping[str, Any]) -> NDArray[np.bool_]:
-    scores, seen = track["covered"], track["seen"]
+def _covered(track: Track) -> NDArray[np.bool_]:
+    scores, seen = track.covered, track.seen
     if not seen.any():
         return np.zeros(len(seen), bool)
     middle = np.median(scores[seen])
@@ -183,14 +180,14 @@ def _covered(track: Mapping[str, Any]) -> NDArray[np.bool_]:
     return covered
 
 
-def _usual_light(track: dict[str, Any], tracks: Tracks, settings: PrepareSettings) -> NDArray[np.float32]:
+def _usual_light(track: Track, tracks: Tracks, settings: PrepareSettings) -> NDArray[np.float32]:
     """Return the skin colour that a take's frames are held against: its own median.
 
     Takes may differ in light. But where there are many takes and fewer than a tenth of all frames look like
     this one, it is the take that is broken, and all are held against the median of all.
     """
-    own: NDArray[np.float32] = np.median(track["light"][track["seen"]], axis=0)
-    every = np.concatenate([t["light"][t["seen"]] for t in tracks.values()])
+    own: NDArray[np.float32] = np.median(track.light[track.seen], axis=0)
+    every = np.concatenate([t.light[t.seen] for t in tracks.values()])
     alike = (np.abs(every - own).max(1) <= settings.broken_colour_levels).mean()
     if len(tracks) >= 10 and alike < 0.1:
         usual: NDArray[np.float32] = np.median(every, axis=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from speech2lip.decomposition.tracking.landmarks import pack_landmarks, squeeze_
 from speech2lip.decomposition.tracking.rejection import covered_scores
 from speech2lip.errors import FootageError
 from speech2lip.faces.landmarks import FACE_OVAL, LandmarkDetector
+from speech2lip.formats import SourceInfo
 from speech2lip.media.sound import read_wave, write_flac
 from speech2lip.media.video import FASTEST, SLOWEST, Frame, VideoFormat, VideoReader, VideoWriter, probe_video
 from speech2lip.parallel import prefetch
@@ -51,29 +52,29 @@ def check_take(path: Path) -> None:
         )
 
 
-def source_of(path: Path, settings: PrepareSettings) -> dict[str, Any]:
+def source_of(path: Path, settings: PrepareSettings) -> SourceInfo:
     """Describe a source file and the settings of its first pass, to tell whether that is up to date."""
     stat = path.stat()
-    return {
-        "path": str(path.resolve()),
-        "bytes": stat.st_size,
-        "modified": stat.st_mtime_ns,
-        "small_face_pixels": settings.small_face_pixels,
-        "picture_crf": settings.picture_crf,
-        "face": settings.face,
-        "tracking": TRACKING,
-    }
+    return SourceInfo(
+        path=str(path.resolve()),
+        bytes=stat.st_size,
+        modified=stat.st_mtime_ns,
+        small_face_pixels=settings.small_face_pixels,
+        picture_crf=settings.picture_crf,
+        face=settings.face,
+        tracking=TRACKING,
+    )
 
 
 def track_take(
-    path: Path, folder: Path, settings: PrepareSettings, *, report: Callable[[int], None] | None = None
+    path: Path, folder: Path, settings: PrepareSettings, *, report: Callable[[], None] = lambda: None
 ) -> None:
     """Read a video once and write its take folder, whole or not at all.
 
     Args:
         path: the video.
         folder: the take's folder, to be made or replaced.
-        report: called with the number of frames done.
+        report: called after each frame.
 
     Raises:
         FootageError, SoundError: the video cannot be used.
@@ -100,7 +101,7 @@ def track_take(
                 "landmarks": LANDMARK_SCHEME,
                 "broken_packets": reader.broken_packets,
                 "people": people,
-                "source": source_of(path, settings),
+                "source": asdict(source_of(path, settings)),
             },
         )
 
@@ -158,7 +159,7 @@ def _track_frames(
     picture_path: Path,
     fps: Fraction,
     settings: PrepareSettings,
-    report: Callable[[int], None] | None,
+    report: Callable[[], None],
 ) -> tuple[_Seen, tuple[int, int]]:
     """Keep the picture and follow one face through it; now and then look whether there are more."""
     seen, size, before = _Seen(), (0, 0), None
@@ -178,8 +179,7 @@ def _track_frames(
                 seen.several += len(scout.detect_all(frame.rgb)) > 1
             seen.times.append(frame.time)
             seen.measure(frame.rgb, detector.detect(frame.rgb))
-            if report is not None:
-                report(len(seen.times))
+            report()
     return seen, size
 
 

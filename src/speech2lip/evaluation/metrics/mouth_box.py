@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech2lip.decomposition.footage import Take
-from speech2lip.decomposition.head_pose import project
 from speech2lip.faces.landmarks import MOUTH_CORNERS
+from speech2lip.geometry.rigid import project
 
 Box = tuple[int, int, int, int]
 """(x0, y0, x1, y1), half-open, pixels."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech2lip.conventions import Array
-from speech2lip.decomposition.head_pose import unbroken_runs
+from speech2lip.geometry.rigid import unbroken_runs
 
 Flags = NDArray[np.bool_]
 One = TypeVar("One")

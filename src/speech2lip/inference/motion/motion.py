@@ -18,7 +18,7 @@ from speech2lip.composition.reposing.background import learn_background
 from speech2lip.composition.reposing.reposer import NECK, Reposer, offset_to, rotation_of
 from speech2lip.config import SpeakSettings
 from speech2lip.conventions import Array, Picture
-from speech2lip.decomposition.head_pose import head_angles
+from speech2lip.geometry.rigid import head_angles
 from speech2lip.head_track import HeadTrack
 from speech2lip.inference.motion.coverage import best_stretch, longest_run, with_shares
 from speech2lip.inference.motion.foreground import Front
