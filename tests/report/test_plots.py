@@ -66,7 +66,7 @@ def test_losses_share_one_time_axis() -> None:
     assert plots.count("<svg") == 2
     assert plots.count("100 s") == 2
     assert "expert 3 &#8594; 3" in plots
-    assert "colour 0.2 &#8594; 0.1" in plots
+    assert "l1 0.2 &#8594; 0.1" in plots
     assert re.findall(r'<circle cx="([\d.]+)"', plots) == ["30.0", "150.0", "300.0"]
     assert plots.count('class="phase0"') == 2
     assert plots.count('class="phase1"') == 1
