@@ -31,16 +31,15 @@ def test_without_a_place_for_the_cache_everything_is_compiled_anew() -> None:
         "import numpy as np\n"
         "from speech2lip.decomposition.photometric import kernels\n"
         "from speech2lip.inference.render import kernels\n"
-        "from speech2lip_presenter import shading, rasterise\n"
-        "picture = np.zeros((1, 1, 3), np.uint8)\n"
-        "shading.develop(np.ones((1, 1, 3), np.float32), picture, np.array([5, 7], np.uint8))\n"
-        "print(picture[0, 0])\n"
+        "from speech2lip_presenter import shading\n"
+        "corners = np.array([[0, 0, 0], [0, 1, 0], [1, 0, 0]], np.float32)\n"
+        "print(shading.vertex_normals(corners, np.array([[0, 1, 2]], np.int32))[:, 2])\n"
     )
     environment = os.environ | {"PYTHONPATH": str(SOURCE.parent)}
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment
     )
-    assert done.stdout.strip() == "[5 5 5]", done.stderr
+    assert done.stdout.strip() == "[-1. -1. -1.]", done.stderr
 
 
 def test_a_full_disk_does_not_stop_a_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

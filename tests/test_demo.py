@@ -21,7 +21,7 @@ class Steps:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.called: list[str] = []
         self.failing = ""
-        monkeypatch.setattr("speech2lip_presenter.film.present", self.step("present", self.film))
+        monkeypatch.setattr("speech2lip_presenter.present", self.step("present", self.film))
         monkeypatch.setattr(
             speech2lip, "train", self.step("train", lambda _, **o: o["avatar"].mkdir()), raising=False
         )

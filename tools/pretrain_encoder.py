@@ -29,7 +29,7 @@ from speech2lip.training.augmentation import vary_speech
 from speech2lip.training.loop import learning_rate_share
 from speech2lip.training.resting import quiet_windows
 from speech2lip.training.stretches import cut_windows, lay_out
-from speech2lip_presenter.visemes import VISEMES
+from speech2lip_presenter.motion import VISEMES
 from tools.synthetic_speech import Clip, Texts, speak_clips
 
 PHONES = sorted(VISEMES)

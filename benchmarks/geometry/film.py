@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
-from speech2lip.conventions import SAMPLE_RATE
-from speech2lip.media.video_writer import VideoFormat, VideoWriter
-from speech2lip_presenter.motion import clip_states
-from speech2lip_presenter.render import State, render_frame
-from speech2lip_presenter.speech import SpeechClip, speech_clips
-from speech2lip_presenter.truth import measure, write_truth
+from speech2lip.config import PresentSettings
+from speech2lip_presenter import State, clip_states, speech_clips
+from speech2lip_presenter.film import film_clip
 
 FURTHEST = np.array([19.5, 11.5, 11.5])
 """Yaw, pitch and roll, in degrees, that each take reaches."""
-_RATE = 25
 
 
 def film_turning(folder: Path, *, takes: int, size: int = 512) -> list[Path]:
@@ -27,23 +22,9 @@ def film_turning(folder: Path, *, takes: int, size: int = 512) -> list[Path]:
     for clip in speech_clips("a", split="train")[:takes]:
         path = folder / f"{clip.name}.mp4"
         if not path.exists():
-            _film(clip, path, size)
+            film_clip(clip, path, settings=PresentSettings(size=size), states=_turning(clip_states(clip)))
         paths.append(path)
     return paths
-
-
-def _film(clip: SpeechClip, path: Path, size: int) -> None:
-    states = _turning(clip_states(clip, float(_RATE)))
-    write_truth(measure(states, fps=float(_RATE), size=size), path)
-    step = SAMPLE_RATE // _RATE
-    with VideoWriter(
-        path,
-        VideoFormat(width=size, height=size, fps=Fraction(_RATE), sample_rate=SAMPLE_RATE),
-        crf=14,
-    ) as writer:
-        for i, state in enumerate(states):
-            writer.write(render_frame(state, size=size)[0])
-            writer.write_sound(clip.wave[i * step : (i + 1) * step])
 
 
 def _turning(states: list[State]) -> list[State]:

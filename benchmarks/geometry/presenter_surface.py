@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech2lip_presenter import model
-from speech2lip_presenter.rasterise import project, rasterise
-from speech2lip_presenter.render import State, camera_matrix, place
+from speech2lip_presenter.render import State, camera_matrix, posed_vertices
+from speech2lip_presenter.shading import project, rasterise
 
 _STIFF = 0.01
 """Vertices that speech, lids or brows move by less than this, in eye units, count as rigid."""
@@ -40,7 +40,7 @@ def render_surface(state: State, *, size: int) -> tuple[NDArray[np.float32], NDA
         surface is a rigid part of the head, [size, size].
     """
     built = model.build_model()
-    points = project(place(state)[1], k=camera_matrix(size))
+    points = project(posed_vertices(state)[1], k=camera_matrix(size))
     nearness = np.zeros((size, size), np.float32)
     ids = np.full((size, size), -1, np.int32)
     rasterise(points, built.faces, nearness, ids)

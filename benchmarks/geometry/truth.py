@@ -20,7 +20,7 @@ from speech2lip.decomposition.footage import Take
 from speech2lip.decomposition.regions import fill_polygon
 from speech2lip.faces.landmarks import FACE_OVAL
 from speech2lip.geometry.mapping import observed_from_canonical_points, pixel_centres
-from speech2lip_presenter.truth import Truth
+from speech2lip_presenter import Truth
 
 LIMITS = np.array([20.0, 12.0, 12.0])
 """Yaw, pitch and roll, in degrees, within which mappings are compared."""

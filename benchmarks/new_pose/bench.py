@@ -21,9 +21,8 @@ from speech2lip.composition.reposing.reposer import Reposer
 from speech2lip.conventions import Array, Picture
 from speech2lip.decomposition.footage import Footage, Take, read_footage
 from speech2lip.head_track import HeadTrack, median_skin_colour
-from speech2lip_presenter.parts import CLOTH
-from speech2lip_presenter.render import State, head_pose, landmarks_of, render_layers
-from speech2lip_presenter.truth import Truth, read_truth
+from speech2lip_presenter.render import State, Truth, head_pose, landmarks_of, read_truth, render_layers
+from speech2lip_presenter.shading import CLOTH
 
 DEGREES = (5.0, 10.0, 15.0)
 AXES = ("yaw", "pitch", "roll")

@@ -69,7 +69,7 @@ class PresentSettings(_Checked):
     """How many; None: all there are."""
     size: Annotated[int, Range(64, 4096)] = 384
     """Side of the square picture, in pixels; even and at least 64."""
-    fps: Annotated[float, Range(1, 240)] = 25.0
+    fps: Annotated[float, Range(5, 120)] = 25.0
     """Frames per second."""
     voice: Literal["a", "b"] = "a"
     """Which of the two voices; b has only unseen sentences."""
@@ -79,6 +79,10 @@ class PresentSettings(_Checked):
     """Seed of the head's movement."""
     still: bool = False
     """Hold the head still."""
+
+    def _check_together(self) -> None:
+        if self.size % 2:
+            raise SettingsError(f"--size must be an even size of at least 64 pixels, not {self.size}")
 
 
 @dataclass(frozen=True)

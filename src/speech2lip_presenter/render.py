@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2lip.conventions import Array
-from speech2lip_presenter import model, textures
-from speech2lip_presenter.parts import SKIN
-from speech2lip_presenter.rasterise import project, rasterise, vertex_normals
-from speech2lip_presenter.shading import MATERIALS, develop, film_curve, shade_picture
+from speech2lip.conventions import Array, Floats, Picture
+from speech2lip.errors import FootageError
+from speech2lip_presenter import textures
+from speech2lip_presenter.head import MOVES
+from speech2lip_presenter.model import LANDMARKS, build_model, pose_model, rotation
+from speech2lip_presenter.shading import MATERIALS, develop, project, rasterise, shade_picture, vertex_normals
 
 DISTANCE = 9.5
 """From the camera to the resting head, in eye units (about 0.85 m)."""
-
 VIEW = 3.7
 """Height of what the camera sees at that distance, in eye units."""
-
 NECK = np.array([0.0, 1.05, 0.95])
 """The point about which the head turns, in head space."""
+
+_SUFFIX = ".truth.npz"
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class State:
     """All that can change from frame to frame; angles in degrees, lengths in eye units."""
 
     moves: dict[str, float] = field(default_factory=dict)
-    """Amounts of `parts.MOVES`."""
+    """Amounts of `head.MOVES`."""
     yaw: float = 0.0
     pitch: float = 0.0
     roll: float = 0.0
@@ -40,48 +41,84 @@ class State:
     phone: str = "pau"
 
 
+@dataclass(frozen=True)
+class Truth:
+    """Truth of T frames; lengths in eye units unless told otherwise, axes as in `speech2lip.conventions`."""
+
+    times: Array
+    """Seconds, [T]."""
+    k: Array
+    """Camera matrix in pixels, [3, 3]."""
+    camera_from_head: Array
+    """Head pose, [T, 4, 4]; the head's origin is the middle between the outer corners of the eyes."""
+    landmarks: Array
+    """Landmarks in pixels, [T, 12, 2], named by `landmark_names`."""
+    landmarks_head: Array
+    """The same points in head space, [T, 12, 3]."""
+    landmark_names: NDArray[np.str_]
+    lip_opening: Array
+    """Distance along the head's y between the inner edges of the lips at their middle, free of pose, [T]."""
+    lip_width: Array
+    """Distance between the corners of the mouth, free of pose, [T]."""
+    blink: Array
+    """Closing of the lids in [0, 1], [T]."""
+    phone: NDArray[np.str_]
+    """Phone spoken at each frame (ARPAbet, `pau` is silence), [T]."""
+    angles_degrees: Array
+    """Yaw, pitch, roll, [T, 3]."""
+    sway: Array
+    gaze_degrees: Array
+    moves: Array
+    """Amounts of `head.MOVES`, [T, 9]; with the angles and shifts they are the whole state."""
+
+    def state(self, frame_index: int) -> State:
+        """Return the state of one frame, so that its picture and depth can be rendered again at any size."""
+        yaw, pitch, roll = self.angles_degrees[frame_index].tolist()
+        return State(
+            moves=dict(zip(MOVES, self.moves[frame_index].tolist(), strict=True)),
+            yaw=yaw, pitch=pitch, roll=roll,
+            sway=tuple(self.sway[frame_index].tolist()), gaze=tuple(self.gaze_degrees[frame_index].tolist()),
+            phone=str(self.phone[frame_index]),
+        )  # fmt: skip
+
+
 def camera_matrix(size: int) -> Array:
     """K of the presenter's camera for a square picture."""
     focal = size * DISTANCE / VIEW
     return np.array([[focal, 0, size / 2], [0, focal, size / 2], [0, 0, 1.0]])
 
 
-def body_pose(state: State) -> Array:
-    """Where the body stands before the camera: camera_from_body [4, 4]."""
-    pose = np.eye(4)
-    pose[:3, 3] = np.array([0.0, -0.22, DISTANCE]) + np.array(state.sway)
-    return pose
+def _body_position(state: State) -> Array:
+    """Where the body, which never turns, stands before the camera."""
+    return np.array([0.0, -0.22, DISTANCE]) + np.array(state.sway)
 
 
 def head_pose(state: State) -> Array:
     """The head pose camera_from_head [4, 4]: the head turns about the neck, and the body carries it."""
-    turn = model.rotation(*np.radians([state.yaw, state.pitch, state.roll]))
-    pose = body_pose(state)
-    pose[:3, 3] += NECK - turn @ NECK
-    pose[:3, :3] = turn
+    pose = np.eye(4)
+    pose[:3, :3] = rotation(*np.radians([state.yaw, state.pitch, state.roll]))
+    pose[:3, 3] = _body_position(state) + (NECK - pose[:3, :3] @ NECK)
     return pose
 
 
-def place(state: State) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def posed_vertices(state: State) -> tuple[Floats, Floats]:
     """Return the vertices in head space and in camera space, both [N, 3]."""
-    built = model.build_model()
-    vertices = model.pose_model(
-        built, state.moves, gaze=(np.radians(state.gaze[0]), np.radians(state.gaze[1]))
-    )
-    head, body = head_pose(state), body_pose(state)
+    model = build_model()
+    yaw, pitch = np.radians(state.gaze)
+    vertices = pose_model(model, state.moves, gaze=(yaw, pitch))
+    head = head_pose(state)
     with_head = vertices @ head[:3, :3].T + head[:3, 3]
-    with_body = vertices + body[:3, 3]
-    weight = built.head_weight[:, None]
+    with_body = vertices + _body_position(state)
+    weight = model.head_weight[:, None]
     return vertices, np.asarray(weight * with_head + (1 - weight) * with_body, np.float32)
 
 
 def landmarks_of(state: State, *, size: int) -> tuple[Array, Array]:
     """Project the named landmarks; return them in pixels [12, 2] and in head space [12, 3]."""
-    chosen = list(model.build_model().landmarks.values())
-    vertices, camera = place(state)
-    return project(camera[chosen], k=camera_matrix(size))[:, :2].astype(np.float64), vertices[chosen].astype(
-        np.float64
-    )
+    chosen = list(build_model().landmarks.values())
+    in_head, in_camera = posed_vertices(state)
+    pixels = project(in_camera[chosen], k=camera_matrix(size))[:, :2]
+    return pixels.astype(np.float64), in_head[chosen].astype(np.float64)
 
 
 def lip_measures(points_head: Array) -> tuple[float, float]:
@@ -93,12 +130,7 @@ def lip_measures(points_head: Array) -> tuple[float, float]:
     return max(0.0, float(lower[1] - upper[1])), float(np.linalg.norm(right - left))
 
 
-@lru_cache(maxsize=1)
-def _curve() -> NDArray[np.uint8]:
-    return film_curve()
-
-
-def render_frame(state: State, *, size: int = 384) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+def render_frame(state: State, *, size: int = 384) -> tuple[Picture, Floats]:
     """Render one frame.
 
     Returns:
@@ -109,45 +141,69 @@ def render_frame(state: State, *, size: int = 384) -> tuple[NDArray[np.uint8], N
     return rgb, depth
 
 
-def render_layers(
-    state: State, *, size: int = 384
-) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.int32]]:
+def render_layers(state: State, *, size: int = 384) -> tuple[Picture, Floats, NDArray[np.int32]]:
     """Render one frame as `render_frame` does; third is the material at each pixel, -1 at the background."""
-    built = model.build_model()
-    _, camera = place(state)
-    normals = vertex_normals(camera, built.faces)
-    points = project(camera, k=camera_matrix(size))
+    model, k = build_model(), camera_matrix(size)
+    _, in_camera = posed_vertices(state)
+    normals = vertex_normals(in_camera, model.faces)
+    points = project(in_camera, k=k)
     points[:, :2] *= 2.0
     nearness, ids = np.zeros((2 * size, 2 * size), np.float32), np.full((2 * size, 2 * size), -1, np.int32)
-    rasterise(points, built.faces, nearness, ids)
+    rasterise(points, model.faces, nearness, ids)
+    light = model.light.copy()
+    # the more light enters the mouth, the wider it stands open
+    opening = sum(state.moves.get(name, 0.0) for name in ("upper_lip", "lower_lip", "jaw"))
+    light[model.mouth] *= float(np.clip(0.42 + 2.2 * opening, 0.3, 1.0))
     colour, depth = np.zeros((size, size, 3), np.float32), np.zeros((size, size), np.float32)
-    light = built.light.copy()
-    light[built.mouth] *= mouth_light(state)
     shade_picture(
-        ids, points, built.faces, built.face_material, normals, built.uv, light, textures.atlas(), MATERIALS,
-        textures.background(size), float(camera_matrix(size)[0, 0]), colour, depth,
+        ids, points, model.faces, model.face_material, normals, model.uv, light, textures.atlas(), MATERIALS,
+        textures.background(size), float(k[0, 0]), colour, depth,
     )  # fmt: skip
-    rgb = np.empty((size, size, 3), np.uint8)
-    develop(colour, rgb, _curve())
     seen = ids[1::2, 1::2]
-    return rgb, depth, np.where(seen >= 0, built.face_material[seen], -1).astype(np.int32)
+    return develop(colour), depth, np.where(seen >= 0, model.face_material[seen], -1).astype(np.int32)
 
 
-def mouth_light(state: State) -> float:
-    """How much light enters the mouth: more the wider it stands open."""
-    opening = (
-        state.moves.get("upper_lip", 0.0) + state.moves.get("lower_lip", 0.0) + state.moves.get("jaw", 0.0)
+def measure(states: list[State], *, fps: float, size: int) -> Truth:
+    """Work out the truth of frames rendered at size x size pixels."""
+    measured = [landmarks_of(state, size=size) for state in states]
+    lips = np.array([lip_measures(points) for _, points in measured])
+    return Truth(
+        times=np.arange(len(states)) / fps,
+        k=camera_matrix(size),
+        camera_from_head=np.stack([head_pose(state) for state in states]),
+        landmarks=np.stack([pixels for pixels, _ in measured]),
+        landmarks_head=np.stack([points for _, points in measured]),
+        landmark_names=np.array(LANDMARKS),
+        lip_opening=lips[:, 0],
+        lip_width=lips[:, 1],
+        blink=np.array([state.moves.get("blink", 0.0) for state in states]),
+        phone=np.array([state.phone for state in states]),
+        angles_degrees=np.array([(state.yaw, state.pitch, state.roll) for state in states]),
+        sway=np.array([state.sway for state in states]),
+        gaze_degrees=np.array([state.gaze for state in states]),
+        moves=np.array([[state.moves.get(name, 0.0) for name in MOVES] for state in states]),
     )
-    return float(np.clip(0.42 + 2.2 * opening, 0.3, 1.0))
 
 
-__all__ = [
-    "SKIN",
-    "State",
-    "camera_matrix",
-    "head_pose",
-    "landmarks_of",
-    "lip_measures",
-    "render_frame",
-    "render_layers",
-]
+def truth_path(video: Path) -> Path:
+    """Return where the truth of a video lies."""
+    return video.with_name(video.stem + _SUFFIX)
+
+
+def write_truth(truth: Truth, video: Path) -> None:
+    """Keep the truth beside its video."""
+    np.savez_compressed(truth_path(video), **{f.name: getattr(truth, f.name) for f in fields(truth)})
+
+
+def read_truth(path: Path | str) -> Truth:
+    """Read the truth of a presenter's video, given the video or the truth file itself.
+
+    Raises:
+        FootageError: there is none.
+    """
+    path = Path(path)
+    path = path if path.name.endswith(_SUFFIX) else truth_path(path)
+    if not path.is_file():
+        raise FootageError(f"No truth at {path}: only videos made by the presenter have one.")
+    with np.load(path, allow_pickle=False) as arrays:
+        return Truth(**{f.name: arrays[f.name] for f in fields(Truth)})

@@ -21,7 +21,7 @@ from speech2lip.decomposition.footage import read_footage
 from speech2lip.errors import SettingsError
 from speech2lip.evaluation.result import Result
 from speech2lip.training import train as training
-from speech2lip_presenter.truth import truth_path
+from speech2lip_presenter import truth_path
 from tests.evaluation.made_footage import write_avatar, write_footage
 
 

@@ -16,7 +16,7 @@ from speech2lip.evaluation.ground_truth import against_truth, true_opening, trut
 from speech2lip.evaluation.held_out import Span
 from speech2lip.faces.landmarks import LandmarkDetector, lip_opening
 from speech2lip_presenter import clip_states, render_frame, speech_clips
-from speech2lip_presenter.truth import measure, write_truth
+from speech2lip_presenter.render import measure, write_truth
 from tests.evaluation.made_footage import made_take
 
 Series = NDArray[np.float64]

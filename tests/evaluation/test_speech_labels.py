@@ -23,7 +23,7 @@ def _take(tmp_path: Path, name: str) -> Any:
 
 def test_the_presenters_truth_comes_first(tmp_path: Path) -> None:
     from speech2lip_presenter.motion import clip_states
-    from speech2lip_presenter.truth import measure, write_truth
+    from speech2lip_presenter.render import measure, write_truth
 
     clip = speech_clips("a", split="unseen")[0]
     take = _take(tmp_path, "a")

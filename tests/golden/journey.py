@@ -23,8 +23,8 @@ from speech2lip.evaluation.methods import Spoken, usual_light_of
 from speech2lip.evaluation.metrics.statistics import pearson
 from speech2lip.inference.engine import Engine
 from speech2lip.training.train import train
-from speech2lip_presenter import film, read_truth, speech_clips
-from speech2lip_presenter.truth import Truth
+from speech2lip_presenter import Truth, read_truth, speech_clips
+from speech2lip_presenter.film import film_clip
 
 Figures = dict[str, float]
 
@@ -53,7 +53,8 @@ def film_takes(folder: Path) -> list[Path]:
     for clip in speech_clips("a", split="train")[:TAKES]:
         short = dataclasses.replace(clip, samples=round(SECONDS * SAMPLE_RATE))
         path = folder / f"{clip.name}.mp4"
-        found.append(film.film_clip(film.Shot(path, short, PresentSettings(size=SIZE), overwrite=False)))
+        film_clip(short, path, settings=PresentSettings(size=SIZE))
+        found.append(path)
     return found
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from speech2lip.config import PresentSettings
 from speech2lip.errors import FootageError, OutputError, SettingsError
-from speech2lip_presenter import film, present, read_truth, render_frame, speech_clips
-from speech2lip_presenter.speech import SpeechClip
+from speech2lip_presenter import SpeechClip, clip_states, present, read_truth, render_frame, speech_clips
+from speech2lip_presenter.film import film_clip
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,8 @@ def short_clip() -> SpeechClip:
 @pytest.fixture(scope="module")
 def video(short_clip: SpeechClip, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("film") / "short.mp4"
-    shot = film.Shot(path, short_clip, PresentSettings(size=128, seed=1), overwrite=False)
-    return film.film_clip(shot)
+    assert film_clip(short_clip, path, settings=PresentSettings(size=128, seed=1)) == 20
+    return path
 
 
 def test_picture_and_sound_have_the_clip_s_length(video: Path, short_clip: SpeechClip) -> None:
@@ -53,10 +53,10 @@ def test_truth_tells_of_every_frame(video: Path) -> None:
     assert 0.4 < truth.lip_width.min() < truth.lip_width.max() < 0.8
 
 
-def test_a_frame_can_be_rendered_again_from_its_truth(video: Path) -> None:
+def test_a_frame_can_be_rendered_again_from_its_truth(video: Path, short_clip: SpeechClip) -> None:
     truth = read_truth(video)
     rgb, depth = render_frame(truth.state(7), size=128)
-    np.testing.assert_array_equal(truth.depth(7), depth)
+    np.testing.assert_array_equal(depth, render_frame(clip_states(short_clip, seed=1)[7], size=128)[1])
     with av.open(str(video)) as container:
         filmed = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)][7]
     assert np.abs(filmed.astype(int) - rgb).mean() < 4
@@ -67,6 +67,8 @@ def test_what_cannot_be_presented_is_told(tmp_path: Path) -> None:
         present(tmp_path, settings=PresentSettings(size=65))
     with pytest.raises(SettingsError, match="5 to 120"):
         present(tmp_path, settings=PresentSettings(fps=1))
+    with pytest.raises(SettingsError, match="64 to 4,096"):
+        present(tmp_path, settings=PresentSettings(size=62))
     with pytest.raises(SettingsError, match="Voice 'b' has no 'train'"):
         present(tmp_path, settings=PresentSettings(voice="b", split="train"))
     with pytest.raises(SettingsError, match="20 'train' clips, not 99"):

@@ -10,17 +10,20 @@ import pytest
 
 from speech2lip_presenter import render
 from speech2lip_presenter.model import LANDMARKS, build_model, pose_model, rotation
-from speech2lip_presenter.motion import mouth_moves
-from speech2lip_presenter.parts import MOUTH, SKIN, TEETH
+from speech2lip_presenter.motion import CHANNELS, mouth_moves
 from speech2lip_presenter.render import State
+from speech2lip_presenter.shading import MOUTH, SKIN, TEETH
 
 SIZE = 160
 REST = State()
 
 
 def speaking(opening: float, **pose: Any) -> State:
-    mouth = {"jaw": 0.8 * opening, "opening": opening, "lift": 0.2 * opening, "wide": 0.0, "protrude": 0.0,
-             "tuck": 0.0, "tongue": 0.0}  # fmt: skip
+    mouth = dict.fromkeys(CHANNELS, 0.0) | {
+        "jaw": 0.8 * opening,
+        "lip_opening": opening,
+        "lift": 0.2 * opening,
+    }
     return State(moves=mouth_moves(mouth), **pose)
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from speech2lip.errors import SettingsError
+from speech2lip_presenter.motion import CLOSURES, VISEMES
 from speech2lip_presenter.speech import FOLDER, SpeechClip, speech_clips
-from speech2lip_presenter.visemes import CLOSURES, VISEMES
 from tools.presenter_speech import recipes
 
 

@@ -7,8 +7,7 @@ import pytest
 
 from speech2lip.faces.landmarks import LandmarkDetector, lip_opening
 from speech2lip_presenter import clip_states, render_frame, speech_clips
-from speech2lip_presenter.render import State
-from speech2lip_presenter.truth import measure
+from speech2lip_presenter.render import State, measure
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from speech2lip.evaluation.metrics.statistics import concordance, pearson, std_r
 
 def true_opening(take: Take) -> Series | None:
     """Return the exact lip opening of a presenter's take; [T] in eye units, None for others."""
-    from speech2lip_presenter.truth import read_truth, truth_path
+    from speech2lip_presenter import read_truth, truth_path
 
     source = source_path(take)
     if not truth_path(source).is_file():

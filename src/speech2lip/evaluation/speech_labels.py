@@ -61,7 +61,7 @@ def phones_of(
             known: it is decoded.
         begins: second of the take at which `wave` begins.
     """
-    from speech2lip_presenter.truth import truth_path
+    from speech2lip_presenter import truth_path
 
     source = source_path(take)
     if truth_path(source).is_file():
@@ -102,7 +102,7 @@ def pauses(wave: Wave, phones: Phones | None = None, *, begins: float = 0.0) -> 
 
 def _from_truth(source: Path) -> tuple[tuple[str, float, float], ...]:
     """Return the runs of equal phones; their ends are known to half a frame."""
-    from speech2lip_presenter.truth import read_truth
+    from speech2lip_presenter import read_truth
 
     truth = read_truth(source)
     step = float(np.median(np.diff(truth.times))) if len(truth.times) > 1 else 0.04

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from speech2lip_presenter.rasterise import project, rasterise, vertex_normals
+from speech2lip_presenter.shading import project, rasterise, vertex_normals
 
 
 def draw(points: list[list[float]], faces: list[list[int]], size: int = 8) -> tuple[np.ndarray, np.ndarray]:
