@@ -10,30 +10,9 @@ from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
 from speech2lip.conventions import Array, Floats
-from speech2lip_presenter import head
-from speech2lip_presenter.head import (
-    EYE_RADIUS,
-    EYE_X,
-    EYE_Y,
-    EYE_Z,
-    MOVES,
-    SKIN_TEXELS,
-    Part,
-    SkinGrid,
-    jaw_field,
-    ramp,
-)
-from speech2lip_presenter.shading import (
-    CLOTH,
-    EYE,
-    HAIR,
-    KEY,
-    MOUTH,
-    SKIN,
-    TEETH,
-    vertex_normals,
-    visible_share,
-)
+from speech2lip_presenter import head, shading
+from speech2lip_presenter.head import MOVES, Part, SkinGrid, jaw_field, ramp
+from speech2lip_presenter.shading import CLOTH, EYE, HAIR, MOUTH, SKIN, TEETH
 
 # Places in the atlas, in pixels: x, y of the corner, width, height.
 HAIR_PATCH = (768, 0, 384, 384)
@@ -148,7 +127,7 @@ def pose_model(model: Model, moves: dict[str, float], *, gaze: tuple[float, floa
     vertices[model.lids] = (head.off_eyeballs(built) - model.origin) / model.unit
     turn = rotation(gaze[0], gaze[1], 0.0).astype(np.float32)
     for side, ball in zip((-1, 1), model.eyes, strict=True):
-        centre = (np.array([side * EYE_X, EYE_Y, EYE_Z]) - model.origin) / model.unit
+        centre = (np.array([side * head.EYE_X, head.EYE_Y, head.EYE_Z]) - model.origin) / model.unit
         vertices[ball] = (vertices[ball] - centre.astype(np.float32)) @ turn.T + centre.astype(np.float32)
     return vertices
 
@@ -189,14 +168,15 @@ def _bake_light(
 ) -> Floats:
     """Share of the sky and of the soft key light that each vertex sees at rest, [N, 2] in [0, 1]."""
     outside = np.concatenate([np.full(len(p.faces), p.shade is None or p.name == "face") for p in parts])
-    normals = vertex_normals(vertices, faces)
+    normals = shading.vertex_normals(vertices, faces)
     i = np.arange(72) + 0.5  # directions spread evenly over the sphere
     y, turn = 1 - 2 * i / 72, i * np.pi * (3 - np.sqrt(5))
     side = np.sqrt(1 - y * y)
     sky = np.stack([side * np.cos(turn), y, side * np.sin(turn)], 1)
-    ambient = visible_share(vertices, normals, faces[outside], directions=sky, power=1.0)
-    cone = KEY / np.linalg.norm(KEY) + 0.22 * np.random.default_rng(1).standard_normal((24, 3))
-    keyed = visible_share(vertices, normals, faces[outside], directions=cone, power=0.0)
+    ambient = shading.visible_share(vertices, normals, faces[outside], directions=sky, power=1.0)
+    around_key = 0.22 * np.random.default_rng(1).standard_normal((24, 3))
+    cone = shading.KEY / np.linalg.norm(shading.KEY) + around_key
+    keyed = shading.visible_share(vertices, normals, faces[outside], directions=cone, power=0.0)
     light = np.stack([0.10 + 0.90 * ambient**1.25, 0.06 + 0.94 * keyed], 1)
     for part in parts:
         here, height = spans[part.name], part.vertices[:, 1:2]
@@ -240,8 +220,8 @@ def _eyeball(side: int) -> Part:
     """One eyeball, looking straight ahead; the pole of its grid is the middle of the pupil."""
     u, v = _grid(24, 40)
     polar, around = v**1.1 * 1.75, u * 2 * np.pi
-    centre = np.array([side * EYE_X, EYE_Y, EYE_Z])
-    radius = EYE_RADIUS * (1 + 0.035 * np.exp(-((polar / 0.42) ** 4)))
+    centre = np.array([side * head.EYE_X, head.EYE_Y, head.EYE_Z])
+    radius = head.EYE_RADIUS * (1 + 0.035 * np.exp(-((polar / 0.42) ** 4)))
     shape = np.stack([np.sin(polar) * np.cos(around), np.sin(polar) * np.sin(around), -np.cos(polar)], -1)
     uv = _patch_uv(0.5 + polar / 3.6 * np.cos(around), 0.5 + polar / 3.6 * np.sin(around), patch=EYE_PATCH)
     return _part(f"eye{side:+d}", EYE, centre + radius[..., None] * shape, uv, centre=centre)
@@ -331,7 +311,7 @@ def _ear(side: int) -> Part:
     out = out + 0.55 * (back + 0.12)
     centre = np.array([side * 0.760, 0.24, 0.06])
     points = centre + np.stack([side * out, down - 0.10 * back, back + 0.12 * down], -1)
-    skin = np.array([0.335 if side < 0 else 0.665, 0.56]) * (SKIN_TEXELS - 1)
+    skin = np.array([0.335 if side < 0 else 0.665, 0.56]) * (head.SKIN_TEXELS - 1)
     uv = np.stack([skin[0] + 20 * (u - 0.5), skin[1] + 20 * (rho - 0.5)], -1)
     return _part(f"ear{side:+d}", SKIN, points, uv, centre=centre - np.array([side * 0.3, 0, 0]))
 
