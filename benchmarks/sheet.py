@@ -29,7 +29,7 @@ def sheet(avatar: Path, footage: Path, *, frames: int, rows: int, side: int, mar
     take, start, stop = span.take, span.start, span.stop
     engine = Engine(person)
     mel = engine.mel_features(torch.from_numpy(take.wave()))
-    skin_colour = np.array(person.info.usual_light, np.float32)
+    skin_colour = np.array(person.info.median_skin_colour, np.float32)
     track = HeadTrack.of_take(take, person.canonical, skin_colour)
     wanted = set(np.linspace(start + 2, stop - 3, frames).astype(int).tolist())
     columns = []

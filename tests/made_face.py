@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 
 from speech2lip.atomic import write_json
 from speech2lip.avatar import FORMAT
-from speech2lip.config import ModelSettings, to_plain
+from speech2lip.checks import to_plain
+from speech2lip.config import ModelSettings
 from speech2lip.decomposition.canonical import Canonical, canonical_camera
 from speech2lip.decomposition.depth import mesh_depth
 from speech2lip.decomposition.footage import canonical_plain, canonical_tensors
@@ -165,7 +166,7 @@ def made_avatar(
             "bases": ["base"],
             "held_out": {},
             "takes": ["base"],
-            "usual_light": [128.0, 128.0, 128.0],
+            "median_skin_colour": [128.0, 128.0, 128.0],
             "seconds_trained": 0.0,
             "seconds_footage": 1.0,
             "device": "none",

@@ -12,14 +12,21 @@ from typing import Any
 
 import pytest
 
-from speech2lip import formats
 from speech2lip.avatar import read_avatar
 from speech2lip.decomposition.footage import read_footage
 from speech2lip.errors import AvatarError, FootageError
-from speech2lip.formats import AVATAR, FOOTAGE, Broken, Format, Plain, read_avatar_json, read_footage_json
+from speech2lip.formats import AVATAR, FOOTAGE, AvatarInfo, Broken, FootageInfo, Format, Plain
 
 DATA = Path(__file__).parent / "data" / "version_1"
 AVATAR_JSON, FOOTAGE_JSON = DATA / "presenter.avatar/avatar.json", DATA / "presenter.footage/footage.json"
+
+
+def avatar_info(path: Path) -> AvatarInfo:
+    return AVATAR.read(AvatarInfo, path.parent, path.name)
+
+
+def footage_info(path: Path) -> FootageInfo:
+    return FOOTAGE.read(FootageInfo, path.parent, path.name)
 
 
 def _changed(path: Path, target: Path, change: Callable[[Plain], Any]) -> Path:
@@ -41,9 +48,9 @@ def _break(plain: Plain) -> Plain:
     raise Broken("the lip field was another one")
 
 
-def test_today_is_format_1() -> None:
-    """A number that is raised comes with a migration and with a folder in tests/data."""
-    assert (AVATAR.number, FOOTAGE.number) == (1, 1)
+def test_today_is_format_2() -> None:
+    """A number that is raised comes with a migration; what version 1 wrote lies in tests/data."""
+    assert (AVATAR.number, FOOTAGE.number) == (2, 2)
 
 
 @pytest.mark.parametrize("kind", [AVATAR, FOOTAGE])
@@ -52,30 +59,48 @@ def test_every_older_format_has_its_migration(kind: Format) -> None:
 
 
 def test_migrations_are_taken_one_after_the_other() -> None:
-    kind = Format("an avatar", 3, AvatarError, "train it again", {1: _rename_focal, 2: _rename_lens})
+    kind = Format(
+        "an avatar", "avatar.json", 3, AvatarError, "train it again", {1: _rename_focal, 2: _rename_lens}
+    )
     found = kind.up_to_date({"format": 1, "focal": 1.5}, Path("avatar.json"))
     assert found == {"format": 3, "focal": 3.0}
     assert kind.up_to_date({"format": 2, "lens": 2}, Path("avatar.json")) == {"format": 3, "focal": 4}
     assert kind.up_to_date({"format": 3, "a": 1}, Path("avatar.json")) == {"format": 3, "a": 1}
 
 
-def test_an_old_avatar_is_read_through_its_migration(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "AVATAR", replace(AVATAR, number=2, migrations={1: _doubled_focal}))
-    assert read_avatar_json(AVATAR_JSON).focal == pytest.approx(2 * 2.1135)
+def test_an_old_avatar_is_read_through_its_migration() -> None:
+    plain = json.loads(AVATAR_JSON.read_text())
+    assert plain["format"] == 1
+    assert avatar_info(AVATAR_JSON).median_skin_colour == tuple(plain["usual_light"])
 
 
-def _doubled_focal(plain: Plain) -> Plain:
-    return plain | {"focal": 2 * plain["focal"]}
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [({"speech": "mel+phonetic"}, "it hears scores of phones"), ({"blend": "colour"}, "it has a Blend-Net")],
+)
+def test_an_avatar_whose_networks_are_gone_says_to_train_again(
+    tmp_path: Path, model: Plain, told: str
+) -> None:
+    old = _changed(AVATAR_JSON, tmp_path / "avatar.json", lambda plain: plain["model"].update(model))
+    with pytest.raises(AvatarError, match=f"^train it again: .*avatar.json has format 1; {told}"):
+        avatar_info(old)
+
+
+def test_old_footage_tells_what_was_left_out(tmp_path: Path) -> None:
+    told = {"left_out_takes": {"b": "no face"}, "left_out_frames": {"a": {"heavy blur": 3}}}
+    old = _changed(FOOTAGE_JSON, tmp_path / "footage.json", lambda plain: plain.update(told))
+    found = footage_info(old)
+    assert (found.rejected_takes, found.rejected_frames) == tuple(told.values())
 
 
 def test_a_break_says_so_in_its_own_line() -> None:
-    kind = Format("an avatar", 2, AvatarError, "train it again", {1: _break})
+    kind = Format("an avatar", "avatar.json", 2, AvatarError, "train it again", {1: _break})
     with pytest.raises(AvatarError, match=r"train it again: a.json has format 1; the lip field was another"):
         kind.up_to_date({"format": 1}, Path("a.json"))
 
 
 def test_what_a_migration_cannot_read_is_damaged() -> None:
-    kind = Format("an avatar", 2, AvatarError, "train it again", {1: _rename_focal})
+    kind = Format("an avatar", "avatar.json", 2, AvatarError, "train it again", {1: _rename_focal})
     with pytest.raises(AvatarError, match="is damaged: format 1: KeyError 'focal'"):
         kind.up_to_date({"format": 1}, Path("a.json"))
 
@@ -89,20 +114,20 @@ def test_a_format_that_is_no_number_is_damaged(number: object) -> None:
 def test_a_newer_version_is_told_and_not_called_damaged(tmp_path: Path) -> None:
     later = _changed(AVATAR_JSON, tmp_path / "avatar.json", lambda plain: plain.update(format=3))
     with pytest.raises(AvatarError) as told:
-        read_avatar_json(later)
+        avatar_info(later)
     assert str(told.value) == (
-        f"{later} was made by a newer version of speech2lip (format 3, this version reads up to 1): "
+        f"{later} was made by a newer version of speech2lip (format 3, this version reads up to 2): "
         "update speech2lip"
     )
     later = _changed(FOOTAGE_JSON, tmp_path / "footage.json", lambda plain: plain.update(format=7))
     with pytest.raises(FootageError, match=r"by a newer version of speech2lip .*: update speech2lip"):
-        read_footage_json(later)
+        footage_info(later)
 
 
 def test_a_model_setting_of_a_newer_version_says_to_update(tmp_path: Path) -> None:
     later = _changed(AVATAR_JSON, tmp_path / "avatar.json", lambda plain: plain["model"].update(eyes=2))
     with pytest.raises(AvatarError, match=r"newer version .* knows no model setting 'eyes'\): update"):
-        read_avatar_json(later)
+        avatar_info(later)
 
 
 def test_names_that_are_not_known_do_no_harm(tmp_path: Path) -> None:
@@ -110,10 +135,10 @@ def test_names_that_are_not_known_do_no_harm(tmp_path: Path) -> None:
         plain |= {"mood": "good"}
         plain["canonical"]["mood"] = plain["settings"]["mood"] = [1, 2]
 
-    found = read_avatar_json(_changed(AVATAR_JSON, tmp_path / "avatar.json", add))
-    assert found == replace(read_avatar_json(AVATAR_JSON), settings=found.settings)
-    found_footage = read_footage_json(_changed(FOOTAGE_JSON, tmp_path / "footage.json", add))
-    assert found_footage == read_footage_json(FOOTAGE_JSON)
+    found = avatar_info(_changed(AVATAR_JSON, tmp_path / "avatar.json", add))
+    assert found == replace(avatar_info(AVATAR_JSON), settings=found.settings)
+    found_footage = footage_info(_changed(FOOTAGE_JSON, tmp_path / "footage.json", add))
+    assert found_footage == footage_info(FOOTAGE_JSON)
 
 
 def test_what_may_be_missing_takes_its_default(tmp_path: Path) -> None:
@@ -123,10 +148,10 @@ def test_what_may_be_missing_takes_its_default(tmp_path: Path) -> None:
         if "model" in plain:
             plain["model"] = {}
 
-    found = read_avatar_json(_changed(AVATAR_JSON, tmp_path / "avatar.json", strip))
+    found = avatar_info(_changed(AVATAR_JSON, tmp_path / "avatar.json", strip))
     assert found.model.speech == "mel"
     assert (found.history, found.held_out, found.seconds_trained) == ((), {}, 0.0)
-    footage = read_footage_json(_changed(FOOTAGE_JSON, tmp_path / "footage.json", strip))
+    footage = footage_info(_changed(FOOTAGE_JSON, tmp_path / "footage.json", strip))
     assert (footage.sound_offsets, footage.prepare_fps) == ({}, None)
 
 
@@ -148,7 +173,7 @@ def test_a_wrong_field_is_told_with_file_field_and_value(
 ) -> None:
     path = _changed(AVATAR_JSON, tmp_path / "avatar.json", lambda plain: plain.update({name: value}))
     with pytest.raises(AvatarError, match=f"avatar.json is damaged: {told}"):
-        read_avatar_json(path)
+        avatar_info(path)
 
 
 @pytest.mark.parametrize("fps", ["25", "30000/1001", "24975/1000"])

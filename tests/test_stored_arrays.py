@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
+from speech2lip.checks import Unfit
 from speech2lip.errors import AvatarError
-from speech2lip.formats import Damaged, Kept, check_rigid, check_rising, inside, read_arrays
+from speech2lip.formats import Kept, inside, read_arrays, rigid, rising
 
 KEPT = {
     "times": Kept(np.float64, ("T",), 0, 1e6),
@@ -49,35 +50,37 @@ def test_arrays_come_as_asked_for_and_sizes_are_found(tmp_path: Path) -> None:
     ],
 )
 def test_what_they_are_not_is_told(tmp_path: Path, arrays: dict[str, NDArray[Any]], told: str) -> None:
-    with pytest.raises(Damaged, match=told):
+    with pytest.raises(Unfit, match=told):
         read_arrays(_file(tmp_path / "a.safetensors", **arrays), KEPT, {})
 
 
 def test_a_missing_array_and_no_file_of_arrays_are_told(tmp_path: Path) -> None:
     save_file({"times": np.arange(4.0)}, tmp_path / "a.safetensors")
-    with pytest.raises(Damaged, match="light is missing"):
+    with pytest.raises(Unfit, match="light is missing"):
         read_arrays(tmp_path / "a.safetensors", KEPT, {})
     (tmp_path / "b.safetensors").write_bytes(b"\xff" * 100)
-    with pytest.raises(Damaged, match="header"):
+    with pytest.raises(Unfit, match="header"):
         read_arrays(tmp_path / "b.safetensors", KEPT, {})
 
 
 def test_only_rigid_transforms_pass() -> None:
     poses = np.tile(np.eye(4), (3, 1, 1))
     poses[1, :3, 3] = (1, 2, 3)
-    check_rigid("poses", poses)
-    check_rigid("pose", poses[1])
+    rigid("poses", poses)
+    rigid("pose", poses[1])
     for place, value in (((2, 0, 0), 1.1), ((2, 0, 0), -1.0), ((2, 3, 3), 0.0), ((2, 3, 0), 0.1)):
         wrong = poses.copy()
         wrong[place] = value
-        with pytest.raises(Damaged, match=r"poses\[2\] must be a rotation and a shift"):
-            check_rigid("poses", wrong)
+        with pytest.raises(Unfit, match=r"poses\[2\] must be a rotation and a shift"):
+            rigid("poses", wrong)
 
 
 def test_times_rise() -> None:
-    check_rising("times", np.array([0.0, 0.1, 0.2]))
-    with pytest.raises(Damaged, match=r"times\[2\] must come after times\[1\]"):
-        check_rising("times", np.array([0.0, 0.1, 0.1, 0.3]))
+    rising("times", np.array([0.0, 0.1, 0.2]))
+    with pytest.raises(Unfit, match=r"times\[2\] must come after times\[1\]"):
+        rising("times", np.array([0.0, 0.1, 0.1, 0.3]))
+    with pytest.raises(Unfit, match="times is empty"):
+        rising("times", np.zeros(0))
 
 
 def test_files_lie_in_their_folder(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,8 +24,6 @@ from speech2lip.config import (
     EvaluateOutputs,
     EvaluateSettings,
     TrainSettings,
-    from_plain,
-    to_plain,
 )
 from speech2lip.conventions import AnyPath
 from speech2lip.decomposition.footage import read_footage
@@ -219,7 +217,13 @@ class _Bench:
         return avatar if avatar.exists() else None
 
     def _train(
-        self, footage: Path, avatar: Path, minutes: float, *, hold_out: float | None, preset: str = "default"
+        self,
+        footage: Path,
+        avatar: Path,
+        minutes: float,
+        *,
+        hold_out: float | None,
+        preset: Literal["default", "paper"] = "default",
     ) -> None:
         from speech2lip.training.train import train
 
@@ -231,9 +235,8 @@ class _Bench:
             hold_out=hold_out,
             device=self.settings.device,
             precision=self.settings.precision,
+            preset=preset,
         )
-        if preset != "default":
-            settings = from_plain(TrainSettings, to_plain(settings) | {"preset": preset})
         train(avatar=avatar, footage=footage, settings=settings)
 
     def _judge(

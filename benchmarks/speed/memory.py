@@ -12,7 +12,8 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-from speech2lip.config import SpeakSettings, from_plain, to_plain
+from speech2lip.checks import parse, to_plain
+from speech2lip.config import SpeakSettings
 
 Figures = dict[str, Any]
 
@@ -109,7 +110,5 @@ def growth_mb(figures: Figures) -> float | None:
 if __name__ == "__main__":
     avatar_, sound_, output_, settings_ = json.loads(sys.argv[1])
     print(
-        json.dumps(
-            _speak_here(Path(avatar_), Path(sound_), Path(output_), from_plain(SpeakSettings, settings_))
-        )
+        json.dumps(_speak_here(Path(avatar_), Path(sound_), Path(output_), parse(SpeakSettings, settings_)))
     )

@@ -1,4 +1,4 @@
-"""What this machine has: versions, devices, room, and the optional parts that are missing."""
+"""What this machine has: versions, devices, room, and the parts that are missing."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import shutil
 import sys
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 
+from speech2lip._version import __version__
 from speech2lip.parallel import usable_cores
 
 _REQUIRED = {
-    "numpy": "numpy",
-    "scipy": "scipy",
-    "av": "av",
-    "soundfile": "soundfile",
-    "soxr": "soxr",
-    "safetensors": "safetensors",
-    "numba": "numba",
-    "skimage": "scikit-image",
+    "torch": 'pip install "torch>=2.6,<2.14"',
+    "mediapipe": 'pip install "mediapipe==0.10.21" (needed to prepare and evaluate, not to train and speak)',
+} | {
+    name: f"pip install {name}"
+    for name in ("numpy", "scipy", "av", "soundfile", "soxr", "safetensors", "numba", "scikit-image")
 }
-"""Module -> package; torch and mediapipe are looked at in checks of their own."""
+"""Package -> what to do where it is missing."""
+_MODULES = {"scikit-image": "skimage"}
+"""Of packages whose module has another name."""
 
 _ROOM_WANTED = 2.0
 """Gigabytes that footage, an avatar and a few videos take at most."""
@@ -45,12 +45,15 @@ class Check:
 
 def doctor() -> list[Check]:
     """Look at everything that the commands need and return the findings; nothing is changed."""
+    cores = len(usable_cores())
+    system = f"{platform.python_version()} on {platform.system()} {platform.machine()}, {cores} cores"
+    supported = (3, 10) <= sys.version_info[:2] < (3, 13)
+    packages = [_package(name, remedy) for name, remedy in _REQUIRED.items()]
     return [
-        _python(),
-        _package(),
-        *_torch(),
-        _mediapipe(),
-        *(_import(module, package) for module, package in _REQUIRED.items()),
+        Check("python", supported, system, remedy="use Python 3.10, 3.11 or 3.12"),
+        Check("speech2lip", True, f"{__version__} in {Path(__file__).parent}"),
+        *packages,
+        *(_torch() if packages[0].good else []),
         _coder(),
         _room(),
     ]
@@ -68,92 +71,61 @@ def report(checks: list[Check]) -> str:
     return "\n".join(lines)
 
 
-def _python() -> Check:
-    good = (3, 10) <= sys.version_info[:2] < (3, 13)
-    cores = len(usable_cores())
-    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}, {cores} cores"
-    return Check("python", good, found, remedy="use Python 3.10, 3.11 or 3.12")
-
-
-def _package() -> Check:
-    from speech2lip._version import __version__
-
-    return Check("speech2lip", True, f"{__version__} in {Path(__file__).parent}")
+def _package(name: str, remedy: str) -> Check:
+    try:
+        import_module(_MODULES.get(name, name))
+        return Check(name, True, version(name))
+    except (ImportError, OSError, AttributeError) as error:
+        return Check(name, False, _short(error), remedy=remedy)
 
 
 def _torch() -> list[Check]:
-    try:
-        import torch
-    except (ImportError, OSError) as error:
-        return [Check("torch", False, _short(error), remedy='pip install "torch>=2.6,<2.14"')]
-    checks = [Check("torch", True, f"{torch.__version__}, {torch.get_num_threads()} threads")]
+    import torch
+
+    card = "no CUDA device: running on CPU"
     if torch.cuda.is_available():
         memory = torch.cuda.get_device_properties(0).total_memory / 2**30
-        found = f"{torch.cuda.get_device_name(0)}, {memory:.0f} GiB"
-        checks.append(Check("graphics card", True, found, required=False))
-    else:
-        checks.append(
-            Check("graphics card", False, "none that torch can use: the processor does all", required=False)
-        )
-    flags = _processor_flags()
-    fast = sorted(flags & {"amx_bf16", "avx512_bf16"})
-    found = (
-        f"in hardware ({', '.join(fast)})" if fast else "not in hardware: training runs in fp32, more slowly"
-    )
-    checks.append(Check("bf16", bool(fast), found, required=False))
-    passive = os.environ.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE"
-    remedy = "export OMP_WAIT_POLICY=PASSIVE before importing torch (the commands do it by themselves)"
-    checks.append(
-        Check("OpenMP waiting", passive, "passive" if passive else "active", required=False, remedy=remedy)
-    )
-    return checks
-
-
-def _mediapipe() -> Check:
-    remedy = 'pip install "mediapipe==0.10.21" (needed to prepare and evaluate, not to train and speak)'
-    return _import("mediapipe", "mediapipe", remedy=remedy)
-
-
-def _import(module: str, package: str, *, required: bool = True, remedy: str = "") -> Check:
-    remedy = remedy or f"pip install {package}"
-    try:
-        import_module(module)
-        return Check(package, True, version(package), required=required)
-    except PackageNotFoundError:
-        return Check(package, True, "version unknown", required=required)
-    except (ImportError, OSError, AttributeError) as error:
-        return Check(package, False, _short(error), required=required, remedy=remedy)
+        card = f"{torch.cuda.get_device_name(0)}, {memory:.0f} GiB"
+    fast = sorted(_processor_flags() & {"amx_bf16", "avx512_bf16"})
+    slow = "not in hardware: training runs in fp32, more slowly"
+    waiting = os.environ.get("OMP_WAIT_POLICY", "active").lower()
+    return [
+        Check("graphics card", torch.cuda.is_available(), card, required=False),
+        Check("bf16", bool(fast), f"in hardware ({', '.join(fast)})" if fast else slow, required=False),
+        Check(
+            "OpenMP waiting",
+            waiting == "passive",
+            waiting,
+            required=False,
+            remedy="export OMP_WAIT_POLICY=PASSIVE before importing torch (the commands do it themselves)",
+        ),
+    ]
 
 
 def _coder() -> Check:
     """PyAV may be built without the H.264 encoder."""
-    remedy = "pip install --force-reinstall --only-binary=:all: av"
     try:
         import av
 
         av.Codec("libx264", "w")
         av.Codec("aac", "w")
     except (ImportError, ValueError, OSError) as error:
+        remedy = "pip install --force-reinstall --only-binary=:all: av"
         return Check("H.264 and AAC", False, _short(error), remedy=remedy)
     return Check("H.264 and AAC", True, "can be written")
 
 
 def _room() -> Check:
     free = shutil.disk_usage(Path.cwd()).free / 1e9
-    found = f"{free:.1f} GB free in {Path.cwd()}"
-    return Check(
-        "room on disk", free >= _ROOM_WANTED, found, required=False, remedy="a few gigabytes are wanted"
-    )
+    found, remedy = f"{free:.1f} GB free in {Path.cwd()}", "a few gigabytes are needed"
+    return Check("room on disk", free >= _ROOM_WANTED, found, required=False, remedy=remedy)
 
 
 def _processor_flags() -> set[str]:
     information = Path("/proc/cpuinfo")
-    if not information.exists():
-        return set()
-    for line in information.read_text(encoding="utf-8", errors="replace").splitlines():
-        if line.startswith(("flags", "Features")):
-            return set(line.split(":", 1)[1].split())
-    return set()
+    text = information.read_text(encoding="utf-8", errors="replace") if information.exists() else ""
+    line = next((line for line in text.splitlines() if line.startswith(("flags", "Features"))), ":")
+    return set(line.split(":", 1)[1].split())
 
 
 def _short(error: BaseException) -> str:

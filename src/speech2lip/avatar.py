@@ -17,30 +17,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 
 from speech2lip.atomic import FolderKind, recover_folder
+from speech2lip.checks import Unfit
 from speech2lip.config import ModelSettings
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.decomposition.footage import read_canonical
 from speech2lip.errors import AvatarError, FootageError, SettingsError
-from speech2lip.formats import (
-    AVATAR,
-    AvatarInfo,
-    Damaged,
-    Kept,
-    check_rigid,
-    check_rising,
-    inside,
-    read_arrays,
-    read_avatar_json,
-    read_base_json,
-    tensor_shapes,
-)
+from speech2lip.formats import AVATAR, AvatarInfo, BaseInfo, Kept, read_arrays, rigid, rising
 from speech2lip.geometry.rigid import camera_matrix
 from speech2lip.head_track import HeadTrack
 from speech2lip.media.video import Frame, probe_video, read_frames
@@ -62,13 +51,17 @@ AVATAR_KIND = FolderKind(
 )
 """What may be overwritten by a new avatar."""
 _TRACK = {
-    "times": Kept(np.float64, ("T",), -1e-3, 1e7),
-    "camera_from_head": Kept(np.float64, ("T", 4, 4), -1e6, 1e6),
+    "times": Kept(np.float64, ("T",), -1e-3, 1e7, check=rising),
+    "camera_from_head": Kept(np.float64, ("T", 4, 4), -1e6, 1e6, check=rigid),
     "light": Kept(np.float32, ("T", 3), 0, 100),
     "eyes": Kept(np.float32, ("T",), -10, 10, optional=True),
 }
-_LARGEST_WEIGHT = 1e9
-_TYPES = {torch.float32: "F32", torch.int64: "I64", torch.uint8: "U8"}
+_LARGEST = 1e9
+_TYPES: dict[torch.dtype, np.dtype[Any]] = {
+    torch.float32: np.dtype("f4"),
+    torch.int64: np.dtype("i8"),
+    torch.uint8: np.dtype("u1"),
+}
 
 
 @dataclass(frozen=True)
@@ -162,14 +155,11 @@ def read_avatar(folder: Path) -> Avatar:
     recover_folder(folder)
     if not folder.is_dir():
         raise AvatarError(f"no avatar at {folder}; `speech2lip train` makes one")
-    info = read_avatar_json(inside(folder, "avatar.json", error=AvatarError))
-    path = inside(folder, "canonical.safetensors", error=AvatarError)
-    try:
+    info = AVATAR.read(AvatarInfo, folder, AVATAR.manifest)
+    with AVATAR.file(folder, "canonical.safetensors") as path:
         canonical = read_canonical(path, info.canonical)
-        path = inside(folder, "weights.safetensors", error=AvatarError)
+    with AVATAR.file(folder, "weights.safetensors") as path:
         model = _read_model(path, info.model, canonical.patch.size)
-    except Damaged as error:
-        raise AVATAR.damaged(path, str(error)) from error
     bases = tuple(_read_base(folder, name, canonical, info.focal) for name in info.bases)
     if not bases:
         raise AvatarError(f"{folder} has no base video to speak over; train it again")
@@ -180,48 +170,24 @@ def _read_model(path: Path, settings: ModelSettings, patch_size: tuple[int, int]
     """Read the networks; their size is compared with the file's before room for them is made."""
     with torch.device("meta"):
         wanted = LipModel(settings, patch_size).state_dict()
-    there = tensor_shapes(path)
-    for name, tensor in wanted.items():
-        if name not in there:
-            raise Damaged(f"{name} is missing")
-        kind, shape = there[name]
-        # A pretrained encoder's projection has the encoder's size, which no setting tells.
-        asked = [found if size == 0 else size for size, found in zip(tensor.shape, shape, strict=False)]
-        if kind != _TYPES[tensor.dtype] or len(shape) != tensor.dim() or list(shape) != asked:
-            raise Damaged(f"{name} is {kind} {list(shape)}, where avatar.json asks for {list(tensor.shape)}")
-    strange = sorted(set(there) - set(wanted))
-    if strange:
-        raise Damaged(f"{strange[0]} is no part of the networks that avatar.json asks for")
-    weights = load_file(path)
-    for name, tensor in weights.items():
-        if not bool((tensor.abs() <= _LARGEST_WEIGHT).all()):
-            raise Damaged(f"{name} holds numbers that are not finite or far too large")
-    _check_projection(weights)
+    # A pretrained encoder's projection has the encoder's size, which no setting tells.
+    kept = {
+        name: Kept(_TYPES[one.dtype], tuple(size or "F" for size in one.shape), -_LARGEST, _LARGEST)
+        for name, one in wanted.items()
+    }
+    weights = read_arrays(path, kept, {}, others=False)
     model = LipModel(settings, patch_size)
-    model.load_state_dict(weights)
+    model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
     return model
 
 
-def _check_projection(weights: dict[str, torch.Tensor]) -> None:
-    mean, components = (weights.get(f"encoder.pretrained.{name}") for name in ("mean", "components"))
-    if mean is not None and components is not None and len(mean) != components.shape[1]:
-        raise Damaged(f"the projection has {len(mean)} means of {components.shape[1]} features")
-
-
 def _read_base(avatar: Path, name: str, canonical: Canonical, focal: float) -> BaseVideo:
-    folder = avatar / "base" / name
-    info = read_base_json(inside(avatar, f"base/{name}/take.json", error=AvatarError))
-    path = inside(folder, "track.safetensors", error=AvatarError)
-    try:
+    info = AVATAR.read(BaseInfo, avatar, f"base/{name}/take.json")
+    with AVATAR.file(avatar, f"base/{name}/track.safetensors") as path:
         track = read_arrays(path, _TRACK, {})
-        if not len(track["times"]):
-            raise Damaged("times is empty")
-        check_rising("times", track["times"])
-        check_rigid("camera_from_head", track["camera_from_head"])
-        path = inside(folder, "picture.mp4", error=AvatarError)
+    with AVATAR.file(avatar, f"base/{name}/picture.mp4") as path:
         _check_picture(path, (info.width, info.height), len(track["times"]))
-    except Damaged as error:
-        raise AVATAR.damaged(path, str(error)) from error
+    folder = path.parent
     return BaseVideo(
         name=folder.name,
         folder=folder,
@@ -244,10 +210,10 @@ def _check_picture(path: Path, size: tuple[int, int], frames: int) -> None:
     try:
         video = probe_video(path)
     except FootageError as error:
-        raise Damaged(str(error)) from error
+        raise Unfit(str(error)) from error
     if (video.width, video.height) != size:
-        raise Damaged(
+        raise Unfit(
             f"it is {video.width} x {video.height} pixels, where take.json says {size[0]} x {size[1]}"
         )
     if video.frame_count is not None and video.frame_count < frames:
-        raise Damaged(f"it holds {video.frame_count} frames, where track.safetensors has {frames}")
+        raise Unfit(f"it holds {video.frame_count} frames, where track.safetensors has {frames}")

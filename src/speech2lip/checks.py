@@ -1,6 +1,6 @@
 """What values of settings and saved JSON may be, written beside their fields, and the function that checks.
 
-A field says it in its type: `Annotated[float, Range(0, 51)]`, `Annotated[str, Choice("cpu", "cuda")]`.
+A field says it in its type: `Annotated[float, between(0, 51)]`, `Literal["cpu", "cuda"]`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import math
 import os
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -27,82 +28,56 @@ _RATE = re.compile(r"\d{1,12}(/\d{1,12})?")
 
 
 @dataclass(frozen=True)
-class Range:
-    """Numbers from `low` to `high`; both belong to it, `low` only where it is not `above`."""
+class Rule:
+    """What a value must be besides of its type; it stands in the type of a field."""
 
-    low: float
-    high: float
-    above: bool = False
-
-    def allows(self, value: Any) -> bool:
-        """Tell whether a number lies in it; NaN does not."""
-        return bool((value > self.low if self.above else value >= self.low) and value <= self.high)
-
-    def told(self, kind: str) -> str:
-        """Say it: "a number from 0 to 51"."""
-        if self.above:
-            return f"{kind} above {_told(self.low)} and at most {_told(self.high)}"
-        return f"{kind} from {_told(self.low)} to {_told(self.high)}"
+    allows: Callable[[Any], bool]
+    told: str
+    """What a message says, with `{kind}` for what the type asks for."""
 
 
-def _told(number: float) -> str:
+def between(low: float, high: float) -> Rule:
+    """Allow numbers from `low` to `high`; NaN is none."""
+    return Rule(lambda value: bool(low <= value <= high), f"{{kind}} from {_short(low)} to {_short(high)}")
+
+
+def above(low: float, high: float) -> Rule:
+    """Allow numbers above `low` and at most `high`."""
+    told = f"{{kind}} above {_short(low)} and at most {_short(high)}"
+    return Rule(lambda value: bool(low < value <= high), told)
+
+
+def one_of(*words: str) -> Rule:
+    """Allow some words."""
+    told = " or ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
+    return Rule(lambda value: value in words, told)
+
+
+def matching(form: str, told: str) -> Rule:
+    """Allow text that a regular expression matches from end to end; `told` says what that is."""
+    return Rule(lambda value: re.fullmatch(form, value) is not None, told)
+
+
+def _leads_nowhere(name: str) -> bool:
+    elsewhere = name in ("", ".", "..") or set(name) & {"/", "\0"}
+    return not elsewhere and len(os.fsencode(name)) <= 255
+
+
+PLAIN_NAME = Rule(_leads_nowhere, "the plain name of a folder")
+"""Names of files or folders: nothing that leads elsewhere."""
+
+
+def _short(number: float) -> str:
     return f"{int(number):,}" if number == int(number) else f"{number:g}"
 
 
-@dataclass(frozen=True, init=False)
-class Choice:
-    """One of some words."""
-
-    words: tuple[str, ...]
-
-    def __init__(self, *words: str) -> None:
-        object.__setattr__(self, "words", words)
-
-    def allows(self, value: Any) -> bool:
-        """Tell whether it is one of them."""
-        return value in self.words
-
-    def told(self, kind: str) -> str:
-        """Say it: "auto, cpu or cuda"."""
-        return " or ".join(part for part in (", ".join(self.words[:-1]), self.words[-1]) if part)
-
-
-@dataclass(frozen=True)
-class PlainName:
-    """A name of a file or folder: nothing that leads elsewhere."""
-
-    def allows(self, value: Any) -> bool:
-        """Tell whether it is one."""
-        leads = value in ("", ".", "..") or set(value) & {"/", "\0"}
-        return not leads and len(os.fsencode(value)) <= 255
-
-    def told(self, kind: str) -> str:
-        """Say it."""
-        return "the plain name of a folder"
-
-
-@dataclass(frozen=True)
-class Pattern:
-    """Text of a form."""
-
-    form: str
-    """Regular expression for the whole of it."""
-    example: str
-
-    def allows(self, value: Any) -> bool:
-        """Tell whether it has the form."""
-        return re.fullmatch(self.form, value) is not None
-
-    def told(self, kind: str) -> str:
-        """Say it."""
-        return self.example
-
-
 class Unfit(ValueError):
-    """A value that is not what its field asks for; the message is one line."""
+    """A value or an array that is not what it should be; the message is one line."""
 
-    def __init__(self, where: str, wanted: str, value: Any) -> None:
-        super().__init__(f"{where} must be {wanted}, not {shown(value)}")
+
+def unfit(where: str, wanted: str, value: Any) -> Unfit:
+    """Return the fault of a value that is not what its place asks for."""
+    return Unfit(f"{where} must be {wanted}, not {shown(value)}")
 
 
 def shown(value: Any) -> str:
@@ -136,7 +111,7 @@ def fit(value: Any, hint: Any, where: str) -> Any:
         return _CONTAINERS[get_origin(kind)](value, kind, where)
     found = _SIMPLE[kind][1](value)
     if found is None or not all(rule.allows(found) for rule in rules):
-        raise Unfit(where, wanted(hint), value)
+        raise unfit(where, wanted(hint), value)
     return found
 
 
@@ -145,60 +120,59 @@ def wanted(hint: Any) -> str:
     kind, rules, nothing = _unwrapped(hint)
     told = _SIMPLE[kind][0] if kind in _SIMPLE else "an object"
     for rule in rules:
-        told = rule.told(told)
+        told = rule.told.format(kind=told)
     return f"{told}, or nothing" if nothing else told
 
 
-def parse(kind: type[D], plain: Any, where: str = "", *, unknown_allowed: bool = True) -> D:
-    """Read a dataclass from JSON values; missing names take their default.
+def parse(kind: type[D], plain: Any, where: str = "") -> D:
+    """Read a dataclass from JSON values; missing names take their default, unknown ones are passed over.
 
     Args:
         kind: the dataclass.
         plain: the JSON object.
         where: its name, for messages; empty for the whole file.
-        unknown_allowed: names that the dataclass does not have are passed over; otherwise they are unfit.
 
     Raises:
         Unfit: a value is not what its field asks for, or one without default is missing.
     """
     if not isinstance(plain, Mapping):
-        raise Unfit(where or "it", "an object", plain)
+        raise unfit(where or "it", "an object", plain)
     prefix, values = f"{where}." if where else "", {}
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
         if field.name in plain:
             values[field.name] = fit(plain[field.name], hints(kind)[field.name], prefix + field.name)
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise Unfit(prefix + field.name, wanted(hints(kind)[field.name]), None)
-    if not unknown_allowed:
-        for name in sorted(map(str, set(plain) - set(hints(kind)))):
-            raise Unfit(prefix + name, "left out: there is no such thing", plain[name])
+            raise unfit(prefix + field.name, wanted(hints(kind)[field.name]), None)
     return kind(**values)
 
 
-def hints(kind: Any) -> dict[str, Any]:
-    """Return the types of a dataclass's fields with their bounds."""
-    return _hints(kind)
+def to_plain(made: Any) -> dict[str, Any]:
+    """Return the JSON values that `parse` makes a dataclass of."""
+
+    def plain(values: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {name: str(one) if isinstance(one, Fraction | Path) else one for name, one in values}
+
+    return dataclasses.asdict(made, dict_factory=plain)
 
 
-@functools.lru_cache(maxsize=64)
-def _hints(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind, include_extras=True)
+hints: Callable[[Any], dict[str, Any]] = functools.cache(partial(get_type_hints, include_extras=True))
+"""The types of a dataclass's fields with their rules."""
 
 
-def _unwrapped(hint: Any) -> tuple[Any, tuple[Any, ...], bool]:
-    """Return a type without its bounds, the bounds, and whether None stands for nothing."""
-    rules: tuple[Any, ...] = ()
+def _unwrapped(hint: Any) -> tuple[Any, tuple[Rule, ...], bool]:
+    """Return a type without its rules, the rules, and whether None stands for nothing."""
+    rules: tuple[Rule, ...] = ()
     nothing = False
     while True:
         if get_origin(hint) is Annotated:
             hint, *more = get_args(hint)
-            rules += tuple(rule for rule in more if hasattr(rule, "allows"))
+            rules += tuple(rule for rule in more if isinstance(rule, Rule))
         elif get_origin(hint) in (Union, types.UnionType):
             others = [one for one in get_args(hint) if one is not type(None)]
             assert len(others) == 1, "of unions only `X | None` can be checked"
             hint, nothing = others[0], True
         elif get_origin(hint) is Literal:
-            rules, hint = (*rules, Choice(*get_args(hint))), str
+            rules, hint = (*rules, one_of(*get_args(hint))), str
         else:
             return hint, rules, nothing
 
@@ -258,7 +232,7 @@ def _fit_tuple(value: Any, kind: Any, where: str) -> tuple[Any, ...]:
     parts = get_args(kind)
     endless = parts[-1] is Ellipsis
     if not isinstance(value, list | tuple) or not (endless or len(value) == len(parts)):
-        raise Unfit(where, "a list" if endless else f"a list of {len(parts)}", value)
+        raise unfit(where, "a list" if endless else f"a list of {len(parts)}", value)
     of = [parts[0]] * len(value) if endless else parts
     return tuple(fit(one, of[index], f"{where}[{index}]") for index, one in enumerate(value))
 
@@ -266,7 +240,7 @@ def _fit_tuple(value: Any, kind: Any, where: str) -> tuple[Any, ...]:
 def _fit_mapping(value: Any, kind: Any, where: str) -> dict[str, Any]:
     name, of = get_args(kind)
     if not isinstance(value, Mapping):
-        raise Unfit(where, "an object", value)
+        raise unfit(where, "an object", value)
     return {
         fit(key, name, f"a name in {where}"): fit(one, of, f"{where}.{key}") for key, one in value.items()
     }

@@ -3,59 +3,69 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
-from speech2lip.checks import Choice, Pattern, Range, Unfit, fit, hints, parse
-from speech2lip.conventions import AnyPath
+import tyro
+
+from speech2lip.checks import Unfit, above, between, fit, hints, matching, one_of
 from speech2lip.errors import SettingsError
 
-S = TypeVar("S")
+if TYPE_CHECKING:
+    from speech2lip.conventions import AnyPath
 
-Share = Annotated[float, Range(0, 1)]
-Weight = Annotated[float, Range(0, 1e6)]
-Quality = Annotated[float, Range(0, 51)]
-Seconds = Annotated[float, Range(0, 1e6)]
-Degrees = Annotated[float, Range(-360, 360)]
-Steps = Annotated[int, Range(0, 1e9)]
-Count = Annotated[int, Range(1, 1e6)]
-Batch = Annotated[int, Range(1, 65_536)]
-Width = Annotated[int, Range(1, 1024)]
-Device = Annotated[str, Choice("auto", "cpu", "cuda")]
-Speech = Annotated[
-    str,
-    Pattern(
-        r"mel|(mel\+)?hf:.+",
-        "mel, mel+hf:FOLDER or hf:FOLDER",
-    ),
-]
-Precision = Annotated[str, Choice("auto", "fp32", "bf16")]
+C = TypeVar("C", bound="_Checked")
+
+Word = tyro.constructors.PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="WORD",
+    instance_from_str=lambda given: given[0],
+    is_instance=lambda value: isinstance(value, str),
+    str_from_instance=lambda word: [word],
+)
+"""Of a `Literal`: the command line takes any text, so that a wrong one is told as in Python, in one line."""
+
+Share = Annotated[float, between(0, 1)]
+Weight = Annotated[float, between(0, 1e6)]
+Quality = Annotated[float, between(0, 51)]
+Seconds = Annotated[float, between(0, 1e6)]
+Degrees = Annotated[float, between(-360, 360)]
+Steps = Annotated[int, between(0, 1e9)]
+Count = Annotated[int, between(1, 1e6)]
+Batch = Annotated[int, between(1, 65_536)]
+Width = Annotated[int, between(1, 1024)]
+Device = Annotated[str, one_of("auto", "cpu", "cuda")]
+Speech = Annotated[str, matching(r"mel|(mel\+)?hf:.+", "mel, mel+hf:FOLDER or hf:FOLDER")]
+Precision = Annotated[str, one_of("auto", "fp32", "bf16")]
 
 SHORT_MINUTES = 10.0
 """Training that has less time than this leaves out what pays only later."""
 VOICE_CHANGES = 0.7
-BUILT_IN_ENCODER, NO_ENCODER = "built-in", "nothing"
 _LEAST_HEARD = 0.08
 """Seconds of sound without which the encoder has nothing to hear."""
 
 
+@dataclass(frozen=True)
 class _Checked:
     """Settings of which every value is checked when they are made: type, finite, bounds, choices."""
 
-    _prefix = ""
+    _prefix: ClassVar = ""
     """What the flags of these settings begin with."""
 
     def __post_init__(self) -> None:
-        for one in dataclasses.fields(self):  # type: ignore[arg-type]
-            flag = f"--{self._prefix}{one.name.replace('_', '-')}"
+        for one in dataclasses.fields(self):
             try:
-                value = fit(getattr(self, one.name), hints(type(self))[one.name], flag)
+                value = fit(getattr(self, one.name), hints(type(self))[one.name], self.flag(one.name))
             except Unfit as error:
                 raise SettingsError(str(error)) from error
             object.__setattr__(self, one.name, value)
         self._check_together()
+
+    def flag(self, name: str) -> str:
+        """Return the flag of a setting on the command line."""
+        return f"--{self._prefix}{name.replace('_', '-')}"
 
     def _check_together(self) -> None:
         """Raise SettingsError where values do not go together."""
@@ -65,15 +75,15 @@ class _Checked:
 class PresentSettings(_Checked):
     """What the made presenter says, and how it is filmed."""
 
-    takes: Annotated[int, Range(1, 1000)] | None = None
+    takes: Annotated[int, between(1, 1000)] | None = None
     """How many; None: all there are."""
-    size: Annotated[int, Range(64, 4096)] = 384
+    size: Annotated[int, between(64, 4096)] = 384
     """Side of the square picture, in pixels; even and at least 64."""
-    fps: Annotated[float, Range(5, 120)] = 25.0
+    fps: Annotated[float, between(5, 120)] = 25.0
     """Frames per second."""
-    voice: Literal["a", "b"] = "a"
+    voice: Annotated[Literal["a", "b"], Word] = "a"
     """Which of the two voices; b has only unseen sentences."""
-    split: Literal["train", "unseen"] = "train"
+    split: Annotated[Literal["train", "unseen"], Word] = "train"
     """Sentences to train on, or ones to keep for testing."""
     seed: int = 0
     """Seed of the head's movement."""
@@ -89,9 +99,9 @@ class PresentSettings(_Checked):
 class PrepareSettings(_Checked):
     """How takes become footage."""
 
-    focal: Annotated[float, Range(0.1, 100)] = 1.6
+    focal: Annotated[float, between(0.1, 100)] = 1.6
     """Focal length of the camera, in units of the longer side of the picture, as far as is known."""
-    focal_spread: Annotated[float, Range(0, 10)] = 0.4
+    focal_spread: Annotated[float, between(0, 10)] = 0.4
     """How far (natural logarithm) the focal length that the footage itself shows usually is from `focal`; 0
     keeps `focal`.
     """
@@ -99,15 +109,15 @@ class PrepareSettings(_Checked):
     """Refine head poses, depth and focal length by looking at the frames; without, landmarks alone are
     believed.
     """
-    min_face_pixels: Annotated[int, Range(1, 10_000)] = 64
+    min_face_pixels: Annotated[int, between(1, 10_000)] = 64
     """Smallest width of a face, in pixels, that can be trained on."""
     min_face_seconds: Seconds = 5.0
     """Least time, over all takes, in which a face must be seen."""
-    small_face_pixels: Annotated[int, Range(0, 10_000)] = 220
+    small_face_pixels: Annotated[int, between(0, 10_000)] = 220
     """Faces narrower than this are enlarged before landmarks are looked for."""
-    broken_colour_levels: Annotated[float, Range(0, 255)] = 35.0
+    broken_colour_levels: Annotated[float, between(0, 255)] = 35.0
     """A frame whose face is this far (0 to 255) from the median colour is left out of training."""
-    max_turn_degrees: Annotated[float, Range(0, 180)] = 40.0
+    max_turn_degrees: Annotated[float, between(0, 180)] = 40.0
     """A frame in which the head is turned this far from where it mostly looks is left out of training."""
     face: str = "longest"
     """Whose face, where there are several: `longest` (seen for the longest time), `left`, `right`, or a
@@ -117,15 +127,15 @@ class PrepareSettings(_Checked):
     """The frame whose head pose is the canonical one, as name of the take and frame number (`take1:25`);
     empty for the one that scores best.
     """
-    smoothing_frames: Annotated[float, Range(0, 100)] = 0.7
+    smoothing_frames: Annotated[float, between(0, 100)] = 0.7
     """Standard deviation of the temporal smoothing of head poses, in frames of 1/25 s whatever the frame
     rate.
     """
-    canvas_pixels: Annotated[int, Range(16, 4096)] = 320
+    canvas_pixels: Annotated[int, between(16, 4096)] = 320
     """Longest side of the canonical picture, at most."""
-    patch_width: Annotated[int, Range(16, 2048)] = 240
+    patch_width: Annotated[int, between(16, 2048)] = 240
     """Width of the lip patch in canonical space, in pixels, at most; smaller faces take fewer."""
-    patch_detail: Annotated[float, Range(0, 16, above=True)] = 1.5
+    patch_detail: Annotated[float, above(0, 16)] = 1.5
     """Pixels of the lip patch for one pixel of the footage: above 1, resampling blurs less."""
     picture_crf: Quality = 17.0
     """Quality of the kept picture (H.264 constant rate factor: lower is better and larger)."""
@@ -135,7 +145,7 @@ class PrepareSettings(_Checked):
 class LossWeights(_Checked):
     """Weights of the named losses; 0 turns one off."""
 
-    _prefix = "losses."
+    _prefix: ClassVar = "losses."
 
     l2: Weight = 0.0
     """Squared colour difference of the lip patch, as published."""
@@ -161,33 +171,33 @@ class LossWeights(_Checked):
 class ModelSettings(_Checked):
     """Sizes of the networks."""
 
-    _prefix = "model."
+    _prefix: ClassVar = "model."
 
     speech: Speech = "mel"
     """What is heard of speech: `mel`, or `mel+hf:` (or `hf:` alone) and the folder or hub name of a
     pretrained encoder: HuBERT, wav2vec 2.0, WavLM or Whisper (docs/speech.md).
     """
-    code_size: Annotated[int, Range(1, 4096)] = 64
+    code_size: Annotated[int, between(1, 4096)] = 64
     """Numbers in the speech code of a moment."""
-    past_seconds: Annotated[float, Range(0, 5)] = 0.4
+    past_seconds: Annotated[float, between(0, 5)] = 0.4
     """Sound before the moment that the speech encoder hears."""
-    ahead_seconds: Annotated[float, Range(0, 5)] = 0.2
+    ahead_seconds: Annotated[float, between(0, 5)] = 0.2
     """Sound after the moment that the speech encoder hears: the delay of live speech."""
     encoder_width: Width = 192
     """Channels of the speech encoder."""
-    shape_size: Annotated[int, Range(1, 90)] = 8
+    shape_size: Annotated[int, between(1, 90)] = 8
     """Principal components of the lip shape."""
-    field: Annotated[str, Choice("grid", "paper")] = "grid"
+    field: Annotated[Literal["grid", "paper"], Word] = "grid"
     """The lip field: `grid`, ours, or `paper`, the published network."""
     field_width: Width = 48
     """Channels of the lip field's feature grid."""
-    field_cells: tuple[Annotated[int, Range(1, 256)], Annotated[int, Range(1, 256)]] = (18, 24)
+    field_cells: tuple[Annotated[int, between(1, 256)], Annotated[int, between(1, 256)]] = (18, 24)
     """Rows and columns of the lip field's speech-driven feature grid."""
     point_width: Width = 48
     """Width of the network that turns the features of a point into a colour."""
-    blend: Annotated[str, Choice("small", "paper")] = "small"
+    blend: Annotated[Literal["small", "paper"], Word] = "small"
     """The Blend-Net: `small`, ours, or `paper`, the published one, 22 times as dear."""
-    blend_width: Annotated[int, Range(1, 256)] = 12
+    blend_width: Annotated[int, between(1, 256)] = 12
     """Channels of the first level of our Blend-Net."""
 
     def _check_together(self) -> None:
@@ -202,13 +212,13 @@ class ModelSettings(_Checked):
 class TrainSettings(_Checked):
     """How an avatar is trained."""
 
-    minutes: Annotated[float, Range(0, 1e5, above=True)] = 15.0
+    minutes: Annotated[float, above(0, 1e5)] = 15.0
     """Time that training may take on this machine; the schedule is fitted into it."""
-    preset: Annotated[str, Choice("default", "paper")] = "default"
+    preset: Annotated[Literal["default", "paper"], Word] = "default"
     """`default`, or `paper`: the published network and losses, the baseline of the tables."""
-    steps: Annotated[int, Range(1, 1e9)] | None = None
+    steps: Annotated[int, between(1, 1e9)] | None = None
     """Exact number of optimiser steps instead of a time; None fits the schedule into the minutes."""
-    hold_out: Annotated[float, Range(0, 0.9)] | None = None
+    hold_out: Annotated[float, between(0, 0.9)] | None = None
     """Share of the footage that is never trained on; None: every tenth take, or the last 10 % if there are
     fewer than ten; 0: nothing.
     """
@@ -220,20 +230,20 @@ class TrainSettings(_Checked):
     """Share of the sound that is varied in voice, room, microphone, level and background while training;
     None: 0.7, or half as much where training has less than ten minutes.
     """
-    encoder_init: Annotated[str, Choice(BUILT_IN_ENCODER, NO_ENCODER)] = BUILT_IN_ENCODER
+    encoder_init: Annotated[Literal["built-in", "nothing"], Word] = "built-in"
     """What the speech encoder knows beforehand: `built-in`, phones that synthetic voices spoke; or `nothing`.
     """
-    tempo_changes: Annotated[float, Range(0, 0.9)] = 0.4
+    tempo_changes: Annotated[float, between(0, 0.9)] = 0.4
     """Largest change of the sound's tempo around a frame while training, as a share."""
-    crop_points: Annotated[int, Range(1, 2048)] = 48
+    crop_points: Annotated[int, between(1, 2048)] = 48
     """Points on a side of the square that is drawn of each frame's patch in a step."""
-    point_jitter_px: Annotated[float, Range(0, 16)] = 0.5
+    point_jitter_px: Annotated[float, between(0, 16)] = 0.5
     """How far the square is shifted off the pixel grid, in pixels of the patch from side to side."""
     hole_probability: Share = 0.5
     """Share of the pictures into which a hole is punched for the Blend-Net to fill."""
-    point_spacing_px: Annotated[float, Range(0, 64, above=True)] = 1.5
+    point_spacing_px: Annotated[float, above(0, 64)] = 1.5
     """Pixels of the patch between neighbouring points of the square."""
-    learning_rate: Annotated[float, Range(0, 1, above=True)] = 2e-3
+    learning_rate: Annotated[float, above(0, 1)] = 2e-3
     """Peak learning rate."""
     blend_share: Share = 0.2
     """Share of the time that goes to the Blend-Net."""
@@ -251,9 +261,9 @@ class TrainSettings(_Checked):
     """Share of the steps in which it does: drawing whole clips costs as much as the rest of a step."""
     save_seconds: Seconds = 20.0
     """Time between two savings of the state that resuming takes up."""
-    base_seconds: Annotated[float, Range(0, 1e6, above=True)] = 60.0
+    base_seconds: Annotated[float, above(0, 1e6)] = 60.0
     """Footage, at most, that the avatar carries to speak over."""
-    seed: Annotated[int, Range(0, 2**31 - 1)] = 0
+    seed: Annotated[int, between(0, 2**31 - 1)] = 0
     """Seed of every random choice."""
     device: Device = "auto"
     """`auto`, `cpu` or `cuda`."""
@@ -273,40 +283,52 @@ class TrainSettings(_Checked):
             )
 
 
+_PAPER: dict[str, Any] = {
+    "losses": {"l2": 30.0, "l1": 0.0, "gradient": 0.0, "shape": 0.0, "velocity": 0.0, "silence_closed": 0.0},
+    "model": {"speech": "mel", "field": "paper", "blend": "paper"},
+    "batch": 16,
+    "crop_points": 20,
+    "point_spacing_px": 6.0,
+    "speech_share": 0.0,
+    "encoder_init": "nothing",
+    "voice_changes": 0.0,
+    "tempo_changes": 0.0,
+    "learning_rate": 5e-4,
+}
+
+
 def with_preset(settings: TrainSettings) -> TrainSettings:
-    """Return the settings that a preset stands for.
+    """Return the settings that a preset stands for, and decide what was left to decide.
 
     The paper's: its lip field on speech code and time code alone, learned by the squared colour difference at
     randomly sampled positions and its sync loss; no lip shape, no changes of voice and tempo. Its Blend-Net,
     at its published width, sees the 96 x 128 pixels around the mouth that ours sees: 4 GMAC instead of the
-    79 of a whole frame, which no processor trains in minutes.
+    79 of a whole frame, which no processor trains in minutes. The default: where training has little time,
+    less of it is spent on the person's own voice.
+
+    Raises:
+        SettingsError: a setting was given that the preset has otherwise.
     """
-    if settings.preset == "default":
-        return _suited_to_time(settings)
-    losses = replace(
-        settings.losses, l2=30.0, l1=0.0, gradient=0.0, shape=0.0, velocity=0.0, silence_closed=0.0
-    )
-    return replace(
-        settings,
-        losses=losses,
-        model=replace(settings.model, speech="mel", field="paper", blend="paper"),
-        batch=16,
-        crop_points=20,
-        point_spacing_px=6.0,
-        speech_share=0.0,
-        encoder_init=NO_ENCODER,
-        voice_changes=0.0,
-        tempo_changes=0.0,
-        learning_rate=5e-4,
-    )
-
-
-def _suited_to_time(settings: TrainSettings) -> TrainSettings:
-    """Decide what was left to decide: little time is spent on the person's own voice."""
-    short = settings.steps is None and settings.minutes < SHORT_MINUTES
+    if settings.preset == "paper":
+        return _preset(settings, _PAPER)
     if settings.voice_changes is not None:
         return settings
+    short = settings.steps is None and settings.minutes < SHORT_MINUTES
     return replace(settings, voice_changes=VOICE_CHANGES / 2 if short else VOICE_CHANGES)
+
+
+def _preset(settings: C, values: dict[str, Any]) -> C:
+    changed = {}
+    for name, value in values.items():
+        asked = getattr(settings, name)
+        if isinstance(value, dict):
+            changed[name] = _preset(asked, value)
+        elif asked in (value, getattr(type(settings)(), name)):
+            changed[name] = value
+        else:
+            flag = settings.flag(name)
+            raise SettingsError(f"--preset paper has {flag} {value}, not {asked}: leave one of the two out")
+    return replace(settings, **changed)
 
 
 @dataclass(frozen=True)
@@ -342,17 +364,17 @@ class SpeakSettings(_Checked):
 class LiveSettings(_Checked):
     """How an avatar speaks live."""
 
-    port: Annotated[int, Range(0, 65_535)] = 8765
+    port: Annotated[int, between(0, 65_535)] = 8765
     """Port of the page; 0 takes a free one."""
     host: str = "127.0.0.1"
     """Address that the page is served at; the default can be reached from this machine alone."""
-    sample_rate: Annotated[int, Range(1000, 768_000)] = 16_000
+    sample_rate: Annotated[int, between(1000, 768_000)] = 16_000
     """Samples a second of raw sound and of the microphone."""
-    channels: Annotated[int, Range(1, 2)] = 1
+    channels: Annotated[int, between(1, 2)] = 1
     """Channels of raw sound and of the microphone, 1 or 2."""
     stay: bool = False
     """Whether the person stays, silent, when the sound has ended."""
-    quality: Annotated[int, Range(2, 31)] = 4
+    quality: Annotated[int, between(2, 31)] = 4
     """Quality of the pictures of the page: 2 is best, 31 worst."""
     take: str | None = None
     """Base take to speak over; None: the longest that the avatar carries."""
@@ -414,20 +436,3 @@ class EvaluateOutputs:
     """A page (.html) with the table, players and plots."""
     overwrite: bool = True
     """Whether older ones are replaced."""
-
-
-def to_plain(settings: Any) -> dict[str, Any]:
-    """Turn a settings dataclass into plain JSON values."""
-    return dataclasses.asdict(settings)
-
-
-def from_plain(kind: type[S], plain: Mapping[str, Any]) -> S:
-    """Read a settings dataclass back from JSON values; missing names take the default.
-
-    Raises:
-        SettingsError: a name is unknown, or a value is not what it should be.
-    """
-    try:
-        return parse(kind, plain, unknown_allowed=False)
-    except Unfit as error:
-        raise SettingsError(f"saved {kind.__name__}: {error}") from error

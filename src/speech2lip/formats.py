@@ -1,10 +1,11 @@
-"""The JSON files of avatars and footage: their contents, format numbers, and migrations of older ones."""
+"""The files of avatars and footage: their contents, format numbers, and migrations of older ones."""
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from speech2lip.atomic import read_json
-from speech2lip.checks import Choice, PlainName, Range, Unfit, parse, shown
+from speech2lip.checks import PLAIN_NAME, Unfit, between, one_of, parse, shown, unfit
 from speech2lip.config import ModelSettings, PrepareSettings
-from speech2lip.conventions import LANDMARK_SCHEME
+from speech2lip.conventions import LANDMARK_SCHEME, Array
 from speech2lip.errors import AvatarError, FootageError, SettingsError, Speech2LipError
 
 D = TypeVar("D")
@@ -25,14 +26,14 @@ Plain = dict[str, Any]
 Migration = Callable[[Plain], Plain]
 """Takes the JSON object of a format, returns that of the next."""
 
-Name = Annotated[str, PlainName()]
-Index = Annotated[int, Range(0, 1e9)]
-Pixel = Annotated[float, Range(-1e5, 1e5)]
-Side = Annotated[int, Range(16, 16_384)]
-Rate = Annotated[Fraction, Range(0.05, 1000)]
-Focal = Annotated[float, Range(0.05, 1000)]
-Level = Annotated[float, Range(0, 255)]
-Amount = Annotated[float, Range(0, 1e9)]
+Name = Annotated[str, PLAIN_NAME]
+Index = Annotated[int, between(0, 1e9)]
+Pixel = Annotated[float, between(-1e5, 1e5)]
+Side = Annotated[int, between(16, 16_384)]
+Rate = Annotated[Fraction, between(0.05, 1000)]
+Focal = Annotated[float, between(0.05, 1000)]
+Level = Annotated[float, between(0, 255)]
+Amount = Annotated[float, between(0, 1e9)]
 
 
 class Broken(Exception):
@@ -41,10 +42,12 @@ class Broken(Exception):
 
 @dataclass(frozen=True)
 class Format:
-    """One of our JSON files, and the formats that it has had."""
+    """A kind of folder of ours, its main JSON file, and the formats that this has had."""
 
     noun: str
     """What it is about, for messages."""
+    manifest: str
+    """Name of the JSON file with the format's number."""
     number: int
     """Today's format."""
     error: type[Speech2LipError]
@@ -54,8 +57,33 @@ class Format:
     migrations: Mapping[int, Migration] = field(default_factory=dict)
     """Format n -> how its JSON becomes that of format n + 1."""
 
+    def read(self, kind: type[D], folder: Path, name: str) -> D:
+        """Read a JSON file of a folder, every field checked; the main one is brought up to date first.
+
+        Raises:
+            Speech2LipError: it is missing or damaged, or of a newer version.
+        """
+        with self.file(folder, name) as path:
+            plain = read_json(path, error=self.error)
+            if name == self.manifest:
+                plain = self.up_to_date(plain, path)
+            return parse(kind, plain)
+
+    @contextmanager
+    def file(self, folder: Path, name: str) -> Iterator[Path]:
+        """Yield the path of a file of a folder; what is found unfit in the block is damage of this file.
+
+        Raises:
+            Speech2LipError: it is missing, a link, no file, or damaged.
+        """
+        path = inside(folder, name, error=self.error)
+        try:
+            yield path
+        except (Unfit, SettingsError) as error:
+            raise self.damaged(path, str(error)) from error
+
     def up_to_date(self, plain: Plain, path: Path) -> Plain:
-        """Bring the contents of a file to today's format, step by step.
+        """Bring the contents of a main file to today's format, step by step.
 
         Raises:
             Speech2LipError: it was made by a newer version, its format cannot be brought up to date, or it
@@ -65,7 +93,7 @@ class Format:
         if not isinstance(number, int) or isinstance(number, bool) or number < 1:
             raise self.damaged(path, f"format must be a whole number from 1, not {shown(number)}")
         if number > self.number:
-            raise self._newer(path, number)
+            raise self._newer(path, f"format {shown(number)}, this version reads up to {self.number}")
         for step in range(number, self.number):
             try:
                 plain = self.migrations[step](plain) | {"format": step + 1}
@@ -73,22 +101,24 @@ class Format:
                 raise self.error(f"{self.again}: {path} has format {number}; {error}") from error
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise self.damaged(path, f"format {number}: {type(error).__name__} {error}") from error
+        model = plain.get("model")
+        known = ModelSettings.__dataclass_fields__
+        if unknown := sorted(set(model) - set(known)) if isinstance(model, dict) else []:
+            raise self._newer(path, f"this one knows no model setting {shown(unknown[0])}")
         return plain
 
-    def refuse_newer(self, path: Path) -> None:
-        """Raise an error where there is a file of a newer version, which must not be written over."""
+    def refuse_newer(self, folder: Path) -> None:
+        """Raise an error where a folder is of a newer version, which must not be written over."""
+        path = folder / self.manifest
         try:
             number = read_json(path).get("format")
         except Speech2LipError:
             return
         if isinstance(number, int) and number > self.number:
-            raise self._newer(path, number)
+            self.up_to_date({"format": number}, path)
 
-    def _newer(self, path: Path, number: int) -> Speech2LipError:
-        return self.error(
-            f"{path} was made by a newer version of speech2lip (format {shown(number)}, this version "
-            f"reads up to {self.number}): update speech2lip"
-        )
+    def _newer(self, path: Path, why: str) -> Speech2LipError:
+        return self.error(f"{path} was made by a newer version of speech2lip ({why}): update speech2lip")
 
     def damaged(self, path: Path, reason: str) -> Speech2LipError:
         """Say that a file is damaged, how, and what to do."""
@@ -96,16 +126,28 @@ class Format:
             f"{path} is damaged: {' '.join(reason.split())[:300]}; copy it again or {self.again}"
         )
 
-    def parsed(self, kind: type[D], plain: Plain, path: Path) -> D:
-        """Read what a file says of this format, every field checked."""
-        try:
-            return parse(kind, plain)
-        except (Unfit, SettingsError) as error:
-            raise self.damaged(path, str(error)) from error
+
+def _renamed(plain: Plain, **names: str) -> Plain:
+    """The same JSON object with other names for some of its values."""
+    return {names.get(name, name): value for name, value in plain.items()}
 
 
-AVATAR = Format("an avatar", 1, AvatarError, "train it again")
-FOOTAGE = Format("footage", 1, FootageError, "prepare it again")
+def _avatar_2(plain: Plain) -> Plain:
+    model = plain.get("model")
+    if isinstance(model, dict):
+        if "phonetic" in str(model.get("speech")):
+            raise Broken("it hears scores of phones, which this version no longer does")
+        if model.get("blend") == "colour":
+            raise Broken("it has a Blend-Net that this version no longer has")
+    return _renamed(plain, usual_light="median_skin_colour")
+
+
+def _footage_2(plain: Plain) -> Plain:
+    return _renamed(plain, left_out_takes="rejected_takes", left_out_frames="rejected_frames")
+
+
+AVATAR = Format("an avatar", "avatar.json", 2, AvatarError, "train it again", {1: _avatar_2})
+FOOTAGE = Format("footage", "footage.json", 2, FootageError, "prepare it again", {1: _footage_2})
 
 
 @dataclass(frozen=True)
@@ -116,7 +158,7 @@ class CanonicalInfo:
     frame_index: Index
     patch_box: tuple[Pixel, Pixel, Pixel, Pixel]
     """x0, y0, x1, y1 in canonical pixels."""
-    patch_size: tuple[Annotated[int, Range(8, 4096)], Annotated[int, Range(8, 4096)]]
+    patch_size: tuple[Annotated[int, between(8, 4096)], Annotated[int, between(8, 4096)]]
     """Rows and columns."""
     score: float | None = None
     """How well the frame serves, 0 at best."""
@@ -124,12 +166,12 @@ class CanonicalInfo:
     def __post_init__(self) -> None:
         x0, y0, x1, y1 = self.patch_box
         if x1 - x0 < 1 or y1 - y0 < 1:
-            raise Unfit("canonical.patch_box", "x0, y0, x1, y1 of a box", list(self.patch_box))
+            raise unfit("canonical.patch_box", "x0, y0, x1, y1 of a box", list(self.patch_box))
 
 
 @dataclass(frozen=True)
 class AvatarInfo:
-    """The contents of avatar.json, format 1."""
+    """The contents of avatar.json."""
 
     model: ModelSettings
     canonical: CanonicalInfo
@@ -142,8 +184,8 @@ class AvatarInfo:
     """Of speech2lip that made it."""
     settings: dict[str, Any] = field(default_factory=dict)
     """The training settings, as they were then."""
-    usual_light: tuple[Level, Level, Level] = (128.0, 128.0, 128.0)
-    """Median colour of the skin in the footage."""
+    median_skin_colour: tuple[Level, Level, Level] = (128.0, 128.0, 128.0)
+    """Of the footage."""
     footage: str = ""
     takes: tuple[str, ...] = ()
     """Takes that it knows."""
@@ -159,7 +201,7 @@ class AvatarInfo:
     def __post_init__(self) -> None:
         for name, (start, stop) in self.held_out.items():
             if stop < start:
-                raise Unfit(f"held_out.{name}", "a first frame and an end", [start, stop])
+                raise unfit(f"held_out.{name}", "a first frame and an end", [start, stop])
 
 
 @dataclass(frozen=True)
@@ -175,11 +217,11 @@ class BaseInfo:
 class SoundOffset:
     """How late a take's sound is."""
 
-    milliseconds: Annotated[float, Range(-1e5, 1e5)] | None
+    milliseconds: Annotated[float, between(-1e5, 1e5)] | None
     """Positive: the sound comes after the lips. None: it cannot be told."""
     error: Amount | None
     """Standard error in milliseconds."""
-    correlation: Annotated[float, Range(-1.01, 1.01)]
+    correlation: Annotated[float, between(-1.01, 1.01)]
     """Of lips and sound at the peak."""
     basis: Literal["take", "all takes", "none"]
     """What it was found from."""
@@ -194,7 +236,7 @@ class SoundOffset:
 
 @dataclass(frozen=True)
 class FootageInfo:
-    """The contents of footage.json, format 1."""
+    """The contents of footage.json."""
 
     takes: tuple[Name, ...]
     canonical: CanonicalInfo
@@ -204,11 +246,11 @@ class FootageInfo:
     settings: PrepareSettings = field(default_factory=PrepareSettings)
     focal: Focal | None = None
     """What the footage showed, in units of the longer side; None: the settings'."""
-    refined_share: Annotated[float, Range(0, 1)] | None = None
+    refined_share: Annotated[float, between(0, 1)] | None = None
     """Of frames whose head pose was refined; None: of none."""
-    left_out_takes: dict[str, str] = field(default_factory=dict)
+    rejected_takes: dict[str, str] = field(default_factory=dict)
     """Why takes could not be used."""
-    left_out_frames: dict[str, dict[str, Index]] = field(default_factory=dict)
+    rejected_frames: dict[str, dict[str, Index]] = field(default_factory=dict)
     """How many frames of a take, by reason."""
     shots: dict[str, Index] = field(default_factory=dict)
     """Of takes with more than one."""
@@ -224,7 +266,7 @@ class SourceInfo:
     """Where a take comes from."""
 
     path: str = ""
-    bytes: Annotated[int, Range(0, 1e18)] = 0
+    bytes: Annotated[int, between(0, 1e18)] = 0
     modified: int = 0
     """Time of the last change, in nanoseconds."""
     small_face_pixels: int = 0
@@ -242,58 +284,10 @@ class TakeInfo:
     width: Side
     height: Side
     fps: Rate
-    landmarks: Annotated[str, Choice(LANDMARK_SCHEME)] = LANDMARK_SCHEME
+    landmarks: Annotated[str, one_of(LANDMARK_SCHEME)] = LANDMARK_SCHEME
     broken_packets: Index = 0
     people: Index = 1
     source: SourceInfo = field(default_factory=SourceInfo)
-
-
-def read_avatar_json(path: Path) -> AvatarInfo:
-    """Read avatar.json.
-
-    Raises:
-        AvatarError: it is missing or damaged, or of a newer version.
-    """
-    plain = AVATAR.up_to_date(read_json(path, error=AvatarError), path)
-    model = plain.get("model")
-    unknown = sorted(set(model) - set(ModelSettings.__dataclass_fields__)) if isinstance(model, dict) else []
-    if unknown:
-        raise AvatarError(
-            f"{path} was made by a newer version of speech2lip (this one knows no model setting "
-            f"{shown(unknown[0])}): update speech2lip"
-        )
-    # Avatars that do not say what they hear were made when there was nothing but mel.
-    if isinstance(model, dict):
-        plain = plain | {"model": {"speech": "mel"} | model}
-    return AVATAR.parsed(AvatarInfo, plain, path)
-
-
-def read_base_json(path: Path) -> BaseInfo:
-    """Read take.json of an avatar's base video.
-
-    Raises:
-        AvatarError: it is missing or damaged.
-    """
-    return AVATAR.parsed(BaseInfo, read_json(path, error=AvatarError), path)
-
-
-def read_footage_json(path: Path) -> FootageInfo:
-    """Read footage.json.
-
-    Raises:
-        FootageError: it is missing or damaged, or of a newer version.
-    """
-    plain = FOOTAGE.up_to_date(read_json(path, error=FootageError), path)
-    return FOOTAGE.parsed(FootageInfo, plain, path)
-
-
-def read_take_json(path: Path) -> TakeInfo:
-    """Read take.json of a footage folder.
-
-    Raises:
-        FootageError: it is missing or damaged.
-    """
-    return FOOTAGE.parsed(TakeInfo, read_json(path, error=FootageError), path)
 
 
 Sizes = dict[str, int]
@@ -308,7 +302,7 @@ _RIGID = 1e-3
 class Kept:
     """What an array in a file is."""
 
-    dtype: type[np.generic]
+    dtype: type[np.generic] | np.dtype[Any]
     shape: tuple[int | str, ...]
     """Letters stand for sizes that arrays share."""
     low: float = -np.inf
@@ -316,22 +310,25 @@ class Kept:
     missing: bool = False
     """Whether NaN may stand for what is not known."""
     optional: bool = False
+    later: bool = False
+    """Whether it is read when it is asked for: now type and shape are looked at alone."""
+    check: Callable[[str, NDArray[Any]], None] | None = None
+    """Raises Unfit where the values do not go together."""
 
 
-class Damaged(ValueError):
-    """An array that is not what it should be; the message is one line without the file's name."""
-
-
-def read_arrays(path: Path, kept: Mapping[str, Kept], sizes: Sizes) -> dict[str, NDArray[Any]]:
-    """Read the arrays of a safetensors file that are asked for; others are passed over.
+def read_arrays(
+    path: Path, kept: Mapping[str, Kept], sizes: Sizes, *, others: bool = True
+) -> dict[str, NDArray[Any]]:
+    """Read the arrays of a safetensors file that are asked for, in their order.
 
     Args:
         path: the file.
         kept: what they are, by name.
         sizes: what letters of their shapes stand for as far as is known; what is found is added.
+        others: whether arrays that are not asked for may be there; they are passed over.
 
     Raises:
-        Damaged: it is no safetensors file, an array is missing, or it is of another type or shape, not finite
+        Unfit: it is no safetensors file, an array is missing, or it is of another type or shape, not finite
             or out of bounds.
     """
     try:
@@ -342,26 +339,29 @@ def read_arrays(path: Path, kept: Mapping[str, Kept], sizes: Sizes) -> dict[str,
                     part = file.get_slice(name)
                     _check_header(name, one, part.get_dtype(), part.get_shape(), sizes)
                 elif not one.optional:
-                    raise Damaged(f"{name} is missing")
-            found = {name: file.get_tensor(name) for name in kept if name in there}
+                    raise Unfit(f"{name} is missing")
+            for name in () if others else sorted(there - set(kept)):
+                raise Unfit(f"{name} is no part of it")
+            wanted = [name for name, one in kept.items() if name in there and not one.later]
+            found = {name: file.get_tensor(name) for name in wanted}
     except (SafetensorError, OSError) as error:
-        raise Damaged(str(error)) from error
+        raise Unfit(str(error)) from error
     for name, array in found.items():
         _check_values(name, kept[name], array)
     return {name: array.astype(kept[name].dtype, copy=False) for name, array in found.items()}
 
 
 def _check_header(name: str, kept: Kept, dtype: str, shape: list[int], sizes: Sizes) -> None:
-    kind = np.dtype(kept.dtype).kind
+    wanted = np.dtype(kept.dtype)
     letters = [sizes.get(size, size) if isinstance(size, str) else size for size in kept.shape]
-    told = f"{name} must be {np.dtype(kept.dtype).name} [{', '.join(map(str, letters))}], not {dtype} {shape}"
-    if dtype not in _KINDS[kind] or len(shape) != len(letters):
-        raise Damaged(told)
-    for wanted, size in zip(letters, shape, strict=True):
-        if isinstance(wanted, str):
-            sizes[wanted] = size
-        elif wanted != size:
-            raise Damaged(told)
+    told = f"{name} must be {wanted.name} [{', '.join(map(str, letters))}], not {dtype} {shape}"
+    if dtype not in _KINDS[wanted.kind] or len(shape) != len(letters):
+        raise Unfit(told)
+    for letter, size in zip(letters, shape, strict=True):
+        if isinstance(letter, str):
+            sizes[letter] = size
+        elif letter != size:
+            raise Unfit(told)
 
 
 def _check_values(name: str, kept: Kept, array: NDArray[Any]) -> None:
@@ -374,26 +374,30 @@ def _check_values(name: str, kept: Kept, array: NDArray[Any]) -> None:
     if not fine.all():
         place = np.unravel_index(int(np.argmin(fine)), array.shape)
         where = ", ".join(map(str, place))
-        raise Damaged(
+        raise Unfit(
             f"{name}[{where}] must be a number from {kept.low:g} to {kept.high:g}, not {array[place]}"
         )
+    if kept.check is not None:
+        kept.check(name, array)
 
 
-def check_rigid(name: str, poses: NDArray[np.float64]) -> None:
-    """Raise Damaged where transforms [..., 4, 4] are no rigid ones."""
+def rigid(name: str, poses: Array) -> None:
+    """Raise Unfit where transforms [..., 4, 4] are no rigid ones."""
     turned = poses[..., :3, :3]
     off = np.abs(turned @ np.swapaxes(turned, -1, -2) - np.eye(3)).max(axis=(-1, -2))
     fine = (off < _RIGID) & (np.linalg.det(turned) > 0) & (poses[..., 3, :] == (0, 0, 0, 1)).all(axis=-1)
     if not np.all(fine):
         where = int(np.argmin(np.atleast_1d(fine)))
-        raise Damaged(f"{name}[{where}] must be a rotation and a shift, and is none")
+        raise Unfit(f"{name}[{where}] must be a rotation and a shift, and is none")
 
 
-def check_rising(name: str, times: NDArray[np.float64]) -> None:
-    """Raise Damaged where times [T] do not rise from frame to frame."""
+def rising(name: str, times: Array) -> None:
+    """Raise Unfit where there are no times [T], or they do not rise from frame to frame."""
+    if not len(times):
+        raise Unfit(f"{name} is empty")
     wrong = np.flatnonzero(np.diff(times) <= 0)
     if len(wrong):
-        raise Damaged(f"{name}[{wrong[0] + 1}] must come after {name}[{wrong[0]}], and does not")
+        raise Unfit(f"{name}[{wrong[0] + 1}] must come after {name}[{wrong[0]}], and does not")
 
 
 def inside(folder: Path, name: str, *, error: type[Speech2LipError]) -> Path:
@@ -422,17 +426,3 @@ def inside(folder: Path, name: str, *, error: type[Speech2LipError]) -> Path:
         if not (stat.S_ISREG(mode) if last else stat.S_ISDIR(mode)):
             raise error(f"{path} must be a {'file' if last else 'folder'}, and is none")
     return path
-
-
-def tensor_shapes(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Return type and shape of every tensor of a safetensors file, from its header alone.
-
-    Raises:
-        Damaged: it is no safetensors file.
-    """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            return {name: (one.get_dtype(), tuple(one.get_shape())) for name, one in slices.items()}
-    except (SafetensorError, OSError) as error:
-        raise Damaged(str(error)) from error

@@ -6,20 +6,22 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
+if TYPE_CHECKING:
+    import torch
+
+Item = TypeVar("Item")
+Done = TypeVar("Done")
+
+_END: Any = object()
+_MOST_WORKERS = 4
 
 
 def usable_cores() -> list[int]:
     """Return the numbers of the processor cores that this process may use; at least one."""
     affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)  # Linux has it
     return sorted(affinity(0)) if affinity else list(range(os.cpu_count() or 1))
-
-
-Item = TypeVar("Item")
-
-_END: Any = object()
 
 
 def prefetch(items: Generator[Item], *, most: int = 6) -> Generator[Item]:
@@ -41,22 +43,18 @@ def prefetch(items: Generator[Item], *, most: int = 6) -> Generator[Item]:
         items.close()  # its thread has ended
 
 
-Job = TypeVar("Job")
-Done = TypeVar("Done")
-
-_MOST_WORKERS = 4
-
-
 def worker_count(device: torch.device) -> int:
-    """Frames' batches to work on side by side: one a core on a processor, one on a graphics card."""
+    """Batches of frames to work on side by side: one a core on a CPU, one on a GPU."""
     return min(_MOST_WORKERS, len(usable_cores())) if device.type == "cpu" else 1
 
 
-def ordered_map(work: Callable[[Job], Done], jobs: Iterable[Job], *, workers: int) -> Iterator[Done]:
+def ordered_map(work: Callable[[Item], Done], jobs: Iterable[Item], *, workers: int) -> Iterator[Done]:
     """Yield `work(job)` for each job in order; `workers` run at once and one more waits.
 
     Each worker computes on one core: two that share their cores' threads would wait for each other.
     """
+    import torch
+
     threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
     waiting: deque[Future[Done]] = deque()

@@ -15,7 +15,7 @@ from benchmarks.quality.page import quality_page
 from benchmarks.quality.presenter import SPLITS, film, view
 from benchmarks.quality.subjects import Subject, foreign_sounds, grid_words, subjects
 from speech2lip.atomic import write_json
-from speech2lip.config import EvaluateInputs, PresentSettings
+from speech2lip.config import EvaluateInputs, PresentSettings, TrainSettings
 from speech2lip.decomposition import prepare as preparation
 from speech2lip.decomposition.footage import read_footage
 from speech2lip.errors import SettingsError
@@ -210,29 +210,23 @@ def test_the_papers_row_is_judged_where_there_is_one(
     assert saved["details"]["paper_seconds_trained"] == 12.0
 
 
-def test_the_papers_avatar_gets_as_much_time(
-    tmp_path: Path, stages: list[tuple[str, object]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[dict[str, object]] = []
-
-    def from_plain(_: object, plain: dict[str, object]) -> object:
-        asked.append(plain)
-        return plain
-
-    monkeypatch.setattr(benchmark, "from_plain", from_plain)
+def test_the_papers_avatar_gets_as_much_time(tmp_path: Path, stages: list[tuple[str, Any]]) -> None:
     _own(tmp_path, paper=True)
     assert [what for what, _ in stages] == ["me.avatar", "me.paper.avatar", "judged"]
-    assert stages[0][1].minutes == asked[0]["minutes"] == 2  # type: ignore[attr-defined]
-    assert asked[0]["preset"] == "paper"
+    assert stages[0][1].minutes == stages[1][1].minutes == 2
+    assert (stages[0][1].preset, stages[1][1].preset) == ("default", "paper")
     assert stages[-1] == ("judged", "me.paper.avatar")
 
 
 def test_a_paper_avatar_that_fails_costs_no_other_row(
     tmp_path: Path, stages: list[tuple[str, object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def from_plain(*_: object) -> object:
-        raise SettingsError("no such preset")
 
-    monkeypatch.setattr(benchmark, "from_plain", from_plain)
+    def refuse(**asked: Any) -> object:
+        if asked["preset"] == "paper":
+            raise SettingsError("no such preset")
+        return TrainSettings(**asked)
+
+    monkeypatch.setattr(benchmark, "TrainSettings", refuse)
     assert "Not measured" not in _own(tmp_path, paper=True)
     assert [what for what, _ in stages] == ["me.avatar", "judged"]

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from speech2lip.atomic import write_json
-from speech2lip.config import PrepareSettings, to_plain
+from speech2lip.checks import to_plain
+from speech2lip.config import PrepareSettings
 from speech2lip.decomposition.footage import (
     FORMAT,
     Take,

@@ -68,4 +68,4 @@ def test_the_preset_is_the_papers_losses_and_nothing_of_ours() -> None:
     assert settings.losses.sync > 0
     assert with_preset(TrainSettings()).losses == TrainSettings().losses
     with pytest.raises(SettingsError, match="'papers'"):
-        with_preset(TrainSettings(preset="papers"))
+        with_preset(TrainSettings(preset="papers"))  # type: ignore[arg-type]

@@ -167,8 +167,10 @@ def test_the_faster_precision_wins_only_clearly(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_papers_preset_trains_and_goes_on(tmp_path: Path) -> None:
-    settings = with_preset(dataclasses.replace(SETTINGS, preset="paper", steps=8))
-    settings = dataclasses.replace(settings, batch=2, crop_points=4, speech_share=0.0)
+    paper = with_preset(TrainSettings(preset="paper"))
+    own = ("losses", "learning_rate", "voice_changes", "tempo_changes", "encoder_init", "point_spacing_px")
+    settings = dataclasses.replace(SETTINGS, steps=8, batch=2, crop_points=4, speech_share=0.0)
+    settings = dataclasses.replace(settings, **{name: getattr(paper, name) for name in own})
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     untrained = _paper_model().state_dict()

@@ -10,7 +10,6 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from importlib import import_module
 from types import FrameType
 
 COMMANDS = {
@@ -24,7 +23,7 @@ COMMANDS = {
     "present": "write videos of the made presenter, with the truth about them",
     "doctor": "tell what this machine has and what is missing",
 }
-"""Name -> what it does; the command's module has the same name."""
+"""Name -> what it does."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,27 +98,24 @@ def run(arguments: list[str]) -> int:
         return 2
     import tyro
 
-    module = import_module(f".{name}", __name__)
+    from speech2lip.cli import commands
+
+    kind: type[commands.Command] = getattr(commands, name.capitalize())
     config = (tyro.conf.FlagCreatePairsOff,)
     try:
-        parsed = tyro.cli(module.Arguments, prog=f"speech2lip {name}", args=rest, config=config)
+        command = tyro.cli(kind, prog=f"speech2lip {name}", args=rest, config=config)
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else 2
-    code = module.run(parsed)
-    return int(code or 0)
+    return command.run()
 
 
 def usage() -> str:
     """The text of `speech2lip --help`."""
-    lines = [f"  {name:<10}{what}" for name, what in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: speech2lip COMMAND ...",
-            "",
-            "Train a talking-head avatar of one person from a short video, then let it speak any sound file.",
-            "",
-            *lines,
-            "",
-            "`speech2lip COMMAND --help` tells more; `speech2lip --version` the version.",
-        ]
-    )
+    lines = "\n".join(f"  {name:<10}{what}" for name, what in COMMANDS.items())
+    return f"""usage: speech2lip COMMAND ...
+
+Train a talking-head avatar of one person from a short video, then let it speak any sound file.
+
+{lines}
+
+`speech2lip COMMAND --help` tells more; `speech2lip --version` the version."""

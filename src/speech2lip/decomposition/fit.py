@@ -6,7 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 import speech2lip
 from speech2lip.atomic import output_errors, save_tensors, write_json
+from speech2lip.checks import to_plain
 from speech2lip.config import PrepareSettings
 from speech2lip.conventions import Array
 from speech2lip.decomposition.av_offset import LEAST_OFFSET_MS, SoundOffset, find_offsets
@@ -98,14 +99,14 @@ def fit_takes(
         settings=settings,
         focal=round(fitted.takes[0].focal, 4),
         refined_share=fitted.refined,
-        left_out_takes=faceless | failed,
-        left_out_frames={take.name: take.left_out_counts() for take in takes if take.left_out.any()},
+        rejected_takes=faceless | failed,
+        rejected_frames={take.name: take.left_out_counts() for take in takes if take.left_out.any()},
         shots={take.name: len(take.cuts) + 1 for take in takes if len(take.cuts)},
         people={name: track.info.people for name, track in tracks.items() if track.info.people > 1},
         sound_offsets=offsets,
         prepare_fps=None if began is None else round(frames / (time.monotonic() - began), 1),
     )
-    write_json(staging.folder / "footage.json", asdict(info))
+    write_json(staging.folder / "footage.json", to_plain(info))
     kept = sum(int((take.left_out == 0).sum()) for take in takes)
     _LOG.info(f"{kept} of {frames} frames can be trained on; left out: {_counts_line(takes)}")
 

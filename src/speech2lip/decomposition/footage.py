@@ -27,7 +27,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from speech2lip.atomic import read_json
+from speech2lip.checks import Unfit
 from speech2lip.config import PrepareSettings
 from speech2lip.conventions import LANDMARK_COUNT, SAMPLE_RATE
 from speech2lip.decomposition.av_offset import shifted
@@ -40,18 +40,14 @@ from speech2lip.faces.landmarks import lip_opening
 from speech2lip.formats import (
     FOOTAGE,
     CanonicalInfo,
-    Damaged,
     FootageInfo,
     Kept,
     Sizes,
-    SourceInfo,
     TakeInfo,
-    check_rigid,
-    check_rising,
     inside,
     read_arrays,
-    read_footage_json,
-    read_take_json,
+    rigid,
+    rising,
 )
 from speech2lip.geometry.rigid import camera_matrix
 from speech2lip.media.sound import read_wave
@@ -86,9 +82,9 @@ class Rejection(IntEnum):
         return self.name.lower().replace("_", " ")
 
 
-_POSE = Kept(np.float64, ("T", 4, 4), -1e6, 1e6)
+_POSE = Kept(np.float64, ("T", 4, 4), -1e6, 1e6, check=rigid)
 _TRACK = {
-    "times": Kept(np.float64, ("T",), -1e-3, 1e7),
+    "times": Kept(np.float64, ("T",), -1e-3, 1e7, check=rising),
     "light": Kept(np.float32, ("T", 3), 0, 256, missing=True),
     "shot": Kept(np.int32, ("T",), 0, 1e9),
     "sharpness": Kept(np.float32, ("T",), 0, 1e12),
@@ -254,7 +250,7 @@ def read_footage(folder: Path) -> Footage:
             else "preparing it has not finished: run `speech2lip prepare` again"
         )
         raise FootageError(f"{folder} is not a footage folder; {advice}")
-    info = read_footage_json(inside(folder, "footage.json", error=FootageError))
+    info = FOOTAGE.read(FootageInfo, folder, FOOTAGE.manifest)
     settings = info.settings if info.focal is None else replace(info.settings, focal=info.focal)
     shifts = {name: offset.shift_seconds for name, offset in info.sound_offsets.items()}
     for name in info.takes:
@@ -262,11 +258,8 @@ def read_footage(folder: Path) -> Footage:
     takes = tuple(
         read_take(folder / "takes" / name, settings, sound_shift=shifts.get(name, 0.0)) for name in info.takes
     )
-    path = inside(folder, "canonical.safetensors", error=FootageError)
-    try:
+    with FOOTAGE.file(folder, "canonical.safetensors") as path:
         canonical = read_canonical(path, info.canonical)
-    except Damaged as error:
-        raise FOOTAGE.damaged(path, str(error)) from error
     return Footage(folder, settings, takes, canonical, info)
 
 
@@ -279,12 +272,8 @@ def read_take(
         FootageError: a file of it is missing or damaged, or is a link.
     """
     track = read_track(folder)
-    path = poses or inside(folder, "poses.safetensors", error=FootageError)
-    try:
+    with FOOTAGE.file(poses.parent if poses else folder, "poses.safetensors") as path:
         fitted = read_arrays(path, _POSES, {"T": len(track.times)})
-        check_rigid("camera_from_head", fitted["camera_from_head"])
-    except Damaged as error:
-        raise FOOTAGE.damaged(path, str(error)) from error
     return Take(
         name=folder.name,
         folder=folder,
@@ -307,22 +296,17 @@ def read_track(folder: Path) -> Track:
     Raises:
         FootageError: a file of it is missing or damaged, or is a link.
     """
-    info = read_take_json(inside(folder, "take.json", error=FootageError))
+    info = FOOTAGE.read(TakeInfo, folder, "take.json")
     for name in ("picture.mp4", "sound.flac"):
         inside(folder, name, error=FootageError)
-    path, sizes = inside(folder, "track.safetensors", error=FootageError), Sizes()
-    try:
+    sizes = Sizes()
+    with FOOTAGE.file(folder, "track.safetensors") as path:
         arrays = read_arrays(path, _TRACK, sizes)
-        if not len(arrays["times"]):
-            raise Damaged("times is empty")
         if "look_gaps" in arrays:
             arrays["appearance_distances"] = arrays.pop("look_gaps")
         if arrays["shot"].max() >= sizes.get("S", 0):
-            raise Damaged(f"shot must be below {sizes.get('S', 0)}, not {arrays['shot'].max()}")
-        check_rising("times", arrays["times"])
+            raise Unfit(f"shot must be below {sizes.get('S', 0)}, not {arrays['shot'].max()}")
         landmarks = KeptLandmarks(path, frames=len(arrays["times"]), longer_side=max(info.width, info.height))
-    except Damaged as error:
-        raise FOOTAGE.damaged(path, str(error)) from error
     return Track(info, landmarks=landmarks, **arrays)
 
 
@@ -332,9 +316,7 @@ def source_path(take: Take) -> Path:
     Raises:
         FootageError: its take.json is missing or damaged.
     """
-    path = take.folder / "take.json"
-    plain = read_json(path, error=FootageError).get("source", {})
-    return Path(FOOTAGE.parsed(SourceInfo, plain, path).path or take.name)
+    return Path(FOOTAGE.read(TakeInfo, take.folder, "take.json").source.path or take.name)
 
 
 def canonical_tensors(canonical: Canonical) -> dict[str, NDArray[Any]]:
@@ -356,14 +338,13 @@ def read_canonical(path: Path, info: CanonicalInfo) -> Canonical:
     """Read a canonical space from its tensors and its JSON values.
 
     Raises:
-        Damaged: the tensors are not what they should be.
+        Unfit: the tensors are not what they should be.
     """
     sizes = dict(zip("hw", info.patch_size, strict=True))
     tensors = read_arrays(path, _CANONICAL, sizes)
-    check_rigid("camera_from_head", tensors["camera_from_head"])
     k = tensors["k"]
     if not (k[0, 0] > 0 and k[1, 1] > 0 and (k[2] == (0, 0, 1)).all()):
-        raise Damaged("k is no camera")
+        raise Unfit("k is no camera")
     return Canonical(
         take=info.take,
         frame_index=info.frame_index,

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from speech2lip.atomic import locked, output_errors, read_json, write_json
+from speech2lip.checks import Unfit, parse
 from speech2lip.config import PrepareSettings
 from speech2lip.conventions import AnyPath
 from speech2lip.decomposition.canonical import named_frame
@@ -82,7 +83,7 @@ def _prepare(takes: Sequence[Path], footage: Path, settings: PrepareSettings, ov
         check_take(path)
         if footage.is_dir() and path.resolve().is_relative_to(footage.resolve()):
             raise OutputError(f"{path} lies in {footage}, which preparing changes; move the videos elsewhere")
-    FOOTAGE.refuse_newer(footage / "footage.json")
+    FOOTAGE.refuse_newer(footage)
     claim_folder(footage)
     with locked(footage):
         return _prepare_named(named, Staging(footage), settings, overwrite)
@@ -133,8 +134,8 @@ def _known_failures(footage: Path, named: dict[str, Path], settings: PrepareSett
     path = footage / "takes" / "failed.json"
     try:
         plain = read_json(path) if path.is_file() else {}
-        known = {name: FOOTAGE.parsed(_Failure, plain[name], path) for name in named if name in plain}
-    except Speech2LipError:  # then they are tried once more
+        known = {name: parse(_Failure, plain[name]) for name in named if name in plain}
+    except (Speech2LipError, Unfit):  # then they are tried once more
         return {}
     return {name: one for name, one in known.items() if one.source == source_of(named[name], settings)}
 
@@ -194,7 +195,7 @@ def _finished(footage: Path, named: dict[str, Path], settings: PrepareSettings) 
         found = read_footage(footage)
     except Speech2LipError:
         return None
-    same = found.info.settings == settings and {*found.info.takes, *found.info.left_out_takes} == set(named)
+    same = found.info.settings == settings and {*found.info.takes, *found.info.rejected_takes} == set(named)
     return found if same else None
 
 

@@ -170,7 +170,7 @@ class Spoken(_Pasting):
 
 def usual_light_of(avatar: Avatar) -> NDArray[np.float32]:
     """Return the skin colour that the avatar was trained in; [3]."""
-    return np.array(avatar.info.usual_light, np.float32)
+    return np.array(avatar.info.median_skin_colour, np.float32)
 
 
 def makers(avatar: Avatar, footage: Footage, engine: Engine, others: Mapping[str, Maker]) -> dict[str, Maker]:
@@ -211,7 +211,7 @@ class NearestLips:
 
     def __init__(self, avatar: Avatar, footage: Footage, paster: Paster) -> None:
         self.paster = paster
-        self._usual = np.array(avatar.info.usual_light, np.float32)
+        self._usual = np.array(avatar.info.median_skin_colour, np.float32)
         ranges = avatar.info.held_out
         seen = [take for take in footage.takes if take.name in avatar.info.takes]
         used = [(take, np.flatnonzero(trainable(take, ranges))) for take in seen]

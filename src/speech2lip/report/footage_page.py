@@ -158,7 +158,7 @@ def _left_out(overview: Overview, pictures: Pictures, info: FootageInfo) -> str:
             f'<h3>{html.escape(reason)}: {count} frames ({share:.1%})</h3><div class="row">{figures}</div>'
         )
     takes = "".join(
-        f"<li>{html.escape(name)}: {html.escape(why)}</li>" for name, why in info.left_out_takes.items()
+        f"<li>{html.escape(name)}: {html.escape(why)}</li>" for name, why in info.rejected_takes.items()
     )
     whole = f"<h3>Whole takes</h3><ul>{takes}</ul>" if takes else ""
     return "".join(parts) + whole or "<p>Nothing.</p>"

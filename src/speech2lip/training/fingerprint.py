@@ -11,7 +11,8 @@ from typing import Any
 from torch import nn
 
 import speech2lip
-from speech2lip.config import NO_ENCODER, TrainSettings, to_plain, with_preset
+from speech2lip.checks import to_plain
+from speech2lip.config import TrainSettings, with_preset
 from speech2lip.decomposition.footage import Footage, canonical_plain
 from speech2lip.errors import FootageError
 from speech2lip.synthesis.pretrained import PretrainedEncoder
@@ -104,7 +105,7 @@ def training_key(
         "the frames trained on": _mark([data.times.tolist(), data.followed.tolist()]),
         "what is learned": _mark([_MAKE, networks, plan]),
     }
-    if settings.encoder_init != NO_ENCODER:
+    if settings.encoder_init != "nothing":
         key["the built-in encoder weights"] = encoder_weights_fingerprint()
     if encoder is not None:
         key["the pretrained encoder"] = encoder.fingerprint.hex()

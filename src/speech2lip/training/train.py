@@ -22,10 +22,11 @@ from speech2lip.atomic import (
     write_json,
 )
 from speech2lip.avatar import AVATAR_KIND, FORMAT, Avatar, read_avatar
+from speech2lip.checks import to_plain
 from speech2lip.composition.coverage import region_surface
 from speech2lip.composition.paste import Paster
 from speech2lip.compute import choose_device, device_name
-from speech2lip.config import NO_ENCODER, PrepareSettings, TrainSettings, to_plain, with_preset
+from speech2lip.config import PrepareSettings, TrainSettings, with_preset
 from speech2lip.conventions import AnyPath, Floats
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.decomposition.footage import Footage, Take, canonical_plain, canonical_tensors, read_footage
@@ -205,7 +206,7 @@ def new_model(data: TrainingSet, footage: Footage, settings: TrainSettings) -> L
     """Make the networks, with built-in encoder weights, the lip shape's components and the mean patch."""
     torch.manual_seed(settings.seed)
     model = LipModel(settings.model, footage.canonical.patch.size)
-    if settings.encoder_init != NO_ENCODER and not init_encoder(model.encoder):
+    if settings.encoder_init != "nothing" and not init_encoder(model.encoder):
         _LOG.info("the built-in weights fit mel at the default sizes alone: the encoder begins with nothing")
     mean, components = principal_components(
         data.outlines.numpy().astype(np.float64), settings.model.shape_size
@@ -260,7 +261,7 @@ def _about(
         "settings": to_plain(settings),
         "canonical": canonical_plain(footage.canonical),
         "focal": footage.settings.focal,
-        "usual_light": median_skin_colour(footage.takes).tolist(),
+        "median_skin_colour": median_skin_colour(footage.takes).tolist(),
         "footage": footage.folder.name,
         "takes": [take.name for take in footage.takes],
         "held_out": {name: list(span) for name, span in ranges.items()},

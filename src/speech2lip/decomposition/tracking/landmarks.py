@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from speech2lip.checks import Unfit
 from speech2lip.conventions import LANDMARK_COUNT, Points
 from speech2lip.errors import FootageError
-from speech2lip.formats import Damaged, Kept, read_arrays, tensor_shapes
+from speech2lip.formats import Kept, Sizes, read_arrays
 
 Packed = NDArray[np.int16]
 
@@ -53,16 +54,16 @@ def _expanded(squeezed: NDArray[np.uint8], frames: int) -> Packed:
     """Undo `_squeezed`; nothing is unpacked that is larger than so many frames.
 
     Raises:
-        Damaged: it holds anything else.
+        Unfit: it holds anything else.
     """
     size = frames * LANDMARK_COUNT * 3 * 2
     inflater = zlib.decompressobj()
     try:
         unpacked = inflater.decompress(squeezed.tobytes(), size + 1)
     except zlib.error as error:
-        raise Damaged(f"landmarks cannot be unpacked ({error})") from error
+        raise Unfit(f"landmarks cannot be unpacked ({error})") from error
     if len(unpacked) != size or not inflater.eof:
-        raise Damaged(f"landmarks do not unpack to those of {frames} frames")
+        raise Unfit(f"landmarks do not unpack to those of {frames} frames")
     planes = np.frombuffer(unpacked, np.uint8).reshape(2, -1)
     changes = np.ascontiguousarray(planes.T).view(np.int16).reshape(-1, LANDMARK_COUNT, 3)
     return np.cumsum(changes, axis=0, dtype=np.int16)
@@ -86,7 +87,7 @@ class KeptLandmarks:
         longer_side: of the picture, in pixels.
 
     Raises:
-        Damaged: the file does not hold landmarks of so many frames. Looking up raises FootageError where a
+        Unfit: the file does not hold landmarks of so many frames. Looking up raises FootageError where a
             block of them is damaged.
     """
 
@@ -94,14 +95,16 @@ class KeptLandmarks:
         self.shape = (frames, LANDMARK_COUNT, 3)
         self._path, self._scale = path, np.float32(2 * longer_side / 32767)
         blocks = -(-frames // BLOCK)
-        stored = read_arrays(path, {"landmark_blocks": Kept(np.int64, (blocks + 1,), 0, 1e12)}, {})
-        self._bounds = stored["landmark_blocks"]
-        dtype, shape = tensor_shapes(path).get("landmarks", ("nothing", ()))
-        if dtype != "U8" or len(shape) != 1:
-            raise Damaged(f"landmarks must be compressed bytes, not {dtype} {list(shape)}")
-        fine = (np.diff(self._bounds) >= 0).all() and self._bounds[0] == 0 and self._bounds[-1] == shape[0]
+        sizes = Sizes()
+        kept = {
+            "landmark_blocks": Kept(np.int64, (blocks + 1,), 0, 1e12),
+            "landmarks": Kept(np.uint8, ("bytes",), later=True),
+        }
+        self._bounds = read_arrays(path, kept, sizes)["landmark_blocks"]
+        edges = (self._bounds[0], self._bounds[-1])
+        fine = (np.diff(self._bounds) >= 0).all() and edges == (0, sizes["bytes"])
         if not fine:
-            raise Damaged(f"landmark_blocks must be where {blocks} blocks begin and end, and is not")
+            raise Unfit(f"landmark_blocks must be where {blocks} blocks begin and end, and is not")
         self._latest: tuple[int, Points] | None = None
 
     def __len__(self) -> int:
@@ -136,7 +139,7 @@ class KeptLandmarks:
                     begin, end = self._bounds[number : number + 2].tolist()
                     squeezed = file.get_slice("landmarks")[begin:end]
                 packed = _expanded(squeezed, min(BLOCK, len(self) - number * BLOCK))
-            except (Damaged, SafetensorError, OSError) as error:
+            except (Unfit, SafetensorError, OSError) as error:
                 reason = " ".join(str(error).split())
                 raise FootageError(f"{self._path} is damaged: {reason}; prepare it again") from error
             points = packed.astype(np.float32) * self._scale
