@@ -30,7 +30,7 @@ def test_without_a_place_for_the_cache_everything_is_compiled_anew() -> None:
         "    kind._locator_classes = []\n"
         "import numpy as np\n"
         "from speech2lip.decomposition.photometric import kernels\n"
-        "from speech2lip.inference.render import kernels\n"
+        "from speech2lip.inference import kernels\n"
         "from speech2lip_presenter import shading, rasterise\n"
         "picture = np.zeros((1, 1, 3), np.uint8)\n"
         "shading.develop(np.ones((1, 1, 3), np.float32), picture, np.array([5, 7], np.uint8))\n"
