@@ -29,7 +29,6 @@ def test_without_a_place_for_the_cache_everything_is_compiled_anew() -> None:
         "for kind in (caching.CompileResultCacheImpl, caching.CodeLibraryCacheImpl):\n"
         "    kind._locator_classes = []\n"
         "import numpy as np\n"
-        "from speech2lip.decomposition.photometric import kernels\n"
         "from speech2lip.inference import kernels\n"
         "from speech2lip_presenter import shading, rasterise\n"
         "picture = np.zeros((1, 1, 3), np.uint8)\n"
