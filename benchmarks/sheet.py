@@ -20,6 +20,7 @@ from speech2lip.decomposition.footage import read_footage
 from speech2lip.evaluation.held_out import unseen_spans
 from speech2lip.head_track import HeadTrack
 from speech2lip.inference.engine import Engine
+from speech2lip.media.picture import coded_from_rgb, rgb_from_coded
 
 
 def sheet(avatar: Path, footage: Path, *, frames: int, rows: int, side: int, margin: float) -> Picture:
@@ -37,7 +38,11 @@ def sheet(avatar: Path, footage: Path, *, frames: int, rows: int, side: int, mar
         if frame.index not in wanted or take.left_out[frame.index]:
             continue
         head = track[frame.index]
-        made = engine.speak_frames([frame.rgb], head, engine.encode_speech(mel, [take.times[frame.index]]))[0]
+        made = rgb_from_coded(
+            engine.renderer.speak(
+                [coded_from_rgb(frame.rgb)], head, engine.encode_speech(mel, [take.times[frame.index]])
+            )[0]
+        )
         size = (frame.rgb.shape[0], frame.rgb.shape[1])
         x0, y0, x1, y1 = engine.paster.regions(head, size, margin=margin)[0]
         truth, ours = frame.rgb[y0:y1, x0:x1], made[y0:y1, x0:x1]

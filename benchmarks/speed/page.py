@@ -35,7 +35,7 @@ def speed_page(figures: Figures) -> str:
         "",
         *_stages(figures["sizes"]),
         "",
-        "`speak` works on stages side by side. *Plain*: drawing and composing by the reference path, in RGB.",
+        "`speak` works on stages side by side.",
         "",
         *_held_back(figures),
         "## How cost grows",

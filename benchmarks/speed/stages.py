@@ -17,17 +17,17 @@ _BATCH = 8
 
 
 def stages_ms(speaker: Speaker, rounds: int = 6) -> dict[str, float]:
-    """Return the milliseconds a frame of `decode`, `encode_speech`, `draw`, `plain` and `encode`."""
+    """Return the milliseconds a frame of `decode`, `listen`, `draw` and `encode`."""
     base, engine = speaker.base, speaker.engine
     indices = range(min(_BATCH, len(base.times)))
-    seconds = dict.fromkeys(("decode", "listen", "draw", "plain", "encode"), 0.0)
+    seconds = dict.fromkeys(("decode", "listen", "draw", "encode"), 0.0)
     clock = _Clock(seconds)
     with tempfile.TemporaryDirectory() as folder:
         writer = VideoWriter(
             Path(folder) / "o.mp4", VideoFormat(width=base.width, height=base.height, fps=base.fps)
         )
         with writer:
-            for number in range(rounds):
+            for _ in range(rounds):
                 with clock("decode"), BaseVideoReader(base) as planes:
                     pictures = [planes[i] for i in indices]
                 heads = base.head[indices]
@@ -35,18 +35,13 @@ def stages_ms(speaker: Speaker, rounds: int = 6) -> dict[str, float]:
                 with clock("listen"):
                     spoken = engine.encode_speech(engine.mel_features(torch.zeros(2 * SAMPLE_RATE)), moments)
                 with clock("draw"):
-                    drawn = engine.speak_coded(pictures, heads, spoken)
+                    drawn = engine.renderer.speak(pictures, heads, spoken)
                 with clock("encode"):
                     for picture in drawn:
                         writer.write_coded(picture)
-                if number == 0:
-                    rgb = [frame.rgb for frame in base.frames(0, len(indices))]
-                    with clock("plain"):
-                        engine.speak_frames(rgb, heads, spoken)
-    times = {name: 1 if name == "plain" else rounds for name in seconds}
     # A pass decodes a whole chunk up to the next key frame, of which all frames are used in earnest.
     frames = {name: len(indices) for name in seconds} | {"decode": min(25, len(base.times))}
-    return {name: 1000 * spent / times[name] / frames[name] for name, spent in seconds.items()}
+    return {name: 1000 * spent / rounds / frames[name] for name, spent in seconds.items()}
 
 
 class _Clock:

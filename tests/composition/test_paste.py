@@ -11,6 +11,7 @@ from speech2lip.head_track import HeadTrack
 from speech2lip.inference.engine import Engine
 from tests.made_face import SIZE, head_pose, made_avatar, made_canonical, made_head
 from tests.reference.composition.paste import patch_uv
+from tests.reference.inference.renderer import PlainRenderer
 
 
 def _head(**pose: tuple[float, float, float]) -> HeadTrack:
@@ -61,7 +62,7 @@ def test_outside_the_mask_no_bit_changes(tmp_path: Path) -> None:
     frame = np.random.default_rng(1).integers(0, 255, (*SIZE, 3), np.uint8)
     head = _head(turn=(0.05, 0.1, 0))
     rows, columns = avatar.canonical.patch.size
-    composed = engine.compose(frame, torch.zeros(3, rows, columns), head)
+    composed = PlainRenderer(engine).compose(frame, torch.zeros(3, rows, columns), head)
     changed = (composed != frame).any(-1)
     boxes = engine.paster.regions(head, SIZE)
     box = boxes[0]

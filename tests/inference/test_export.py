@@ -23,6 +23,7 @@ from speech2lip.inference.export import Mel
 from speech2lip.synthesis.speech import log_mel, mel_windows
 from tests.made_face import made_avatar
 from tests.reference.composition.paste import patch_uv
+from tests.reference.inference.renderer import PlainRenderer
 
 Array = np.ndarray[Any, Any]
 
@@ -127,7 +128,7 @@ def test_a_player_without_torch_shows_what_the_engine_shows(exported: tuple[Path
     for index, frame in enumerate(base.frames(0, 3)):
         head = base.head[index]
         spoken = engine.encode_speech(log_mel(torch.from_numpy(wave)), [0.4 + 0.2 * index])
-        truth = engine.speak_frames([frame.rgb], head, spoken)[0]
+        truth = PlainRenderer(engine).speak([frame.rgb], head, spoken)[0]
         box = engine.paster.regions(head, (base.height, base.width))[0]
         shown = player.show(frame.rgb / 255, wave, 0.4 + 0.2 * index, base.name, index, box)
         error = ((shown * 255 - truth)[box[1] : box[3], box[0] : box[2]] ** 2).mean()

@@ -78,13 +78,13 @@ def test_live_speech_hears_what_the_whole_sound_would(
 ) -> None:
     wave, engine = _speech(2.1, seed=2), speaker.engine
     codes: list[torch.Tensor] = []
-    plain = engine.speak_coded
+    plain = engine.renderer.speak
 
     def watch(pictures, places, spoken, **more):  # type: ignore[no-untyped-def]
         codes.append(spoken.code)
         return plain(pictures, places, spoken, **more)
 
-    monkeypatch.setattr(engine, "speak_coded", watch)
+    monkeypatch.setattr(engine.renderer, "speak", watch)
     heard, features = list[int](), PretrainedEncoder.features
 
     def counted(self: PretrainedEncoder, windows: torch.Tensor) -> torch.Tensor:

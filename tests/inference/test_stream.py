@@ -38,7 +38,7 @@ def speaker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Speaker]:
             (model.lip_shape.head[-1].weight, 0.5),
         ):
             torch.nn.init.normal_(weight, std=spread)
-        del speaker.engine.drawing  # its tables were made of the weights before
+        del speaker.engine.renderer  # its tables were made of the weights before
         yield speaker
 
 
@@ -124,18 +124,18 @@ def test_silence_keeps_the_person_alive(speaker: Speaker) -> None:
 def test_interruption_stops_sound_and_lips_without_a_jump(speaker: Speaker) -> None:
     def shapes(speech: SpeechStream, count: int) -> tuple[np.ndarray, np.ndarray]:
         drawn: list[np.ndarray] = []
-        engine = speech.speaker.engine
-        speak_coded = engine.speak_coded
+        renderer = speech.speaker.engine.renderer
+        speak = renderer.speak
 
         def watch(pictures, head, spoken, **more):  # type: ignore[no-untyped-def]
             drawn.append(spoken.shape[0].numpy().copy())
-            return speak_coded(pictures, head, spoken, **more)
+            return speak(pictures, head, spoken, **more)
 
-        engine.speak_coded = watch  # type: ignore[method-assign]
+        renderer.speak = watch  # type: ignore[method-assign]
         try:
             frames = [speech.pull(silence=True) for _ in range(count)]
         finally:
-            del engine.speak_coded
+            del renderer.speak
         return np.array(drawn), np.concatenate([one.sound for one in frames if one])[:, 0]
 
     with stream(speaker) as speech:

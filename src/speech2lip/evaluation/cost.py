@@ -47,12 +47,12 @@ def gflop_per_frame(avatar: Avatar, engine: Engine) -> float:
     Cannot see: look-ups (`grid_sample`), solving the mapping, decoding and encoding.
     """
     base = avatar.bases[0]
-    frame = next(iter(base.frames(0, 1)))
+    pictures = read_coded(base.picture_path, start_frame=0, stop_frame=1)
     # The counter follows gradients of whatever could have one.
     engine.model.requires_grad_(False)
     with FlopCounterMode(display=False) as counter:
         spoken = engine.encode_speech(engine.mel_features(torch.zeros(16_000), [0.5]), [0.5])
-        engine.speak_frames([frame.rgb], base.head[0], spoken)
+        engine.renderer.speak(pictures, base.head[0], spoken)
     return float(counter.get_total_flops()) / 1e9
 
 
@@ -82,7 +82,7 @@ def _speak_here(avatar: Path, sound: Path, settings: SpeakSettings) -> Costs:
     base = person.bases[0]
     picture = read_coded(base.folder / "picture.mp4", start_frame=0, stop_frame=1)[0]
     spoken = engine.encode_speech(engine.mel_features(torch.zeros(16_000), [0.5]), [0.5])
-    engine.speak_coded([picture], base.head[0], spoken)
+    engine.renderer.speak([picture], base.head[0], spoken)
     first = time.perf_counter() - began
     with tempfile.TemporaryDirectory() as folder:
         output, short, long = (Path(folder) / name for name in ("spoken.mp4", "short.wav", "long.wav"))

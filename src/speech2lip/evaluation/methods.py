@@ -25,7 +25,6 @@ from speech2lip.inference.motion.coverage import drawn_shares
 from speech2lip.inference.motion.motion import mixed
 from speech2lip.media.picture import rgb_from_coded
 from speech2lip.media.video import VideoReader
-from speech2lip.media.yuv import write_box
 from speech2lip.synthesis.speech import log_mel, mel_windows
 from speech2lip.training.split import trainable
 
@@ -111,27 +110,10 @@ class _Pasting:
     def paste(self, take: Take, frames: Sequence[CodedFrame], patches: Tensor) -> list[Picture]:
         def draw(which: list[int]) -> list[Picture]:
             some = [frames[number] for number in which]
-            together = enumerate(zip(some, patches[which], strict=True))
-            heads = self.heads(take, some)
-            return [
-                recoded(frame, self.engine.compose(frame.rgb, patch, heads[number]))
-                for number, (frame, patch) in together
-            ]
+            pictures = [frame.coded for frame in some]
+            return self.engine.renderer.paste(pictures, self.heads(take, some), patches[which])
 
         return self.show(take, frames, draw)
-
-
-def recoded(frame: CodedFrame, made: Picture) -> Picture:
-    """Code what a picture [H, W, 3] has that its frame has not; all else stays as it is coded."""
-    changed = (made != frame.rgb).any(2)
-    coded = frame.coded.copy()
-    if changed.any():
-        rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
-        x0, y0 = int(columns[0]) // 2 * 2, int(rows[0]) // 2 * 2
-        x1, y1 = int(columns[-1]) // 2 * 2 + 2, int(rows[-1]) // 2 * 2 + 2
-        colours = torch.from_numpy(made[y0:y1, x0:x1]).permute(2, 0, 1).float() / 255
-        write_box(coded, (x0, y0, x1, y1), colours, torch.from_numpy(changed[y0:y1, x0:x1]))
-    return coded
 
 
 class StaticLips(_Pasting):
@@ -139,7 +121,7 @@ class StaticLips(_Pasting):
 
     def make(self, take: Take, frames: Sequence[CodedFrame], mel: Tensor, moments: Moments) -> list[Picture]:
         """Paste the same lips everywhere."""
-        return self.paste(take, frames, self.engine.reference.expand(len(frames), -1, -1, -1))
+        return self.paste(take, frames, self.engine.renderer.mean.expand(len(frames), -1, -1, -1))
 
 
 @dataclass(frozen=True)
@@ -163,7 +145,7 @@ class Spoken(_Pasting):
         def draw(which: list[int]) -> list[Picture]:
             some = [frames[number] for number in which]
             pictures = [frame.coded for frame in some]
-            return self.engine.speak_coded(pictures, self.heads(take, some), spoken.of(which))
+            return self.engine.renderer.speak(pictures, self.heads(take, some), spoken.of(which))
 
         return self.show(take, frames, draw)
 

@@ -18,6 +18,9 @@ from torch.nn import functional
 
 from speech2lip.conventions import Array
 
+ROUNDS = 5
+"""Fixed-point rounds in which the observed depth is solved for."""
+
 
 def pixel_centres(
     height: int, width: int, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
@@ -132,7 +135,7 @@ def canonical_from_observed_points(
     k_canonical: Tensor,
     k_observed: Tensor,
     *,
-    rounds: int = 5,
+    rounds: int = ROUNDS,
 ) -> Tensor:
     """Find where observed pixels lie in canonical space: the look-up of C2O.
 

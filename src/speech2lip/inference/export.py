@@ -27,15 +27,15 @@ from speech2lip.atomic import (
     write_json,
 )
 from speech2lip.avatar import Avatar, BaseVideo, read_avatar
-from speech2lip.composition.blend_net import CROP_SIZE
+from speech2lip.composition.blend_net import CROP_SIZE, BlendNet
 from speech2lip.composition.paste import REGION_MARGIN
 from speech2lip.conventions import MEL_BANDS, MEL_RATE, SAMPLE_RATE, AnyPath
 from speech2lip.errors import MissingExtra, OutputError, SettingsError, Speech2LipError
-from speech2lip.geometry.mapping import look_up, map_points
+from speech2lip.geometry.mapping import ROUNDS, look_up, map_points
 from speech2lip.inference.engine import Engine
 from speech2lip.inference.motion.coverage import drawn_shares
 from speech2lip.model import LipModel
-from speech2lip.synthesis.lip_field import POSE_SIZE
+from speech2lip.synthesis.lip_field import FLOW_SCALE_PX, POSE_SIZE, LipField
 from speech2lip.synthesis.speech import SILENT_MEL, mel_filters, window_offsets
 
 _LOG = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def _exportable(avatar: Path) -> tuple[Avatar, Engine]:
             f"{avatar} hears with a pretrained encoder ({person.model.settings.speech}); "
             "train it with --model.speech mel to export it"
         )
-    if engine.drawing is None:
+    if not isinstance(person.model.lip_field, LipField) or not isinstance(person.model.blend_net, BlendNet):
         raise SettingsError(
             f"{avatar} was trained with other networks than the default ones; those cannot be exported"
         )
@@ -337,7 +337,7 @@ class Read(nn.Module):
         """[1, 2 + C, r, c], [1, N, 2] -> [1, 3, N], [1, 3, N]."""
         size = uv.new_tensor([self.field.patch_size[1], self.field.patch_size[0]])
         found = look_up(grid, uv * uv.new_tensor([grid.shape[-1], grid.shape[-2]]))
-        texture = look_up(self.texture, uv * size + found[:, :2].transpose(1, 2) * 4)
+        texture = look_up(self.texture, uv * size + found[:, :2].transpose(1, 2) * FLOW_SCALE_PX)
         both = torch.cat([found[:, 2:], texture[:, :-3]], dim=1).transpose(1, 2)
         lips = texture[:, -3:] + self.field.colour(both).transpose(1, 2)
         return lips, look_up(self.field.mean, uv * size)
@@ -351,10 +351,9 @@ class Map(nn.Module):
     k: Tensor
     box: Tensor
 
-    def __init__(self, engine: Engine, rounds: int = 5) -> None:
+    def __init__(self, engine: Engine) -> None:
         super().__init__()
         paster = engine.paster
-        self.rounds = rounds
         self.register_buffer("depth", paster.depth[None, None].cpu())
         self.register_buffer("mask", paster.mask.cpu())
         self.register_buffer("k", paster.k.cpu())
@@ -369,7 +368,7 @@ class Map(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """[1, N, 2], [1, 4, 4], [1, 4, 4], [3, 3] -> uv [1, N, 2], mask [1, 1, N]."""
         found = self.k.new_tensor([self.depth.shape[-1] / 2, self.depth.shape[-2] / 2]).expand_as(pixels)
-        for _ in range(self.rounds + 1):
+        for _ in range(ROUNDS + 1):
             there = look_up(self.depth, found)[:, 0]
             depth = map_points(found, there, observed_from_canonical, self.k, k_observed)[1]
             found = map_points(pixels, depth, canonical_from_observed, k_observed, self.k)[0]

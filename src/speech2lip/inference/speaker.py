@@ -38,7 +38,7 @@ class Speaker:
         self.pictures = BaseVideoReader(self.base)
         spoken = self.engine.encode_speech(self.engine.mel_features(torch.zeros(16_000)), [0.5])
         first = self.first
-        self.engine.speak_coded([self.pictures[first]], self.base.head[first], spoken)
+        self.engine.renderer.speak([self.pictures[first]], self.base.head[first], spoken)
 
     @property
     def first(self) -> int:

@@ -21,6 +21,10 @@ POSE_SIZE = 6
 """Numbers that describe the head pose to the lip field: rotation vector and shift from the canonical pose."""
 
 
+FLOW_SCALE_PX = 4.0
+"""Pixels of the texture that a flow of 1 moves a look-up by."""
+
+
 def uv_lattice(rows: int, columns: int) -> Tensor:
     """Return the places of the pixel centres of a patch; [1, rows, columns, 2] in [0, 1]."""
     x, y = (torch.arange(columns) + 0.5) / columns, (torch.arange(rows) + 0.5) / rows
@@ -114,7 +118,7 @@ class LipField(nn.Module):
         pixels = uv.new_tensor([self.patch_size[1], self.patch_size[0]])
         found = look_up(grid, uv * cells)
         flow, features = found[:, :2], found[:, 2:]
-        moved = uv * pixels + flow.movedim(1, -1).to(uv.dtype) * 4
+        moved = uv * pixels + flow.movedim(1, -1).to(uv.dtype) * FLOW_SCALE_PX
         texture = _look_up_one(torch.cat([self.texture, self.mean], 1), moved)
         both = torch.cat([features, texture[:, :-3]], dim=1).movedim(1, -1)
         return texture[:, -3:] + self.colour(both).movedim(-1, 1)

@@ -6,9 +6,11 @@ import torch
 
 from speech2lip.avatar import Avatar, read_avatar
 from speech2lip.config import SpeakSettings
+from speech2lip.inference.cpu_renderer import CpuRenderer
 from speech2lip.inference.engine import Engine
 from speech2lip.inference.motion.foreground import Front, mixed_by
 from speech2lip.inference.motion.motion import Motion
+from speech2lip.inference.torch_renderer import TorchRenderer
 from speech2lip.media.video import VideoFormat, VideoWriter, read_coded
 from speech2lip.media.yuv import split
 from speech2lip.model import SpeechFeatures
@@ -43,12 +45,11 @@ def test_frames_in_which_something_crosses_are_found(person: Avatar) -> None:
     assert len(front.covered) >= len(CROSSED) - 2
 
 
-@pytest.mark.parametrize("fast", [True, False])
-def test_what_crosses_stays_bit_for_bit_on_every_path(person: Avatar, fast: bool) -> None:
+@pytest.mark.parametrize("kind", [TorchRenderer, CpuRenderer])
+def test_what_crosses_stays_bit_for_bit_on_every_path(person: Avatar, kind: type[TorchRenderer]) -> None:
     motion = Motion(person, person.bases[0], SpeakSettings(device="cpu", keep_in_front=True))
     engine = Engine(person, device="cpu", precision="fp32")
-    if not fast:
-        engine.__dict__["drawing"] = None
+    renderer = kind(engine.model, engine.paster, precision="fp32")
     spoken = SpeechFeatures(
         torch.ones(1, engine.model.settings.code_size), torch.ones(1, engine.model.settings.shape_size)
     )
@@ -56,7 +57,7 @@ def test_what_crosses_stays_bit_for_bit_on_every_path(person: Avatar, fast: bool
         shown = next(one for one in motion.shown() if one.index == index and not one.part)
         coded = read_coded(person.bases[0].folder / "picture.mp4", start_frame=index, stop_frame=index + 1)
         picture, head = motion.picture(coded, shown), motion.heads([shown])
-        composed = engine.speak_coded([picture], head, spoken)[0]
+        composed = renderer.speak([picture], head, spoken)[0]
         finished = motion.finish(composed, picture, shown, head)
         dark = split(picture)[0] < 60
         drawn = split(composed)[0] != split(picture)[0]

@@ -305,7 +305,7 @@ def speak_shown(
         if not one.drawn:
             pictures[index] = pictures[index].copy()  # what was decoded is kept for other streams
     if drawn:
-        composed = engine.speak_coded([pictures[index] for index in drawn], heads[drawn], spoken.of(drawn))
+        composed = engine.renderer.speak([pictures[index] for index in drawn], heads[drawn], spoken.of(drawn))
         for index, picture in zip(drawn, composed, strict=True):
             pictures[index] = motion.finish(picture, pictures[index], shown[index], heads[index])
     return pictures

@@ -17,6 +17,24 @@ Indices = NDArray[np.int32]
 
 
 @compiled(fastmath=True)
+def _corners(
+    x: np.float32, y: np.float32, rows: int, columns: int
+) -> tuple[int, int, np.float32, np.float32, np.float32, np.float32]:
+    """Return row and column of the node above and left of x, y, and the weights of it and its neighbours.
+
+    The weights are those of the node, the one to its right, the one below and the one below that; x and y
+    count nodes from 0. Beyond the last node the nearest place counts.
+    """
+    zero, one = np.float32(0), np.float32(1)
+    x = min(max(x, zero), np.float32(columns - 1))
+    y = min(max(y, zero), np.float32(rows - 1))
+    column, row = min(int(x), columns - 2), min(int(y), rows - 2)
+    x, y = x - np.float32(column), y - np.float32(row)
+    far = x * y
+    return row, column, one - x - y + far, x - far, y - far, far
+
+
+@compiled(fastmath=True)
 def solve_lattice(  # noqa: PLR0913 - compiled: arrays and numbers only
     start: Floats,
     step: Floats,
@@ -36,8 +54,7 @@ def solve_lattice(  # noqa: PLR0913 - compiled: arrays and numbers only
     """
     rows, columns = depth.shape
     forth, back = observed_from_canonical, canonical_from_observed
-    half, zero, one = np.float32(0.5), np.float32(0), np.float32(1)
-    last_x, last_y = np.float32(columns - 1), np.float32(rows - 1)
+    half, one = np.float32(0.5), np.float32(1)
     middle_x, middle_y = np.float32(columns * 0.5), np.float32(rows * 0.5)
     focal_x, focal_y, centre_x, centre_y = (
         k_canonical[0, 0],
@@ -56,12 +73,9 @@ def solve_lattice(  # noqa: PLR0913 - compiled: arrays and numbers only
             along_z = back[2, 0] * ray_x + back[2, 1] * ray_y + back[2, 2]
             x, y = middle_x, middle_y
             for _ in range(rounds + 1):
-                px, py = min(max(x - half, zero), last_x), min(max(y - half, zero), last_y)
-                left, top = min(int(px), columns - 2), min(int(py), rows - 2)
-                part_x, part_y = px - np.float32(left), py - np.float32(top)
-                above = depth[top, left] + (depth[top, left + 1] - depth[top, left]) * part_x
-                below = depth[top + 1, left] + (depth[top + 1, left + 1] - depth[top + 1, left]) * part_x
-                z = above + (below - above) * part_y
+                i, j, w00, w01, w10, w11 = _corners(x - half, y - half, rows, columns)
+                z = depth[i, j] * w00 + depth[i, j + 1] * w01
+                z += depth[i + 1, j] * w10 + depth[i + 1, j + 1] * w11
                 bent = (
                     forth[2, 0] * (x - centre_x) * flat_x
                     + forth[2, 1] * (y - centre_y) * flat_y
@@ -77,22 +91,21 @@ def solve_lattice(  # noqa: PLR0913 - compiled: arrays and numbers only
 
 @compiled(fastmath=True)
 def spread_lattice(
-    lattice: Floats, covers: Floats, light: Floats, seen: Floats, points: Floats, where: Indices
+    lattice: Floats, mask_and_mean: Floats, light: Floats, seen: Floats, points: Floats, where: Indices
 ) -> int:
     """Read mask and reference at every pixel of a box between the nodes of its lattice; list what is inside.
 
-    Twins: `Paster.patch_uv`, `carry_mask`, `carry`. `covers` [p + 2, q + 2, 4] is the mask with zeros around
-    it and the reference with its edge repeated. Written are channels 3 (mask) and 4 to 6 (reference) of
-    `seen` [h, w, 8], and for the pixels with a mask above 0 their places on the patch `points` [N, 2] and
+    Twins: `Paster.patch_uv`, `carry_mask`, `carry`. `mask_and_mean` [p + 2, q + 2, 4] is the mask with zeros
+    around it and the reference with its edge repeated. Written are channels 3 (mask) and 4 to 6 (reference)
+    of `seen` [h, w, 8], and for the pixels with a mask above 0 their places on the patch `points` [N, 2] and
     their numbers `where` [N] in the box. Returns N.
     """
     height, width = seen.shape[0], seen.shape[1]
     nodes_y, nodes_x = lattice.shape[0], lattice.shape[1]
-    rows, columns = np.float32(covers.shape[0] - 2), np.float32(covers.shape[1] - 2)
+    rows, columns = np.float32(mask_and_mean.shape[0] - 2), np.float32(mask_and_mean.shape[1] - 2)
+    half = np.float32(0.5)
     along_y = np.float32((nodes_y - 1) / max(height - 1, 1))
     along_x = np.float32((nodes_x - 1) / max(width - 1, 1))
-    half, zero, one = np.float32(0.5), np.float32(0), np.float32(1)
-    most_x, most_y = columns + one, rows + one
     red, green, blue = light[0], light[1], light[2]
     line = np.empty((nodes_x, 2), np.float32)
     count = 0
@@ -110,14 +123,15 @@ def spread_lattice(
             part = fx - np.float32(left)
             u = line[left, 0] + (line[left + 1, 0] - line[left, 0]) * part
             v = line[left, 1] + (line[left + 1, 1] - line[left, 1]) * part
-            px = min(max(u * columns + half, zero), most_x)
-            py = min(max(v * rows + half, zero), most_y)
-            x, y = min(int(px), covers.shape[1] - 2), min(int(py), covers.shape[0] - 2)
-            px, py = px - np.float32(x), py - np.float32(y)
-            w11 = px * py
-            w01, w10 = px - w11, py - w11
-            w00 = one - px - w10
-            a, b, c, d = covers[y, x], covers[y, x + 1], covers[y + 1, x], covers[y + 1, x + 1]
+            y, x, w00, w01, w10, w11 = _corners(
+                u * columns + half, v * rows + half, mask_and_mean.shape[0], mask_and_mean.shape[1]
+            )
+            a, b, c, d = (
+                mask_and_mean[y, x],
+                mask_and_mean[y, x + 1],
+                mask_and_mean[y + 1, x],
+                mask_and_mean[y + 1, x + 1],
+            )
             covered = a[0] * w00 + b[0] * w01 + c[0] * w10 + d[0] * w11
             pixel = seen[i, j]
             pixel[3] = covered
@@ -133,38 +147,28 @@ def spread_lattice(
 
 @compiled(fastmath=True)
 def read_features(
-    points: Floats, grid: Floats, texture: Floats, reach: float, colours: Floats, hidden: Floats
+    points: Floats, grid: Floats, texture: Floats, flow_scale: float, colours: Floats, hidden: Floats
 ) -> None:
     """Read what the colour network needs at places `points` [N, 2] of the patch.
 
     Twin: `LipField.read`. `grid` [r, c, 2 + F] holds flow and features, `texture` [p, q, 3 + F] mean colour
-    and features, both with the network's first layer in them; `reach` is what flow is multiplied with.
+    and features, both with the network's first layer in them; `flow_scale` is what flow is multiplied with.
     Written are mean colours [N, 3] and the sums of the features [N, F].
     """
     rows, columns = np.float32(grid.shape[0]), np.float32(grid.shape[1])
     height, width = np.float32(texture.shape[0]), np.float32(texture.shape[1])
-    half, zero, one = np.float32(0.5), np.float32(0), np.float32(1)
-    features = hidden.shape[1]
+    half, features = np.float32(0.5), hidden.shape[1]
     for n in range(points.shape[0]):
-        px = min(max(points[n, 0] * columns - half, zero), columns - one)
-        py = min(max(points[n, 1] * rows - half, zero), rows - one)
-        x, y = min(int(px), grid.shape[1] - 2), min(int(py), grid.shape[0] - 2)
-        px, py = px - np.float32(x), py - np.float32(y)
-        w11 = px * py
-        w01, w10 = px - w11, py - w11
-        w00 = one - px - w10
+        u, v = points[n, 0], points[n, 1]
+        y, x, w00, w01, w10, w11 = _corners(u * columns - half, v * rows - half, grid.shape[0], grid.shape[1])
         a, b, c, d = grid[y, x], grid[y, x + 1], grid[y + 1, x], grid[y + 1, x + 1]
         flow_x = a[0] * w00 + b[0] * w01 + c[0] * w10 + d[0] * w11
         flow_y = a[1] * w00 + b[1] * w01 + c[1] * w10 + d[1] * w11
         for f in range(features):
             hidden[n, f] = a[2 + f] * w00 + b[2 + f] * w01 + c[2 + f] * w10 + d[2 + f] * w11
-        px = min(max(points[n, 0] * width + flow_x * np.float32(reach) - half, zero), width - one)
-        py = min(max(points[n, 1] * height + flow_y * np.float32(reach) - half, zero), height - one)
-        x, y = min(int(px), texture.shape[1] - 2), min(int(py), texture.shape[0] - 2)
-        px, py = px - np.float32(x), py - np.float32(y)
-        w11 = px * py
-        w01, w10 = px - w11, py - w11
-        w00 = one - px - w10
+        place_x = u * width + flow_x * np.float32(flow_scale) - half
+        place_y = v * height + flow_y * np.float32(flow_scale) - half
+        y, x, w00, w01, w10, w11 = _corners(place_x, place_y, texture.shape[0], texture.shape[1])
         a, b, c, d = texture[y, x], texture[y, x + 1], texture[y + 1, x], texture[y + 1, x + 1]
         for f in range(3):
             colours[n, f] = a[f] * w00 + b[f] * w01 + c[f] * w10 + d[f] * w11
@@ -176,22 +180,14 @@ def read_features(
 def carry_patch(points: Floats, patch: Floats, colours: Floats) -> None:
     """Read a patch [p, q, 3] at places [N, 2] into colours [N, 3]; twin: `Paster.carry`."""
     rows, columns = np.float32(patch.shape[0]), np.float32(patch.shape[1])
-    half, zero, one = np.float32(0.5), np.float32(0), np.float32(1)
+    half = np.float32(0.5)
     for n in range(points.shape[0]):
-        px = min(max(points[n, 0] * columns - half, zero), columns - one)
-        py = min(max(points[n, 1] * rows - half, zero), rows - one)
-        x, y = min(int(px), patch.shape[1] - 2), min(int(py), patch.shape[0] - 2)
-        px, py = px - np.float32(x), py - np.float32(y)
-        w11 = px * py
-        w01, w10 = px - w11, py - w11
-        w00 = one - px - w10
-        for c in range(3):
-            colours[n, c] = (
-                patch[y, x, c] * w00
-                + patch[y, x + 1, c] * w01
-                + patch[y + 1, x, c] * w10
-                + patch[y + 1, x + 1, c] * w11
-            )
+        y, x, w00, w01, w10, w11 = _corners(
+            points[n, 0] * columns - half, points[n, 1] * rows - half, patch.shape[0], patch.shape[1]
+        )
+        a, b, c, d = patch[y, x], patch[y, x + 1], patch[y + 1, x], patch[y + 1, x + 1]
+        for f in range(3):
+            colours[n, f] = a[f] * w00 + b[f] * w01 + c[f] * w10 + d[f] * w11
 
 
 @compiled(fastmath=True)
@@ -299,29 +295,17 @@ def add_residual(seen: Floats, residual: Floats, left: int, top: int, right: int
     """
     rows, columns = residual.shape[0], residual.shape[1]
     scale_x, scale_y = np.float32(columns / (right - left)), np.float32(rows / (bottom - top))
-    half, zero, one = np.float32(0.5), np.float32(0), np.float32(1)
+    half = np.float32(0.5)
     for i in range(top, bottom):
-        fy = max((np.float32(i - top) + half) * scale_y - half, zero)
-        y = min(int(fy), rows - 1)
-        below = min(y + 1, rows - 1)
-        part_y = fy - np.float32(y)
+        place_y = (np.float32(i - top) + half) * scale_y - half
         for j in range(left, right):
             if seen[i, j, 3] <= 0:
                 continue
-            fx = max((np.float32(j - left) + half) * scale_x - half, zero)
-            x = min(int(fx), columns - 1)
-            beside = min(x + 1, columns - 1)
-            part_x = fx - np.float32(x)
-            w11 = part_x * part_y
-            w01, w10 = part_x - w11, part_y - w11
-            w00 = one - part_x - w10
-            for c in range(3):
-                seen[i, j, c] += (
-                    residual[y, x, c] * w00
-                    + residual[y, beside, c] * w01
-                    + residual[below, x, c] * w10
-                    + residual[below, beside, c] * w11
-                )
+            place_x = (np.float32(j - left) + half) * scale_x - half
+            y, x, w00, w01, w10, w11 = _corners(place_x, place_y, rows, columns)
+            a, b, c, d = residual[y, x], residual[y, x + 1], residual[y + 1, x], residual[y + 1, x + 1]
+            for f in range(3):
+                seen[i, j, f] += a[f] * w00 + b[f] * w01 + c[f] * w10 + d[f] * w11
 
 
 @compiled(fastmath=True)

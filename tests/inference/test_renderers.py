@@ -1,7 +1,8 @@
-"""The fast paths give what the plain one gives."""
+"""The renderers give what the plain one gives."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Callable
@@ -12,22 +13,24 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch.nn import functional
 
 from speech2lip.avatar import Avatar, read_avatar
 from speech2lip.config import ModelSettings, PrepareSettings
 from speech2lip.decomposition.regions import lip_patch
 from speech2lip.geometry.mapping import look_up
 from speech2lip.head_track import HeadTrack
+from speech2lip.inference.cpu_renderer import CpuRenderer
 from speech2lip.inference.engine import Engine
-from speech2lip.inference.render.cpu_renderer import CpuRenderer
-from speech2lip.inference.render.torch_renderer import Table, TorchRenderer
+from speech2lip.inference.torch_renderer import Table, TorchRenderer
 from speech2lip.media.picture import coded_from_rgb, rgb_from_coded
 from speech2lip.media.video import read_coded
 from speech2lip.media.yuv import read_box, split, write_box
 from speech2lip.model import SpeechFeatures
 from tests import made_face
-from tests.made_face import SIZE, made_avatar
+from tests.made_face import SIZE, TINY, made_avatar
 from tests.reference.composition.paste import patch_uv
+from tests.reference.inference.renderer import PlainRenderer
 
 FRAMES = (0, 5, 11, 22)
 Bytes = NDArray[np.uint8]
@@ -45,6 +48,12 @@ def person(tmp_path_factory: pytest.TempPathFactory) -> Avatar:
     ):
         torch.nn.init.normal_(weight, std=spread)
     return avatar
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> Avatar:
+    settings = dataclasses.replace(TINY, field="paper", blend="paper")
+    return read_avatar(made_avatar(tmp_path_factory.mktemp("paper") / "a.avatar", settings=settings))
 
 
 def _pictures(person: Avatar) -> list[Bytes]:
@@ -66,15 +75,16 @@ def _psnr(one: Bytes, other: Bytes) -> float:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("kind", [TorchRenderer, CpuRenderer])
 @pytest.mark.parametrize("direct", [1e9, 0.0], ids=["at the frame's pixels", "through a patch"])
-def test_fast_paths_agree_with_the_plain_one(
+def test_renderers_agree_with_the_plain_one(
     person: Avatar, kind: type[TorchRenderer], precision: str, direct: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("speech2lip.inference.engine._DIRECT", direct)
+    monkeypatch.setattr("speech2lip.inference.torch_renderer._DIRECT", direct)
     engine = Engine(person, device="cpu", precision=precision)
     head, spoken = _asked(person, engine)
     coded = _pictures(person)
-    plain = engine.speak_frames([rgb_from_coded(picture) for picture in coded], head, spoken)
-    fast = kind(engine, direct=direct).speak(coded, head, spoken)
+    frames = [rgb_from_coded(picture) for picture in coded]
+    plain = PlainRenderer(engine, direct=direct).speak(frames, head, spoken)
+    fast = kind(engine.model, engine.paster, precision=precision).speak(coded, head, spoken)
     regions = engine.paster.regions(head, SIZE)
     for picture, truth, drawn, (x0, y0, x1, y1) in zip(coded, plain, fast, regions, strict=True):
         truth_y, drawn_y = split(coded_from_rgb(truth))[0][y0:y1, x0:x1], split(drawn)[0][y0:y1, x0:x1]
@@ -84,12 +94,43 @@ def test_fast_paths_agree_with_the_plain_one(
         assert _psnr(coded_from_rgb(truth), drawn) > 40
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("kind", [TorchRenderer, CpuRenderer])
+def test_the_papers_networks_are_drawn_as_the_plain_path_does(
+    paper: Avatar, kind: type[TorchRenderer], precision: str
+) -> None:
+    engine = Engine(paper, device="cpu", precision=precision)
+    head, spoken = _asked(paper, engine)
+    coded = _pictures(paper)
+    plain = PlainRenderer(engine).speak([rgb_from_coded(picture) for picture in coded], head, spoken)
+    drawn = kind(engine.model, engine.paster, precision=precision).speak(coded, head, spoken)
+    regions = engine.paster.regions(head, SIZE)
+    for truth, picture, (x0, y0, x1, y1) in zip(plain, drawn, regions, strict=True):
+        assert _psnr(split(coded_from_rgb(truth))[0][y0:y1, x0:x1], split(picture)[0][y0:y1, x0:x1]) > 45
+
+
+@pytest.mark.parametrize("kind", [TorchRenderer, CpuRenderer])
+def test_patches_are_pasted_as_the_plain_path_does(person: Avatar, kind: type[TorchRenderer]) -> None:
+    engine = Engine(person, device="cpu", precision="fp32")
+    head, coded = person.bases[0].head[FRAMES], _pictures(person)
+    patches = torch.rand(len(FRAMES), 3, 6, 8, generator=torch.Generator().manual_seed(2))
+    patches = functional.interpolate(patches, size=person.canonical.patch.size, mode="bilinear")
+    drawn = kind(engine.model, engine.paster, precision="fp32").paste(coded, head, patches)
+    plain = PlainRenderer(engine)
+    for index, (before, picture) in enumerate(zip(coded, drawn, strict=True)):
+        truth = coded_from_rgb(plain.compose(rgb_from_coded(before), patches[index], head[index]))
+        x0, y0, x1, y1 = engine.paster.regions(head[index], SIZE)[0]
+        assert _psnr(split(truth)[0][y0:y1, x0:x1], split(picture)[0][y0:y1, x0:x1]) > 45
+        assert (split(before)[0] != split(picture)[0])[y0:y1, x0:x1].mean() > 0.3
+        assert np.array_equal(split(before)[0][:y0], split(picture)[0][:y0])
+
+
 def test_what_is_outside_the_region_keeps_every_bit(person: Avatar) -> None:
     engine = Engine(person, device="cpu", precision="fp32")
     head, spoken = _asked(person, engine)
     coded = _pictures(person)
     kept = [picture.copy() for picture in coded]
-    composed = engine.speak_coded(coded, head, spoken)
+    composed = engine.renderer.speak(coded, head, spoken)
     for index, (before, copy, after) in enumerate(zip(coded, kept, composed, strict=True)):
         assert (before == copy).all()
         box = engine.paster.regions(head[index], SIZE)[0]
@@ -113,9 +154,9 @@ def test_a_frame_is_the_same_alone_and_in_a_batch(person: Avatar) -> None:
     engine = Engine(person, device="cpu", precision="fp32")
     head, spoken = _asked(person, engine)
     coded = _pictures(person)
-    together = engine.speak_coded(coded, head, spoken)
+    together = engine.renderer.speak(coded, head, spoken)
     for i, picture in enumerate(together):
-        alone = engine.speak_coded(
+        alone = engine.renderer.speak(
             coded[i : i + 1],
             head[i],
             SpeechFeatures(spoken.code[i : i + 1], spoken.shape[i : i + 1]),
@@ -129,7 +170,12 @@ def test_table_reads_what_look_up_reads() -> None:
     points = torch.rand(3, 40, 2, generator=random) * 14 - 2
     expected = look_up(pictures, points)
     which = torch.arange(3).repeat_interleave(40)
-    found = Table(pictures).look_up(points.reshape(-1, 2), which).reshape(3, 40, 5).movedim(-1, 1)
+    found = (
+        Table(pictures)
+        .look_up_uv(points.reshape(-1, 2) / torch.tensor([9, 7]), which)
+        .reshape(3, 40, 5)
+        .movedim(-1, 1)
+    )
     assert (expected - found).abs().max() < 1e-5
 
 
@@ -194,7 +240,7 @@ def test_networks_cost_less_than_a_gigaflop_a_frame(tmp_path: Path, monkeypatch:
     assert right - left > 150
     with FlopCounterMode(display=False) as counter:
         spoken = engine.encode_speech(torch.zeros(80, 200), [1.0])
-        engine.speak_coded(coded, head, spoken)
+        engine.renderer.speak(coded, head, spoken)
     assert 0.3e9 < counter.get_total_flops() < 1e9
 
 
