@@ -20,15 +20,14 @@ from speech2lip.conventions import MEL_BANDS, MEL_RATE
 from speech2lip.geometry.mapping import look_up
 from speech2lip.model import LipModel, SpeechFeatures
 from speech2lip.synthesis.lip_shape import outline_opening
-from speech2lip.synthesis.speech import mel_windows, window_offsets
+from speech2lip.synthesis.speech import cut_windows, mel_windows, window_offsets
 from speech2lip.training.augmentation import vary_speech
 from speech2lip.training.dataset import TrainingSet
 from speech2lip.training.losses import colour_losses, shape_losses
 from speech2lip.training.resting import Resting, quiet_windows, resting_frames
 from speech2lip.training.stretches import (
-    cut_windows,
+    FrameSequence,
     frames_apart,
-    lay_out,
     longest_stretches,
     moments_apart,
 )
@@ -228,11 +227,10 @@ class _Batches:
         change = self.settings.tempo_changes * (2 * torch.rand(len(starts), generator=random) - 1)
         pace = (1 + change).to(self.device)
         index = starts[:, None] + frames_apart(self.data.rates[starts], self.length)
-        stretch = lay_out(index, self.data.times, self.offsets, pace)
-        sound = self._sound_at(starts, stretch.offsets, pace, self._versions(len(starts), random))
-        sound = self._varied(sound, random)
-        windows = cut_windows(sound, stretch.place, len(self.offsets))
-        return stretch.index.flatten(), self.model.encode_speech(windows)
+        sequence = FrameSequence.of(self.data.times[index], self.offsets, pace)
+        sound = self._sound_at(starts, sequence.offsets, pace, self._versions(len(starts), random))
+        windows = cut_windows(self._varied(sound, random), sequence.columns)
+        return index.flatten(), self.model.encode_speech(windows)
 
     def _varied(self, sound: Tensor, random: torch.Generator) -> Tensor:
         """Change voice, room, microphone, level and background of some of the stretches."""
