@@ -21,6 +21,7 @@ from speech2lip.synthesis.speech import (
     ENCODER_WEIGHTS,
     SILENT_MEL,
     SpeechEncoder,
+    cut_windows,
     log_mel,
     mel_windows,
     window_offsets,
@@ -28,7 +29,7 @@ from speech2lip.synthesis.speech import (
 from speech2lip.training.augmentation import vary_speech
 from speech2lip.training.loop import learning_rate_share
 from speech2lip.training.resting import quiet_windows
-from speech2lip.training.stretches import cut_windows, lay_out
+from speech2lip.training.stretches import FrameSequence
 from speech2lip_presenter.motion import VISEMES
 from tools.synthetic_speech import Clip, Texts, speak_clips
 
@@ -120,14 +121,14 @@ class Lesson:
         first, last = self.corpus.spans[chosen].T
         start = first + torch.rand(count, generator=random) * (last - first)
         pace = 1 + tempo * (2 * torch.rand(count, generator=random) - 1)
-        moments = (start.double()[:, None] / MEL_RATE + self.steps).flatten()
-        stretch = lay_out(torch.arange(len(moments)).reshape(count, -1), moments, self.offsets, pace)
-        sound = mel_windows(self.corpus.mel, start.double() / MEL_RATE, stretch.offsets, pace=pace)
+        moments = start.double()[:, None] / MEL_RATE + self.steps
+        sequence = FrameSequence.of(moments, self.offsets, pace)
+        sound = mel_windows(self.corpus.mel, moments[:, 0], sequence.offsets, pace=pace)
         varied = torch.rand(count, generator=random) < self.arguments.varied
         if varied.any():
             sound[varied] = vary_speech(sound[varied], generator=random)
         spoken = self.corpus.spoken_at(start[:, None] + self.steps * MEL_RATE, pace)
-        heard = self._ask(cut_windows(sound, stretch.place, len(self.offsets)))
+        heard = self._ask(cut_windows(sound, sequence.columns))
         quiet = quiet_windows(_QUIET_BATCH, sound.shape[1], len(self.offsets), generator=random)
         nobody = torch.full((_QUIET_BATCH * len(AROUND),), PHONES.index("pau"))
         loss = nn.functional.cross_entropy(heard, spoken.flatten(), label_smoothing=0.05)

@@ -6,14 +6,13 @@ import pytest
 import torch
 
 from speech2lip.config import ModelSettings
-from speech2lip.synthesis.speech import mel_windows, window_offsets
+from speech2lip.synthesis.speech import cut_windows, mel_windows, window_offsets
 from speech2lip.training.losses import shape_losses
 from speech2lip.training.stretches import (
     LENGTH,
     MOMENT_SECONDS,
-    cut_windows,
+    FrameSequence,
     frames_apart,
-    lay_out,
     longest_stretches,
     moments_apart,
     stretch_starts,
@@ -84,11 +83,11 @@ def test_windows_of_a_stretch_are_those_of_its_frames(fps: float) -> None:
     mel = torch.randn(80, 1) * torch.arange(600) / 100
     times = torch.arange(60, dtype=torch.float64) / fps + 1
     starts, pace = torch.tensor([3, 20, 40]), torch.tensor([1.0, 0.7, 1.3])
-    stretch = lay_out(starts[:, None] + torch.arange(4), times, OFFSETS, pace)
-    assert stretch.index.tolist() == [[3, 4, 5, 6], [20, 21, 22, 23], [40, 41, 42, 43]]
-    sound = mel_windows(mel, times[starts], stretch.offsets, pace=pace)
-    found = cut_windows(sound, stretch.place, len(OFFSETS))
-    wanted = mel_windows(mel, times[stretch.index.flatten()], OFFSETS, pace=pace.repeat_interleave(4))
+    moments = times[starts[:, None] + torch.arange(4)]
+    sequence = FrameSequence.of(moments, OFFSETS, pace)
+    sound = mel_windows(mel, times[starts], sequence.offsets, pace=pace)
+    found = cut_windows(sound, sequence.columns)
+    wanted = mel_windows(mel, moments.flatten(), OFFSETS, pace=pace.repeat_interleave(4))
     assert torch.allclose(found, wanted, atol=1e-4)
     assert not torch.allclose(found[0], wanted[1], atol=1e-4)
 
@@ -96,7 +95,7 @@ def test_windows_of_a_stretch_are_those_of_its_frames(fps: float) -> None:
 def test_on_the_grid_windows_are_exact() -> None:
     mel = torch.randn(80, 600)
     times = torch.arange(60, dtype=torch.float64) / 25 + 1
-    stretch = lay_out(torch.arange(5, 9)[None], times, OFFSETS, torch.ones(1))
-    sound = mel_windows(mel, times[:1] + 0.2, stretch.offsets)
-    found = cut_windows(sound, stretch.place, len(OFFSETS))
+    sequence = FrameSequence.of(times[None, 5:9], OFFSETS, torch.ones(1))
+    sound = mel_windows(mel, times[:1] + 0.2, sequence.offsets)
+    found = cut_windows(sound, sequence.columns)
     assert torch.allclose(found, mel_windows(mel, times[5:9], OFFSETS), atol=1e-5)

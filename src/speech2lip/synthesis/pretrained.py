@@ -10,13 +10,14 @@ import os
 import re
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -32,7 +33,7 @@ TOKENS = STEP // TOKEN
 """Features taken of a window."""
 FRAMES_PER_TOKEN = MEL_RATE // 50
 """Mel frames from one feature to the next."""
-_WAVE_KINDS = ("hubert", "wav2vec2", "wavlm")
+_KINDS = ("hubert", "wav2vec2", "wavlm", "whisper")
 _LAYERS = 0.75
 """Share of a wave model's layers that is run: sounds are told apart best at two thirds to three quarters of
 the depth, and the last ones guess hidden units instead (Pasad et al. 2021, "Layer-wise analysis").
@@ -50,10 +51,8 @@ class PretrainedEncoder:
     """A frozen encoder and how sound is brought to it."""
 
     network: nn.Module
-    filters: Tensor | None
-    """[M, 201] Whisper's mel filters; None: the network hears waves."""
-    normalise: bool
-    """Whether windows are brought to mean 0 and deviation 1, as the network's own preparation says."""
+    prepare: Callable[[Tensor], Tensor]
+    """Windows [N, S] -> what the network takes."""
     size: int
     """Numbers in a feature."""
     fingerprint: bytes
@@ -61,24 +60,17 @@ class PretrainedEncoder:
 
     def to(self, device: torch.device) -> PretrainedEncoder:
         """Move it to a device."""
-        self.network.to(device)
-        filters = None if self.filters is None else self.filters.to(device)
-        return PretrainedEncoder(self.network, filters, self.normalise, self.size, self.fingerprint)
+        return replace(self, network=self.network.to(device))
 
     @torch.no_grad()
     def features(self, windows: Float[Tensor, "N S"]) -> Float[Tensor, "N V D"]:
         """Hear windows of `WINDOW` samples; [N, `TOKENS`, D], the features of each window's step."""
-        first = PAST // TOKEN
-        heard = [self._hear(block)[:, first : first + TOKENS] for block in torch.split(windows, _BATCH)]
+        first, hiss = PAST // TOKEN, _hiss().to(windows.device)
+        heard = [
+            self.network(self.prepare(block + hiss)).last_hidden_state[:, first : first + TOKENS].float()
+            for block in torch.split(windows, _BATCH)
+        ]
         return torch.cat(heard)
-
-    def _hear(self, block: Tensor) -> Tensor:
-        block = block + _hiss().to(block.device)
-        if self.filters is not None:
-            return self.network(whisper_mel(block, self.filters)).last_hidden_state.float()
-        if self.normalise:
-            block = (block - block.mean(1, keepdim=True)) / block.std(1, correction=0, keepdim=True)
-        return self.network(block).last_hidden_state.float()
 
 
 def load_pretrained(name: str, *, download: bool = False) -> PretrainedEncoder:
@@ -96,40 +88,26 @@ def load_pretrained(name: str, *, download: bool = False) -> PretrainedEncoder:
     folder = Path(name).expanduser()
     if not folder.is_dir() and not _HUB_ID.fullmatch(name):
         raise SettingsError(f"hf:{name} is neither a folder nor of the form owner/name")
-    where, local = str(folder) if folder.is_dir() else name, True
-    try:
-        kind, network, lacking = _opened(transformers, name, where, local=local)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        if not download or folder.is_dir():
-            raise SettingsError(_why_not(name, folder.is_dir(), error)) from error
-        local = False
+    where, download = str(folder) if folder.is_dir() else name, download and not folder.is_dir()
+    for local in (True, False) if download else (True,):
         try:
-            kind, network, lacking = _opened(transformers, name, where, local=local)
-        except (OSError, ValueError, KeyError, RuntimeError) as again:
-            raise SettingsError(_why_not(name, True, again)) from again
-    prepared = _whisper(name, network) if kind == "whisper" else _wave_model(name, network)
-    missing = [key for key in lacking if _is_used(key, prepared, kind)]
-    if missing:
-        raise SettingsError(
-            f"hf:{name} lacks {len(missing)} weights ({missing[0]}, ...); save it again with transformers"
-        )
-    prepared = prepared.eval().requires_grad_(False)
-    filters = _whisper_filters(network.config.num_mel_bins) if kind == "whisper" else None
-    normalise = kind != "whisper" and _wants_normalised(where, local)
-    mark = _fingerprint(kind, normalise, prepared)
-    return PretrainedEncoder(prepared, filters, normalise, network.config.hidden_size, mark)
-
-
-def whisper_mel(windows: Float[Tensor, "N S"], filters: Float[Tensor, "M Q"]) -> Float[Tensor, "N M F"]:
-    """Return Whisper's log-mel spectrum; the largest of each window is its reference.
-
-    Source: Radford et al. 2022 and its code: 25 ms Hann windows, 10 ms apart, 8 decades at most.
-    """
-    shape = torch.hann_window(400, device=windows.device)
-    spectrum = torch.stft(windows, 400, 160, window=shape, return_complex=True)[..., :-1]
-    mel = (filters @ (spectrum.abs() ** 2)).clamp_min(1e-10).log10()
-    mel = torch.maximum(mel, mel.amax((1, 2), keepdim=True) - 8)
-    return (mel + 4) / 4
+            kind, network, missing = _opened(transformers, name, where, local=local)
+            break
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            failed = error
+    else:
+        raise SettingsError(_why_not(name, folder.is_dir() or download, failed)) from failed
+    size, normalise = network.config.hidden_size, False
+    prepare: Callable[[Tensor], Tensor]
+    if kind == "whisper":
+        extractor = transformers.WhisperFeatureExtractor(feature_size=network.config.num_mel_bins)
+        prepare, network = partial(_prepare_whisper, extractor), _whisper(name, network)
+    else:
+        normalise = _wants_normalised(transformers, where, local)
+        prepare, network = partial(_prepare_wave, normalise), _wave_model(name, network)
+    _require_weights(name, missing, network, "encoder." if kind == "whisper" else f"{kind}.")
+    network = network.eval().requires_grad_(False)
+    return PretrainedEncoder(network, prepare, size, _fingerprint(kind, normalise, network))
 
 
 @functools.lru_cache(maxsize=1)
@@ -152,7 +130,13 @@ def _opened(transformers: Any, name: str, where: str, *, local: bool) -> tuple[s
     """Return a model's kind, the model, and the weights that were not found."""
     # AutoConfig would guess the kind from the name of the folder where the file does not tell it.
     plain, _ = transformers.PretrainedConfig.get_config_dict(where, local_files_only=local)
-    kind = _known_kind(name, plain)
+    kind = plain.get("model_type")
+    if kind is None:
+        raise SettingsError(
+            f"hf:{name} has no config.json that tells a model_type; save it with transformers"
+        )
+    if kind not in _KINDS:
+        raise SettingsError(f"hf:{name} is a model of kind {kind!r}; {', '.join(_KINDS)} are known")
     network, told = transformers.AutoModel.from_pretrained(
         where,
         use_safetensors=True,
@@ -160,20 +144,7 @@ def _opened(transformers: Any, name: str, where: str, *, local: bool) -> tuple[s
         output_loading_info=True,
         dtype=torch.float32,
     )
-    return kind, network, list(told["missing_keys"])
-
-
-def _known_kind(name: str, config: dict[str, Any]) -> str:
-    kind = config.get("model_type")
-    if kind is None:
-        raise SettingsError(
-            f"hf:{name} has no config.json that tells a model_type; save it with transformers"
-        )
-    if kind not in (*_WAVE_KINDS, "whisper"):
-        raise SettingsError(
-            f"hf:{name} is a model of kind {kind!r}; hubert, wav2vec2, wavlm and whisper are known"
-        )
-    return str(kind)
+    return str(kind), network, list(told["missing_keys"])
 
 
 def _why_not(name: str, tried: bool, error: Exception) -> str:
@@ -184,12 +155,20 @@ def _why_not(name: str, tried: bool, error: Exception) -> str:
     return f"hf:{name} cannot be loaded as safetensors ({type(error).__name__}: {reason})"
 
 
+def _require_weights(name: str, missing: list[str], network: nn.Module, prefix: str) -> None:
+    """Raise SettingsError where weights that are run were not found."""
+    names = [key.removeprefix("model.").removeprefix(prefix) for key in missing]
+    needed = [key for key in names if key in network.state_dict() and "masked_spec_embed" not in key]
+    if needed:
+        raise SettingsError(
+            f"hf:{name} lacks {len(needed)} weights ({needed[0]}, ...); save it again with transformers"
+        )
+
+
 def _wave_model(name: str, network: Any) -> nn.Module:
     """Leave out what is not run."""
     config = network.config
-    stride = 1
-    for one in config.conv_stride:
-        stride *= one
+    stride = math.prod(config.conv_stride)
     if stride != TOKEN:
         raise SettingsError(f"hf:{name} gives a feature every {stride} samples; {TOKEN} are needed")
     if getattr(config, "add_adapter", False):
@@ -215,37 +194,28 @@ def _whisper(name: str, network: Any) -> nn.Module:
     return encoder
 
 
-def _whisper_filters(bands: int) -> Tensor:
-    from transformers.audio_utils import mel_filter_bank
-
-    bank = mel_filter_bank(201, bands, 0.0, 8000.0, SAMPLE_RATE, norm="slaney", mel_scale="slaney")
-    return torch.from_numpy(bank.T.copy()).float()
-
-
-def _is_used(key: str, network: nn.Module, kind: str) -> bool:
-    """Whether a weight that was not found would be missed."""
-    if "masked_spec_embed" in key:
-        return False
-    name = key.removeprefix("model.")
-    if kind == "whisper":
-        return name.startswith("encoder.")
-    return name.removeprefix(f"{kind}.") in network.state_dict()
+def _prepare_whisper(extractor: Any, block: Tensor) -> Tensor:
+    made = extractor(
+        block.cpu().numpy(), sampling_rate=SAMPLE_RATE, padding="longest", return_tensors="pt"
+    ).input_features
+    return made.to(block.device)
 
 
-def _wants_normalised(where: str, local: bool) -> bool:
+def _prepare_wave(normalise: bool, block: Tensor) -> Tensor:
+    if not normalise:
+        return block
+    return (block - block.mean(1, keepdim=True)) / block.std(1, correction=0, keepdim=True)
+
+
+def _wants_normalised(transformers: Any, where: str, local: bool) -> bool:
     """Read from the model's own preparation whether waves are normalised; they are where nothing is said."""
-    from transformers.utils import cached_file
-
-    path = cached_file(
-        where,
-        "preprocessor_config.json",
-        local_files_only=local,
-        _raise_exceptions_for_missing_entries=False,
-        _raise_exceptions_for_connection_errors=False,
-    )
-    if path is None:
+    try:
+        told, _ = transformers.FeatureExtractionMixin.get_feature_extractor_dict(
+            where, local_files_only=local
+        )
+    except OSError:
         return True
-    return bool(json.loads(Path(path).read_text(encoding="utf-8")).get("do_normalize", True))
+    return bool(told.get("do_normalize", True))
 
 
 def _fingerprint(kind: str, normalise: bool, network: nn.Module) -> bytes:
@@ -296,15 +266,6 @@ class Projection(nn.Module):
         self.register_buffer("components", torch.zeros(COMPONENTS, 0))
         self.register_buffer("fingerprint", torch.zeros(32, dtype=torch.uint8))
 
-    def take(
-        self,
-        mean: Float[Tensor, "D"],
-        components: Float[Tensor, "K D"],
-        fingerprint: UInt8[Tensor, "N"],
-    ) -> None:
-        """Take over what was learned from training takes."""
-        self.mean, self.components, self.fingerprint = mean, components, fingerprint
-
     def learn(self, features: Float[Tensor, "N D"], encoder: PretrainedEncoder) -> None:
         """Find the principal components of an encoder's features, scaled to a deviation of 1."""
         mean = features.double().mean(0)
@@ -314,8 +275,8 @@ class Projection(nn.Module):
         scale = values.clamp_min(float(values[0]) * _LEAST_SHARE).clamp_min(1e-12).rsqrt()
         components = torch.zeros(COMPONENTS, features.shape[1], dtype=torch.float64, device=features.device)
         components[: len(values)] = (vectors * scale).T
-        mark = torch.frombuffer(bytearray(encoder.fingerprint), dtype=torch.uint8)
-        self.take(mean.float(), components.float(), mark.clone())
+        self.mean, self.components = mean.float(), components.float()
+        self.fingerprint = torch.tensor(list(encoder.fingerprint), dtype=torch.uint8)
 
     def forward(self, features: Float[Tensor, "*B D"]) -> Float[Tensor, "*B K"]:
         """[..., D] -> [..., 64]."""

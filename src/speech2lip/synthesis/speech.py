@@ -31,20 +31,28 @@ SILENT_MEL = (math.log10(_FLOOR) + 3.0) / 1.5
 """Value of every band of the normalised log-mel spectrum in digital silence."""
 
 
-@functools.lru_cache(maxsize=4)
-def mel_filters(bands: int = MEL_BANDS, fft: int = _FFT, rate: int = SAMPLE_RATE) -> Tensor:
-    """Return triangular filters, even on the mel scale 2595 log10(1 + f / 700); [bands, fft / 2 + 1]."""
-    top = 2595 * math.log10(1 + rate / 2 / 700)
-    edges = 700 * (10 ** (torch.linspace(0, top, bands + 2, dtype=torch.float64) / 2595) - 1)
-    frequency = torch.arange(fft // 2 + 1, dtype=torch.float64) * rate / fft
-    up = (frequency - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
-    down = (edges[2:, None] - frequency) / (edges[2:] - edges[1:-1])[:, None]
-    filters = torch.minimum(up, down).clamp_min(0)
-    # The lowest bands are narrower than a bin of the transform: an area of 1 keeps them comparable, not
-    # empty.
-    filters = filters + (filters.sum(1, keepdim=True) == 0) * (frequency - edges[1:-1, None]).abs().lt(
-        rate / fft / 2 + 1e-9
-    )
+def mel_scale(hertz: Tensor) -> Tensor:
+    """Return the pitch of frequencies on the mel scale, 2595 log10(1 + f / 700)."""
+    return 2595 * torch.log10(1 + hertz / 700)
+
+
+def mel_corners(bands: int = MEL_BANDS) -> Float[Tensor, "N"]:
+    """Return where the triangles of a bank of mel filters meet, even on the mel scale; [bands + 2] hertz."""
+    top = float(mel_scale(torch.tensor(SAMPLE_RATE / 2, dtype=torch.float64)))
+    return 700 * (10 ** (torch.linspace(0, top, bands + 2, dtype=torch.float64) / 2595) - 1)
+
+
+@functools.lru_cache(maxsize=1)
+def mel_filters() -> Float[Tensor, "M Q"]:
+    """Return the filters of `log_mel`, triangles of area 1; [80, 257]."""
+    corners = mel_corners()[:, None]
+    low, middle, high = corners[:-2], corners[1:-1], corners[2:]
+    frequency = torch.arange(_FFT // 2 + 1, dtype=torch.float64) * SAMPLE_RATE / _FFT
+    rise, fall = (frequency - low) / (middle - low), (high - frequency) / (high - middle)
+    filters = torch.minimum(rise, fall).clamp_min(0)
+    # The lowest bands are narrower than a bin of the transform: they take the nearest one, not nothing.
+    nearest = (frequency - middle).abs() < SAMPLE_RATE / _FFT / 2 + 1e-9
+    filters = torch.where(filters.sum(1, keepdim=True) == 0, nearest.double(), filters)
     return (filters / filters.sum(1, keepdim=True).clamp_min(1e-9)).float()
 
 
@@ -76,6 +84,25 @@ def heard_seconds(settings: ModelSettings) -> tuple[float, float]:
     return settings.past_seconds + before, settings.ahead_seconds
 
 
+def cut_windows(rows: Float[Tensor, "S C L"], columns: Float[Tensor, "S N W"]) -> Float[Tensor, "S*N C W"]:
+    """Cut windows out of rows, between their columns by linear interpolation.
+
+    Args:
+        rows: [S, C, L].
+        columns: [S, N, W] where the values of N windows stand in each of them.
+
+    Returns:
+        [S N, C, W].
+    """
+    count, channels, length = rows.shape
+    whole = columns.floor().long()
+    part = (columns - whole).reshape(count, 1, -1).to(torch.promote_types(rows.dtype, torch.float32))
+    at = whole.reshape(count, 1, -1).expand(-1, channels, -1)
+    left, right = rows.gather(2, at), rows.gather(2, (at + 1).clamp_max(length - 1))
+    windows = (left + (right - left) * part).reshape(count, channels, *columns.shape[1:])
+    return windows.transpose(1, 2).flatten(0, 1)
+
+
 def mel_windows(
     mel: Float[Tensor, "M F"],
     times: Float[Tensor, "T"],
@@ -103,11 +130,8 @@ def mel_windows(
         padded = torch.cat([padded, nn.functional.pad(mel[MEL_BANDS:], around)])
     centre = times.to(torch.float64) * MEL_RATE + 2 * reach
     centre = centre.clamp(reach, padded.shape[1] - reach)
-    place = centre[:, None] + offsets.to(centre.device) * stretch[:, None].to(torch.float64)
-    whole = place.floor().long()
-    part = (place - whole).to(mel.dtype)
-    left, right = padded[:, whole], padded[:, whole + 1]
-    return (left + (right - left) * part).permute(1, 0, 2)
+    columns = centre[:, None] + offsets.to(centre.device) * stretch[:, None].to(torch.float64)
+    return cut_windows(padded[None], columns[None])
 
 
 class SpeechEncoder(nn.Module):

@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 
 from speech2lip.conventions import MEL_RATE, SAMPLE_RATE
-from speech2lip.synthesis.speech import SILENT_MEL, log_mel
+from speech2lip.synthesis.speech import SILENT_MEL, log_mel, mel_corners, mel_scale
 
 LOUD = 1.0
 """Where the loud bands of clear speech lie in the normalised log-mel spectrum."""
 _NATURAL = 1.5 * math.log(10)
 """One unit of the normalised log-mel spectrum (15 dB) in natural logarithms of power."""
-_TOP_MEL = 2595 * math.log10(1 + 8000 / 700)
 
 
 def vary_speech(windows: Tensor, *, generator: torch.Generator, parts: int = 1) -> Tensor:
@@ -57,8 +56,9 @@ def _voice(windows: Tensor, dice: _Dice) -> Tensor:
     """Stretch the spectrum as a longer or shorter vocal tract does, blur its harmonics or add others."""
     batch, bands, _ = windows.shape
     stretch = torch.exp(dice.between(-0.2, 0.2, batch))
-    hertz = band_hertz(bands, windows.device)
-    place = 2595 * torch.log10(1 + hertz[None] / stretch[:, None] / 700) / _TOP_MEL * (bands + 1) - 1
+    corners = mel_corners(bands).float().to(windows.device)
+    hertz, top = corners[1:-1], mel_scale(corners[-1])
+    place = mel_scale(hertz / stretch[:, None]) / top * (bands + 1) - 1
     varied = _read_bands(windows, place + dice.between(-1.5, 1.5, batch, 1))
     blurred = torch.nn.functional.avg_pool1d(
         torch.nn.functional.pad(varied.transpose(1, 2), (2, 2), mode="replicate"), 5, stride=1
@@ -152,12 +152,6 @@ def _dropped(windows: Tensor, dice: _Dice) -> Tensor:
     place = torch.arange(bands, device=windows.device)[None]
     inside = (place >= start) & (place < start + width)
     return torch.where(inside[..., None], torch.full_like(windows, SILENT_MEL), windows)
-
-
-def band_hertz(bands: int, device: torch.device) -> Tensor:
-    """Return the centres of the mel bands; [M]."""
-    mel = _TOP_MEL * torch.arange(1, bands + 1, device=device) / (bands + 1)
-    return 700 * (10 ** (mel / 2595) - 1)
 
 
 def _add(one: Tensor, other: Tensor) -> Tensor:

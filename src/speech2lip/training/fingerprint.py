@@ -18,7 +18,6 @@ from speech2lip.errors import FootageError
 from speech2lip.synthesis.pretrained import PretrainedEncoder
 from speech2lip.synthesis.speech import encoder_weights_fingerprint
 from speech2lip.training.dataset import TrainingSet
-from speech2lip.training.phases import Lesson
 
 _MAKE = 1
 """Counted up whenever a state of the same networks would be trained on otherwise."""
@@ -79,8 +78,7 @@ def _add_parts(mark: hashlib.blake2b, path: Path) -> None:
 def training_key(
     footage: str,
     settings: TrainSettings,
-    learned: nn.Module,
-    lessons: list[Lesson],
+    networks: nn.Module,
     *,
     data: TrainingSet,
     encoder: PretrainedEncoder | None,
@@ -90,20 +88,15 @@ def training_key(
     Args:
         footage: its fingerprint.
         settings: as asked for, before anything is decided by the time that there is.
-        learned: all networks; lessons: what of them is learned, and for how long.
         data: what is trained on, on the processor.
         encoder: the pretrained one, if any.
     """
-    networks = [(name, list(value.shape)) for name, value in learned.state_dict().items()]
-    plan = [
-        (one.name, one.share, [list(p.shape) for p in [*one.parameters, *one.learned_before]])
-        for one in lessons
-    ]
+    sizes = [(name, list(value.shape)) for name, value in networks.state_dict().items()]
     key: dict[str, Any] = {
         "the version of speech2lip": speech2lip.__version__,
         "the footage": footage,
         "the frames trained on": _mark([data.times.tolist(), data.followed.tolist()]),
-        "what is learned": _mark([_MAKE, networks, plan]),
+        "what is learned": _mark([_MAKE, sizes]),
     }
     if settings.encoder_init != "nothing":
         key["the built-in encoder weights"] = encoder_weights_fingerprint()

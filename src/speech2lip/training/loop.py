@@ -17,7 +17,7 @@ from speech2lip.config import TrainSettings
 from speech2lip.errors import OutputError, TrainingError
 from speech2lip.progress import Progress
 from speech2lip.training.checkpoint import KeptState, Progressed, Saved, restore_moments
-from speech2lip.training.losses import first_not_finite, total
+from speech2lip.training.losses import total
 from speech2lip.training.phases import Phase
 
 _LOG = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ _GO_ON = 0.1
 _WARM_UP = 0.02
 """Share of a phase in which the learning rate grows."""
 _NOTE_EVERY = 25
-"""Steps after which losses are noted; a device that has to be waited for is looked at no more often."""
+"""Steps after which losses are looked at and averaged; four times as many go into the history once."""
 
 
 @dataclass
@@ -45,12 +45,12 @@ class TrainingRun:
     """Time for all phases where `settings.steps` is None."""
     stop_after: Callable[[Progressed], bool] = lambda _: False
     """Asked after each step; True saves and returns."""
-    """Told where training goes on from, and when the state cannot be saved."""
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
         self.weights = dataclasses.asdict(self.settings.losses)
-        self.state = self.saved.progressed if self.saved else _begun(self.settings)
+        begun = Progressed(voice_changes=self.settings.voice_changes or 0.0)
+        self.state = self.saved.progressed if self.saved else begun
         self._saving_failed = False
 
     def run(self) -> Progressed:
@@ -80,29 +80,29 @@ class TrainingRun:
     def _run_phase(self, phase: Phase, optimiser: torch.optim.Optimizer) -> bool:
         """Train a phase to its end; False where it shall stop before."""
         self.model.train()
-        state, watch = self.state, _Watch(self, phase)
+        state, averages = self.state, dict[str, float]()
         saved_at = begun = self.clock()
         base_seconds, base_all = state.phase_seconds, state.seconds
         with Progress(f"Training {phase.name}", total=1000, unit="‰") as progress:
             while (done := self._done(phase)) < 1:
-                self._step(phase, optimiser, done, watch)
+                losses = self._step(phase, optimiser, done)
                 now = self.clock()
                 state.phase_seconds, state.seconds = base_seconds + now - begun, base_all + now - begun
                 if state.step % _NOTE_EVERY == 0:
-                    watch.note()
+                    self._note(losses, averages)
                     progress.set(1000 * self._done(phase))
                 stopping = self.stop_after(state)
                 if stopping or now - saved_at > self.settings.save_seconds:
-                    watch.check_all()
+                    self._require_finite_weights(phase)
                     self._save(optimiser, needed=stopping)
                     saved_at = now
                 if stopping:
                     return False
-        watch.check_all()
+        self._require_finite_weights(phase)
         return True
 
-    def _step(self, phase: Phase, optimiser: torch.optim.Optimizer, done: float, watch: _Watch) -> None:
-        """Learn from one batch."""
+    def _step(self, phase: Phase, optimiser: torch.optim.Optimizer, done: float) -> dict[str, Tensor]:
+        """Learn from one batch; its losses."""
         state, settings = self.state, self.settings
         seed = settings.seed * 1_000_003 + state.phase * 10_000_019 + state.step
         torch.manual_seed(seed)
@@ -111,13 +111,52 @@ class TrainingRun:
         with self.compute.autocast(state.precision):
             losses = phase.losses(torch.Generator().manual_seed(seed))
             loss = total(losses, self.weights)
-        watch.see(losses)
+        state.step += 1
+        # On a processor before anything is learned from them: what is looked up at places that are no numbers
+        # may crash on the way back. Another device is not waited for at each step; no number stays none.
+        looked_at = self.compute.device.type == "cpu" or state.step % _NOTE_EVERY == 0
+        if looked_at:
+            self._require_finite(phase, {f"loss {name!r}": value for name, value in losses.items()})
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         gradient = torch.nn.utils.clip_grad_norm_([*phase.parameters, *phase.learned_before], 1.0)
-        watch.see_gradient(gradient)
+        if looked_at:
+            self._require_finite(phase, {"gradient": gradient})
         optimiser.step()
-        state.step += 1
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _note(self, losses: Mapping[str, Tensor], averages: dict[str, float]) -> None:
+        """Average the losses, and note them in the history now and then."""
+        state = self.state
+        for name, loss in losses.items():
+            averages[name] = 0.8 * averages.get(name, float(loss)) + 0.2 * float(loss)
+        if state.step % (4 * _NOTE_EVERY) == 0:
+            state.history.append(
+                {"phase": float(state.phase), "step": float(state.step), "seconds": round(state.seconds, 1)}
+                | {name: round(value, 6) for name, value in averages.items()}
+            )
+
+    def _require_finite_weights(self, phase: Phase) -> None:
+        total = torch.stack([value.detach().float().sum() for value in self.model.parameters()]).sum()
+        self._require_finite(phase, {"sum of weights": total})
+
+    def _require_finite(self, phase: Phase, values: Mapping[str, Tensor]) -> None:
+        """Raise TrainingError where a value is no finite number."""
+        flags = torch.stack([value.detach().float() for value in values.values()]).isfinite().tolist()
+        if all(flags):
+            return
+        kept = f"the last good state is kept in {self.kept.path}"
+        if not self.kept.path.exists():
+            kept = "nothing had been saved yet"
+        advice = (
+            f"train with a --learning-rate below {self.settings.learning_rate:g}, which begins anew"
+            if self.state.precision == "fp32"
+            else "the same command with --precision fp32 goes on from there"
+        )
+        raise TrainingError(
+            f"training stopped at step {self.state.step} of the phase {phase.name!r}: its "
+            f"{list(values)[flags.index(False)]} is no longer a finite number; {kept}: {advice}."
+        )
 
     def _done(self, phase: Phase) -> float:
         """Tell how much of a phase is done; 1 is all."""
@@ -154,73 +193,6 @@ class TrainingRun:
             self._saving_failed = False
 
 
-class _Watch:
-    """Looks at the losses of a phase: keeps averages, and stops training that is no longer finite.
-
-    On a processor that is before anything is learned from them: what is looked up at places that are no
-    numbers may crash on the way back. Elsewhere the device is not waited for at each step.
-    """
-
-    def __init__(self, run: TrainingRun, phase: Phase) -> None:
-        self.run, self.phase = run, phase
-        self.every = 1 if run.compute.device.type == "cpu" else 2 * _NOTE_EVERY
-        self.averages: dict[str, float] = {}
-        self.losses: dict[str, Tensor] = {}
-        self.unseen: list[tuple[int, dict[str, Tensor]]] = []
-
-    def see(self, losses: Mapping[str, Tensor]) -> None:
-        """Take in the losses of the step that is being done."""
-        self.losses = {name: value.detach() for name, value in losses.items()}
-        self._add({f"loss {name!r}": value for name, value in self.losses.items()})
-
-    def see_gradient(self, length: Tensor) -> None:
-        """Take in the length of the step's gradient."""
-        self._add({"gradient": length})
-
-    def _add(self, values: dict[str, Tensor]) -> None:
-        self.unseen.append((self.run.state.step + 1, values))
-        if len(self.unseen) >= self.every:
-            self.check()
-
-    def check_all(self) -> None:
-        """Do as `check`, and look at the weights too: call it before they are saved."""
-        weights = torch.stack([value.detach().float().sum() for value in self.run.model.parameters()]).sum()
-        self.unseen.append((self.run.state.step, {"sum of weights": weights}))
-        self.check()
-
-    def check(self) -> None:
-        """Raise TrainingError if anything since the last check was not finite."""
-        found = first_not_finite(self.unseen)
-        self.unseen = []
-        if found is None:
-            return
-        (step, name), run = found, self.run
-        kept = f"the last good state is kept in {run.kept.path}"
-        if not run.kept.path.exists():
-            kept = "nothing had been saved yet"
-        advice = (
-            f"train with a --learning-rate below {run.settings.learning_rate:g}, which begins anew"
-            if run.state.precision == "fp32"
-            else "the same command with --precision fp32 goes on from there"
-        )
-        raise TrainingError(
-            f"training stopped at step {step} of the phase {self.phase.name!r}: its {name} is no longer a "
-            f"finite number; {kept}: {advice}."
-        )
-
-    def note(self) -> None:
-        """Average the losses, and note them in the history now and then."""
-        state, averages = self.run.state, self.averages
-        for name, loss in self.losses.items():
-            value = float(loss)
-            averages[name] = 0.8 * averages.get(name, value) + 0.2 * value
-        if state.step % 100 == 0:
-            state.history.append(
-                {"phase": float(state.phase), "step": float(state.step), "seconds": round(state.seconds, 1)}
-                | {name: round(value, 6) for name, value in averages.items()}
-            )
-
-
 def learning_rate_share(done: float) -> float:
     """Return the learning rate over its peak when a share of the phase is done.
 
@@ -229,10 +201,6 @@ def learning_rate_share(done: float) -> float:
     if done < _WARM_UP:
         return max(done / _WARM_UP, 0.02)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (done - _WARM_UP) / (1 - _WARM_UP)))) + 1e-3
-
-
-def _begun(settings: TrainSettings) -> Progressed:
-    return Progressed(voice_changes=settings.voice_changes or 0.0)
 
 
 def _optimiser(phase: Phase) -> torch.optim.Optimizer:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import torch
 from torch import Tensor
 
@@ -11,19 +9,6 @@ from torch import Tensor
 def total(losses: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
     """Sum the named losses with their weights."""
     return torch.stack([weights[name] * value for name, value in losses.items()]).sum()
-
-
-def first_not_finite(steps: Sequence[tuple[int, Mapping[str, Tensor]]]) -> tuple[int, str] | None:
-    """Return the first step at which a number was not finite, and its name; None where all were.
-
-    Args:
-        steps: number of the step and its numbers by name.
-    """
-    names = [(step, name) for step, values in steps for name in values]
-    if not names:
-        return None
-    flags = torch.stack([value.float() for _, values in steps for value in values.values()]).isfinite()
-    return None if bool(flags.all()) else names[int((~flags).nonzero()[0])]
 
 
 def colour_losses(drawn: Tensor, truth: Tensor, weight: Tensor) -> dict[str, Tensor]:

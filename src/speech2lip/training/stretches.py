@@ -62,40 +62,20 @@ def longest_stretches(followed: Tensor, rates: Tensor) -> tuple[Tensor, int]:
 class FrameSequence:
     """Where the windows of some neighbouring frames lie in the sound around all of them."""
 
-    index: Tensor
-    """[S, N] frames."""
-    place: Tensor
-    """[S, N] where each frame's window begins, in columns of the stretch's sound."""
     offsets: Tensor
     """[L] columns of that sound, in mel frames from the first frame on."""
+    columns: Tensor
+    """[S, N, W] in which of them the windows of N frames stand, for each of S sequences."""
 
+    @staticmethod
+    def of(times: Tensor, offsets: Tensor, pace: Tensor) -> FrameSequence:
+        """Lay out sequences.
 
-def lay_out(index: Tensor, times: Tensor, offsets: Tensor, pace: Tensor) -> FrameSequence:
-    """Lay out stretches of frames.
-
-    Args:
-        index: [S, N] frames; times: [T] seconds of all frames; offsets: [W] of a frame's window.
-        pace: [S] tempo of each stretch's sound: above 1 it is spoken faster.
-    """
-    place = (times[index] - times[index[:, :1]]) * MEL_RATE / pace[:, None]
-    reach = len(offsets) + math.ceil(float(place.max())) + 2
-    return FrameSequence(index, place, int(offsets[0]) + torch.arange(reach, device=offsets.device))
-
-
-def cut_windows(rows: Tensor, place: Tensor, width: int) -> Tensor:
-    """Cut windows out of the rows of stretches, between columns by linear interpolation.
-
-    Args:
-        rows: [S, C, L]; place: [S, N] columns at which windows of `width` columns begin.
-
-    Returns:
-        [S N, C, width].
-    """
-    count, channels, _ = rows.shape
-    columns = place[..., None] + torch.arange(width, device=place.device)
-    whole = columns.floor().long()
-    part = (columns - whole).reshape(count, 1, -1).to(torch.promote_types(rows.dtype, torch.float32))
-    at = whole.reshape(count, 1, -1).expand(-1, channels, -1)
-    left, right = rows.gather(2, at), rows.gather(2, (at + 1).clamp_max(rows.shape[2] - 1))
-    windows = (left + (right - left) * part).reshape(count, channels, -1, width)
-    return windows.transpose(1, 2).flatten(0, 1)
+        Args:
+            times: [S, N] seconds of their frames; offsets: [W] of a frame's window.
+            pace: [S] tempo of each sequence's sound: above 1 it is spoken faster.
+        """
+        starts = (times - times[:, :1]) * MEL_RATE / pace[:, None]
+        reach = len(offsets) + math.ceil(float(starts.max())) + 2
+        columns = starts[..., None] + torch.arange(len(offsets), device=offsets.device)
+        return FrameSequence(int(offsets[0]) + torch.arange(reach, device=offsets.device), columns)

@@ -51,7 +51,7 @@ from speech2lip.training.checkpoint import (
 from speech2lip.training.dataset import TrainingSet, build_training_set, usable
 from speech2lip.training.fingerprint import footage_fingerprint, training_key
 from speech2lip.training.loop import TrainingRun
-from speech2lip.training.phases import lessons, phases
+from speech2lip.training.phases import phases
 from speech2lip.training.pretrained_sound import hear_takes
 from speech2lip.training.split import Ranges, held_out_ranges, trainable
 from speech2lip.training.sync import SyncExpert
@@ -152,8 +152,7 @@ def _learn(job: _Job) -> _Learned:
         _hear_with(encoder.to(compute.device), model, data, job)
     expert = SyncExpert().to(compute.device)
     networks = nn.ModuleDict({"model": compute.place(model), "expert": expert})
-    planned = lessons(model, expert, settings, use_sync=True)
-    key = training_key(job.mark, job.asked, networks, planned, data=data, encoder=encoder)
+    key = training_key(job.mark, job.asked, networks, data=data, encoder=encoder)
     kept = KeptState(job.part, key)
     saved = kept.take_up()
     if saved:
