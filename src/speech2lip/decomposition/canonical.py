@@ -229,9 +229,3 @@ def jaw_mask(
         np.float32
     )
     return mask
-
-
-def light_points(shape: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Choose landmarks above the mouth, on skin, where light is measured; indices into the 478 points."""
-    wanted = (117, 118, 119, 346, 347, 348, 50, 280, 6, 197, 195, 151, 9, 108, 337, 101, 330)
-    return np.array(wanted, np.intp)[: len(shape)]
