@@ -15,8 +15,6 @@ from speech2lip.atomic import write_json
 from speech2lip.avatar import FORMAT
 from speech2lip.checks import to_plain
 from speech2lip.config import ModelSettings
-from speech2lip.decomposition.canonical import Canonical, canonical_camera
-from speech2lip.config import ModelSettings
 from speech2lip.decomposition.canonical import Canonical, canonical_camera, jaw_mask, lip_patch
 from speech2lip.decomposition.depth import mesh_depth
 from speech2lip.decomposition.footage import canonical_plain, canonical_tensors

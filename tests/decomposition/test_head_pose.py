@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from speech2lip.config import PrepareSettings
 from speech2lip.decomposition import head_pose as fitting
 from speech2lip.decomposition.footage import Track
-from speech2lip.decomposition.head_pose import _nearest, fit_poses, fit_rigid_shape, initial_head_poses, normalise_shape, refine_head_poses, refine_shape
+from speech2lip.decomposition.head_pose import (
+    _nearest,
+    fit_poses,
+    fit_rigid_shape,
+    initial_head_poses,
+    normalise_shape,
+    refine_head_poses,
+    refine_shape,
+)
 from speech2lip.faces.landmarks import RIGID
 from speech2lip.formats import TakeInfo
 from speech2lip.geometry.rigid import (
