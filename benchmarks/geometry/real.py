@@ -9,9 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from speech2lip.conventions import Floats
-from speech2lip.decomposition.canonical import Canonical
+from speech2lip.decomposition.canonical import Canonical, eye_distance, fill_polygon, jaw_outline
 from speech2lip.decomposition.footage import Footage, Take
-from speech2lip.decomposition.regions import eye_distance, fill_polygon, jaw_outline
 from speech2lip.faces.landmarks import FACE_OVAL, RIGID, eye_opening
 from speech2lip.geometry.mapping import look_up, observed_from_canonical_points, pixel_centres
 from speech2lip.geometry.rigid import project

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from speech2lip.decomposition.depth import Views
+from speech2lip.decomposition.canonical import eye_distance, jaw_mask
 from speech2lip.decomposition.fit import choose_frame, mouth_motion
 from speech2lip.decomposition.footage import Take
-from speech2lip.decomposition.regions import eye_distance, jaw_mask
+from speech2lip.decomposition.sampled_frames import Views
 from speech2lip.errors import SettingsError
 from speech2lip.geometry.mapping import pixel_centres
 from speech2lip.geometry.rigid import camera_matrix, project

@@ -83,6 +83,7 @@ def test_a_take_that_was_damaged_is_read_anew(tmp_path: Path) -> None:
 def test_what_is_remembered_of_failures_may_be_damaged(tmp_path: Path) -> None:
     out, source = tmp_path / "a.footage", _video(tmp_path / "noise.mp4", seconds=0.4)
     (out / "takes").mkdir(parents=True)
+    (out / WORK).mkdir()
     for text in ('{"noise": "broken"}', '{"noise": {"source": []}}', "nothing"):
         (out / "takes" / "failed.json").write_text(text)
         with pytest.raises(FootageError, match=r"seen for 0\.0 s"):

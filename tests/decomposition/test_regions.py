@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speech2lip.decomposition.regions import fill_polygon, jaw_mask, jaw_outline, lip_patch
+from speech2lip.decomposition.canonical import fill_polygon, jaw_mask, jaw_outline, lip_patch
 from speech2lip.faces.landmarks import LIPS_OUTER
 from speech2lip.geometry.rigid import project
 from tests.made_face import made_canonical

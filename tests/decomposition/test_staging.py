@@ -116,7 +116,7 @@ def test_videos_that_came_into_a_take_meanwhile_are_not_lost(tmp_path: Path) -> 
     ("files", "ours"),
     [
         ([], True),
-        (["takes/a/take.json"], True),
+        (["takes/a/take.json"], False),
         (["takes/a/a.mp4"], False),
         (["takes/a/take.json", "takes/a/a.mp4"], False),
         (["takes/a/take.json", "notes.txt"], False),

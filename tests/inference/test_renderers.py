@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from speech2lip.avatar import Avatar, read_avatar
 from speech2lip.config import ModelSettings, PrepareSettings
-from speech2lip.decomposition.regions import lip_patch
+from speech2lip.decomposition.canonical import lip_patch
 from speech2lip.geometry.mapping import look_up
 from speech2lip.head_track import HeadTrack
 from speech2lip.inference.cpu_renderer import CpuRenderer

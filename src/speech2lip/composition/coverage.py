@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates
 
 from speech2lip.conventions import Array
-from speech2lip.decomposition.canonical import Canonical
-from speech2lip.decomposition.regions import eye_distance
+from speech2lip.decomposition.canonical import Canonical, eye_distance
 
 MOST_HIDDEN = 0.03
 """Share of the replaced region that may have turned away from the camera."""

@@ -6,12 +6,42 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from speech2lip.conventions import Array
-from speech2lip.decomposition.regions import LipPatch, eye_distance
 from speech2lip.errors import SettingsError
-from speech2lip.faces.landmarks import FACE_OVAL
+from speech2lip.faces.landmarks import (
+    FACE_OVAL,
+    JAW_LINE,
+    MOUTH_CORNERS,
+    OUTER_EYE_CORNERS,
+    SUBNASALE,
+)
 from speech2lip.geometry.rigid import project
+
+
+@dataclass(frozen=True)
+class LipPatch:
+    """Where the lip patch lies in the canonical picture, and how finely it is drawn."""
+
+    box: tuple[float, float, float, float]
+    """x0, y0, x1, y1 in canonical pixels."""
+    size: tuple[int, int]
+    """Rows and columns."""
+
+    def points(self, scale: int = 1) -> NDArray[np.float32]:
+        """Return the canonical pixels of the patch's own pixel centres, `scale` times as fine; [h, w, 2]."""
+        rows, columns = self.size[0] * scale, self.size[1] * scale
+        x0, y0, x1, y1 = self.box
+        x = x0 + (np.arange(columns) + 0.5) / columns * (x1 - x0)
+        y = y0 + (np.arange(rows) + 0.5) / rows * (y1 - y0)
+        return np.stack(np.meshgrid(x, y), axis=-1).astype(np.float32)
+
+
+def eye_distance(points: Array) -> float:
+    """Return the distance between the outer eye corners of [478, 2] points, in their pixels."""
+    left, right = points[list(OUTER_EYE_CORNERS), :2]
+    return float(np.linalg.norm(right - left))
 
 
 @dataclass(frozen=True)
@@ -112,3 +142,90 @@ def canonical_camera(
     cropped[:2, 2] -= [x0, y0]
     cropped[:2] *= scale
     return cropped, size
+
+
+def lip_patch(points: Array, *, pixels_per_canonical: float, width: int) -> LipPatch:
+    """Lay the lip patch over everything that moves with the jaw.
+
+    Args:
+        points: [478, 2] in canonical pixels.
+        pixels_per_canonical: pixels of the footage for one canonical pixel: the patch is drawn no finer.
+        width: its columns, at most.
+    """
+    unit = eye_distance(points)
+    jaw = points[list(JAW_LINE)]
+    centre = points[list(MOUTH_CORNERS), 0].mean()
+    half = max(centre - jaw[:, 0].min(), jaw[:, 0].max() - centre) + 0.04 * unit
+    half = min(half, 0.85 * unit)
+    top = points[SUBNASALE, 1] - 0.12 * unit
+    bottom = points[152, 1] + 0.42 * unit
+    columns = min(width, round(2 * half * pixels_per_canonical))
+    columns = max(16, 8 * (columns // 8))
+    rows = max(16, 8 * round(columns * (bottom - top) / (2 * half) / 8))
+    return LipPatch((float(centre - half), float(top), float(centre + half), float(bottom)), (rows, columns))
+
+
+def jaw_outline(points: Array) -> Array:
+    """Return the polygon [P, 2] of what moves with the jaw.
+
+    It lies below the nose, between the cheeks, and reaches to under the open chin.
+    """
+    unit = eye_distance(points)
+    nose = points[SUBNASALE]
+    corners = points[list(MOUTH_CORNERS)]
+    jaw = points[list(JAW_LINE[2:-2])]
+    centre = jaw.mean(0)
+    outward = jaw - np.array([centre[0], nose[1]])
+    outward /= np.linalg.norm(outward, axis=1, keepdims=True)
+    below = np.clip(
+        (jaw[:, 1:] - corners[:, 1].mean()) / max(points[152, 1] - corners[:, 1].mean(), 1.0), 0, 1
+    )
+    pushed = jaw + outward * unit * (0.32 * below**2 - 0.06)
+    left = [corners[0] + unit * np.array([-0.30, -0.22]), nose + unit * np.array([-0.20, 0.03])]
+    right = [nose + unit * np.array([0.20, 0.03]), corners[1] + unit * np.array([0.30, -0.22])]
+    return np.concatenate([pushed, right[::-1], left[::-1]])
+
+
+def fill_polygon(outline: Array, where: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Tell which of the places [..., 2] lie inside a polygon [P, 2] (even-odd rule)."""
+    x, y = where[..., 0], where[..., 1]
+    inside = np.zeros(x.shape, bool)
+    for (x0, y0), (x1, y1) in zip(outline, np.roll(outline, -1, axis=0), strict=True):
+        crosses = (y0 > y) != (y1 > y)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            inside ^= crosses & (x < (x1 - x0) * (y - y0) / (y1 - y0) + x0)
+    return inside
+
+
+def jaw_mask(
+    points: Array, patch: LipPatch, motion: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """Draw the region that is replaced, soft at its edge, zero at the patch's border.
+
+    Args:
+        points: [478, 2] in canonical pixels.
+        patch: the lip patch.
+        motion: [h, w] in [0, 1] over the patch: how much each place moves with the lips in this footage;
+            places that move
+            more than half are taken in beyond the outline.
+
+    Returns:
+        [h, w] in [0, 1].
+    """
+    where = patch.points()
+    region = fill_polygon(jaw_outline(points), where)
+    if motion is not None:
+        region |= motion > 0.5
+    pixel = (patch.box[2] - patch.box[0]) / patch.size[1]
+    sigma = 0.045 * eye_distance(points) / pixel
+    rows, columns = patch.size
+    edge = np.minimum.outer(
+        np.minimum(np.arange(rows), np.arange(rows)[::-1]),
+        np.minimum(np.arange(columns), np.arange(columns)[::-1]),
+    )
+    region &= edge > 2 * sigma
+    soft = gaussian_filter(region.astype(np.float32), sigma)
+    mask: NDArray[np.float32] = (np.clip(1.25 * soft - 0.125, 0, 1) * np.clip(edge / 2, 0, 1)).astype(
+        np.float32
+    )
+    return mask

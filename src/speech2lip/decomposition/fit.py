@@ -19,8 +19,18 @@ from speech2lip.checks import to_plain
 from speech2lip.config import PrepareSettings
 from speech2lip.conventions import Array
 from speech2lip.decomposition.av_offset import LEAST_OFFSET_MS, SoundOffset, find_offsets
-from speech2lip.decomposition.canonical import Canonical, canonical_camera, named_frame, rest_scores
-from speech2lip.decomposition.depth import Views, head_depth
+from speech2lip.decomposition.canonical import (
+    Canonical,
+    canonical_camera,
+    eye_distance,
+    fill_polygon,
+    jaw_mask,
+    jaw_outline,
+    lip_patch,
+    named_frame,
+    rest_scores,
+)
+from speech2lip.decomposition.depth import head_depth
 from speech2lip.decomposition.footage import (
     Take,
     Track,
@@ -31,15 +41,14 @@ from speech2lip.decomposition.footage import (
 )
 from speech2lip.decomposition.head_pose import fit_poses
 from speech2lip.decomposition.photometric.refine import agree, refine_takes
-from speech2lip.decomposition.regions import eye_distance, fill_polygon, jaw_mask, jaw_outline, lip_patch
-from speech2lip.decomposition.sampled_frames import Sample, Space, sample_frames
+from speech2lip.decomposition.sampled_frames import Space, sample_frames
 from speech2lip.decomposition.staging import Staging
 from speech2lip.decomposition.tracking.landmarks import chosen_points
 from speech2lip.decomposition.tracking.rejection import find_other_people, reject_frames
 from speech2lip.errors import FootageError, SettingsError
 from speech2lip.faces.landmarks import FACE_OVAL, eye_opening
 from speech2lip.formats import CanonicalInfo, FootageInfo
-from speech2lip.geometry.mapping import pixel_centres, sample_array
+from speech2lip.geometry.mapping import sample_array
 
 _LOG = logging.getLogger(__name__)
 
@@ -229,9 +238,9 @@ def fit_canonical(
     refined = None
     if agreed is not None:
         space, depth = agreed.space, agreed.depth
-        mean = _views(agreed.takes, space, sample).mean(torch.from_numpy(depth))
+        mean = sample.views(agreed.takes, space).mean(torch.from_numpy(depth))
         takes, refined = refine_takes(agreed, as_picture(mean))
-    views = _views(takes, space, sample)
+    views = sample.views(takes, space)
     mean = views.mean(torch.from_numpy(depth))
     motion = views.motion(torch.from_numpy(depth), mean).numpy()
     points = space.points_3d[:, :2]
@@ -250,17 +259,6 @@ def fit_canonical(
         jaw_mask=jaw_mask(points, patch, mouth_motion(motion, points, patch.points())),
     )
     return CanonicalFit(canonical, list(takes), refined, score, best_score)
-
-
-def _views(takes: Sequence[Take], space: Space, sample: Sample) -> Views:
-    trusted = ~fill_polygon(jaw_outline(space.points_3d[:, :2]), pixel_centres(*space.size).numpy())
-    return Views(
-        sample.frames,
-        sample.transforms(takes, space.pose),
-        torch.from_numpy(space.k).float(),
-        sample.cameras(takes),
-        torch.from_numpy(trusted).float(),
-    )
 
 
 def as_picture(mean: torch.Tensor) -> NDArray[np.uint8]:

@@ -31,8 +31,7 @@ from speech2lip.checks import Unfit
 from speech2lip.config import PrepareSettings
 from speech2lip.conventions import LANDMARK_COUNT, SAMPLE_RATE
 from speech2lip.decomposition.av_offset import shifted
-from speech2lip.decomposition.canonical import Canonical
-from speech2lip.decomposition.regions import LipPatch
+from speech2lip.decomposition.canonical import Canonical, LipPatch
 from speech2lip.decomposition.staging import finish_move_for_reading
 from speech2lip.decomposition.tracking.landmarks import KeptLandmarks
 from speech2lip.errors import FootageError

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from speech2lip.conventions import Array, Floats
 from speech2lip.decomposition.av_offset import RATE, speech_energy
-from speech2lip.decomposition.footage import Footage, Take
+from speech2lip.decomposition.footage import Footage, Rejection, Take
 from speech2lip.faces.landmarks import FACE_OVAL
 from speech2lip.formats import FootageInfo
 from speech2lip.geometry.rigid import head_angles, unbroken_runs
@@ -46,7 +47,7 @@ class Overview:
     roll: Span
     rest_seconds: float
     """Closed lips without speech."""
-    advice: tuple[str, ...]
+    advice: tuple[str, ...] = ()
     """Sentences, the most useful first."""
 
     def lines(self) -> tuple[str, str, str]:
@@ -64,27 +65,26 @@ def look_over(footage: Footage) -> Overview:
     """Measure a footage."""
     takes = footage.takes
     kept = [take.left_out == 0 for take in takes]
-    angles = np.concatenate([head_angles(t.camera_from_head)[k] for t, k in zip(takes, kept, strict=True)])
-    bright = [t.light[k].mean(1) for t, k in zip(takes, kept, strict=True)]
-    widths = [np.ptp(t.landmarks[k][:, FACE_OVAL, 0], axis=1) for t, k in zip(takes, kept, strict=True)]
-    levels = [float(np.median(part)) for part in bright if len(part)]
-    counts: Counter[str] = Counter()
-    for take in takes:
-        counts.update(take.left_out_counts())
-    figures: dict[str, Any] = {
-        "frames": sum(len(take.times) for take in takes),
-        "used": int(sum(k.sum() for k in kept)),
-        "seconds": float(sum(k.sum() / float(t.fps) for t, k in zip(takes, kept, strict=True))),
-        "left_out": dict(counts.most_common()),
-        "face_pixels": _span(np.concatenate(widths)),
-        "light": _span(np.concatenate(bright)),
-        "light_between_takes": max(levels) - min(levels),
-        "yaw": _span(angles[:, 0]),
-        "pitch": _span(angles[:, 1]),
-        "roll": _span(angles[:, 2]),
-        "rest_seconds": rest_seconds(takes),
-    }
-    return Overview(**figures, advice=tuple(_advice(figures, footage.info)))
+
+    def of_kept(values: Callable[[Take], Array | Floats]) -> NDArray[np.floating[Any]]:
+        return np.concatenate([values(take)[frames] for take, frames in zip(takes, kept, strict=True)])
+
+    angles = of_kept(lambda take: head_angles(take.camera_from_head))
+    levels = [float(np.median(t.light[k].mean(1))) for t, k in zip(takes, kept, strict=True) if k.any()]
+    overview = Overview(
+        frames=sum(len(take.times) for take in takes),
+        used=int(sum(k.sum() for k in kept)),
+        seconds=float(sum(k.sum() / float(t.fps) for t, k in zip(takes, kept, strict=True))),
+        left_out=dict(sum((Counter(take.left_out_counts()) for take in takes), Counter()).most_common()),
+        face_pixels=_span(np.ptp(of_kept(lambda take: take.landmarks[:, FACE_OVAL, 0]), axis=1)),
+        light=_span(of_kept(lambda take: take.light.mean(1))),
+        light_between_takes=max(levels) - min(levels),
+        yaw=_span(angles[:, 0]),
+        pitch=_span(angles[:, 1]),
+        roll=_span(angles[:, 2]),
+        rest_seconds=rest_seconds(takes),
+    )
+    return replace(overview, advice=tuple(_advice(overview, footage.info)))
 
 
 def _length(seconds: float) -> str:
@@ -98,9 +98,7 @@ def rest_seconds(takes: tuple[Take, ...]) -> float:
     total = 0.0
     for take in takes:
         energy = speech_energy(take.wave())
-        heard = (
-            np.interp(take.times, np.arange(len(energy)) / RATE, energy) if len(energy) else take.times * 0
-        )
+        heard = np.interp(take.times, np.arange(len(energy)) / RATE, energy) if len(energy) else 0.0
         with np.errstate(invalid="ignore"):
             still = (take.left_out == 0) & (heard < _QUIET_DB) & (take.opening < closed_below)
         runs = [(b - a) / float(take.fps) for a, b in unbroken_runs(still)]
@@ -113,25 +111,24 @@ def _span(values: NDArray[np.floating[Any]]) -> Span:
     return float(low), float(middle), float(high)
 
 
-def _advice(figures: Mapping[str, Any], info: FootageInfo) -> list[str]:
+def _advice(overview: Overview, info: FootageInfo) -> list[str]:
     """Return what to do, the most useful first."""
-    advice = []
-    minutes, face = figures["seconds"] / 60, figures["face_pixels"][1]
-    frames, left = figures["frames"], figures["left_out"]
-    if minutes < GOOD_MINUTES:
+    advice, face = [], overview.face_pixels[1]
+    if overview.seconds < 60 * GOOD_MINUTES:
         advice.append(
-            f"record more: this is {_length(figures['seconds'])}, {GOOD_MINUTES:g} to 5 min are better"
+            f"record more: this is {_length(overview.seconds)}, {GOOD_MINUTES:g} to 5 min are better"
         )
     if face < GOOD_FACE:
         advice.append(f"the face is {face:.0f} px wide, {GOOD_FACE} is better: record closer or larger")
-    if figures["rest_seconds"] < GOOD_SILENCE:
+    if overview.rest_seconds < GOOD_SILENCE:
         advice.append(
-            f"record ten seconds of silence with closed lips: there are {figures['rest_seconds']:.1f} s of it"
+            f"record ten seconds of silence with closed lips: there are {overview.rest_seconds:.1f} s of it"
         )
     for reason, remedy in _REMEDIES.items():
-        if left.get(reason, 0) > 0.02 * frames:
-            advice.append(f"{left[reason] / frames:.0%} of the frames are left out ({reason}): {remedy}")
-    if figures["light"][2] - figures["light"][0] > 60:
+        share = overview.left_out.get(reason.told, 0) / overview.frames
+        if share > 0.02:
+            advice.append(f"{share:.0%} of the frames are left out ({reason.told}): {remedy}")
+    if overview.light[2] - overview.light[0] > 60:
         advice.append("the light changes much: record in even light, with exposure and white balance fixed")
     late = [1000 * offset.shift_seconds for offset in info.sound_offsets.values() if offset.corrected]
     if late:
@@ -143,12 +140,12 @@ def _advice(figures: Mapping[str, Any], info: FootageInfo) -> list[str]:
 
 
 _REMEDIES = {
-    "no face": "look into the camera, in good light",
-    "face cut by the border": "sit so that the whole head stays in the picture",
-    "face too small": "record closer",
-    "broken colours": "record or export without errors, in constant light",
-    "heavy blur": "check the focus, use more light",
-    "mouth covered": "keep hands and microphone away from the mouth",
-    "turned away": "look towards the camera",
-    "somebody else": "one person per footage; with several faces choose with --face",
+    Rejection.NO_FACE: "look into the camera, in good light",
+    Rejection.FACE_CUT_BY_THE_BORDER: "sit so that the whole head stays in the picture",
+    Rejection.FACE_TOO_SMALL: "record closer",
+    Rejection.BROKEN_COLOURS: "record or export without errors, in constant light",
+    Rejection.HEAVY_BLUR: "check the focus, use more light",
+    Rejection.MOUTH_COVERED: "keep hands and microphone away from the mouth",
+    Rejection.TURNED_AWAY: "look towards the camera",
+    Rejection.SOMEBODY_ELSE: "one person per footage; with several faces choose with --face",
 }

@@ -108,10 +108,8 @@ def _prepare_named(
     staging.check(fresh)
     failed |= _track_all(fresh, staging, settings)
     _write_failures(footage, failed)
-    kept, reasons = (
-        [name for name in named if name not in failed],
-        {name: failed[name].reason for name in failed},
-    )
+    kept = [name for name in named if name not in failed]
+    reasons = {name: failure.reason for name, failure in failed.items()}
     whole = len(fresh) == len(named)  # otherwise the figure of frames a second would flatter
     fit_takes(staging, kept, reasons, settings, began=began if whole else None)
     staging.finish()

@@ -9,11 +9,16 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from speech2lip.conventions import Array
+from speech2lip.decomposition.canonical import fill_polygon, jaw_outline
 from speech2lip.decomposition.footage import Take
-from speech2lip.geometry.mapping import look_up, pixel_centres
+from speech2lip.geometry.mapping import look_up, observed_from_canonical_points, pixel_centres
 from speech2lip.progress import Progress
+
+_AT_ONCE = 12
+"""Frames brought into canonical space together."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +59,15 @@ class Sample:
         """Return the head poses that takes give the frames; [F, 4, 4]."""
         return np.stack([takes[n].camera_from_head[i] for n, i in self.places])
 
-    def transforms(self, takes: Sequence[Take], canonical_pose: Array) -> torch.Tensor:
-        """Return observed_from_canonical; [F, 4, 4]."""
-        return torch.from_numpy(self.poses(takes) @ np.linalg.inv(canonical_pose)).float()
-
     def ks(self, takes: Sequence[Take]) -> Array:
         """Return the frames' cameras; [F, 3, 3]."""
         return np.stack([s @ takes[n].k for s, (n, _) in zip(self.shrunk, self.places, strict=True)])
 
-    def cameras(self, takes: Sequence[Take]) -> torch.Tensor:
-        """Return `ks` for torch."""
-        return torch.from_numpy(self.ks(takes)).float()
+    def views(self, takes: Sequence[Take], space: Space) -> Views:
+        """Return the frames at the head poses that takes give them; the mouth's colours are not trusted."""
+        trusted = ~fill_polygon(jaw_outline(space.points_3d[:, :2]), pixel_centres(*space.size).numpy())
+        parts = (self.poses(takes) @ np.linalg.inv(space.pose), space.k, self.ks(takes), trusted)
+        return Views(self.frames, *(torch.from_numpy(part).float() for part in parts))
 
     def home_picture(self, takes: Sequence[Take], space: Space) -> NDArray[np.uint8]:
         """Return the canonical frame as the canonical camera sees it; [H, W, 3]."""
@@ -74,6 +77,52 @@ class Sample:
         found = look_up(self.frames[self.home : self.home + 1], where[None])[0]
         picture: NDArray[np.uint8] = (found * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
         return picture
+
+
+@dataclass(frozen=True)
+class Views:
+    """Frames at many head poses, to be brought into canonical space."""
+
+    frames: Tensor
+    """[F, 3, H_o, W_o] in [0, 1]."""
+    observed_from_canonical: Tensor
+    """[F, 4, 4]."""
+    k_canonical: Tensor
+    k_observed: Tensor
+    """[3, 3] and [F, 3, 3]."""
+    weight: Tensor
+    """[H, W], 0 where colours are not to be trusted (the mouth)."""
+
+    def warped(self, depth: Tensor, chosen: slice) -> tuple[Tensor, Tensor]:
+        """Bring frames into canonical space; [F, 3, H, W], and whether each shows the place, [F, 1, H, W]."""
+        frames, points = self.frames[chosen], pixel_centres(*depth.shape)
+        where = observed_from_canonical_points(
+            points.reshape(1, -1, 2),
+            depth,
+            self.observed_from_canonical[chosen],
+            self.k_canonical,
+            self.k_observed[chosen],
+        ).reshape(len(frames), *points.shape)
+        size = where.new_tensor([frames.shape[-1], frames.shape[-2]])
+        return look_up(frames, where), ((where > 0) & (where < size)).all(-1)[:, None].float()
+
+    def mean(self, depth: Tensor) -> Tensor:
+        """Return the mean of the frames in canonical space; [3, H, W]."""
+        total, weight = torch.zeros(()), torch.zeros(())
+        for start in range(0, len(self.frames), _AT_ONCE):
+            picture, inside = self.warped(depth, slice(start, start + _AT_ONCE))
+            seen = inside * self.weight + 1e-4
+            total, weight = total + (picture * seen).sum(0), weight + seen.sum(0)
+        return total / weight
+
+    def motion(self, depth: Tensor, mean: Tensor) -> Tensor:
+        """Return the mean absolute deviation from the mean canonical picture; [H, W] in grey levels."""
+        total = torch.zeros(depth.shape)
+        for n in range(len(self.frames)):
+            picture = self.warped(depth, slice(n, n + 1))[0][0]
+            gain = picture.mean((1, 2), keepdim=True) / mean.mean((1, 2), keepdim=True)
+            total += (picture / gain - mean).abs().mean(0)
+        return total / len(self.frames) * 255
 
 
 def sample_frames(takes: Sequence[Take], scale: float, *, count: int, home: tuple[str, int]) -> Sample:

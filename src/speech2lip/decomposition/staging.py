@@ -139,17 +139,4 @@ def _is_ours(footage: Path) -> bool:
     try:
         return "format" in read_json(footage / "footage.json")
     except Speech2LipError:
-        pass
-    # Left by an earlier version that was stopped: takes of ours and nothing else.
-    takes = footage / "takes"
-    if not takes.is_dir() or {path.name for path in footage.iterdir()} - {"takes", "canonical.safetensors"}:
         return False
-    try:
-        for take in takes.iterdir():
-            if take.is_dir() and not take.name.startswith("."):
-                require_kind(take, TAKE_KIND)
-            elif take.name != "failed.json" and not take.name.endswith(".part"):
-                return False
-    except OutputError:
-        return False
-    return True

@@ -38,6 +38,8 @@ RIGID = (10, 67, 69, 104, 108, 109, 151, 297, 299, 333, 337, 338, 9, 8, 168, 6, 
          116, 117, 118, 111, 345, 346, 347, 340, 143, 372, 34, 264, 227, 447,  # cheekbones
          33, 263, 130, 359, 188, 412, 174, 399, 196, 419, 122, 351)  # fmt: skip
 """Points that speech does not move: no lids, brows, lips or jaw."""
+SKIN = (117, 118, 119, 346, 347, 348, 50, 280, 6, 197, 195, 151, 9, 108, 337, 101, 330)
+"""Points on skin above the mouth, where light is measured."""
 
 
 @contextlib.contextmanager

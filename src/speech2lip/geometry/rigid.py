@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects, gaussian_filter1d, label
+from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
 from speech2lip.conventions import Array
@@ -107,9 +109,11 @@ def head_angles(camera_from_head: Array) -> Array:
     return np.stack([-yaw, -pitch, roll], axis=1)
 
 
-def unbroken_runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Return (start, stop) of every run of True."""
-    return [(run.start, run.stop) for (run,) in find_objects(label(flags)[0])]
+def unbroken_runs(flags: NDArray[np.bool_], shot: NDArray[np.int32] | None = None) -> list[tuple[int, int]]:
+    """Return (start, stop) of every run of True in [T] flags, which a change of `shot` [T] ends too."""
+    changes = np.diff(flags) if shot is None else np.diff(flags) | (np.diff(shot) != 0)
+    bounds = [0, *(np.flatnonzero(changes) + 1).tolist(), len(flags)]
+    return [(start, stop) for start, stop in pairwise(bounds) if stop > start and flags[start]]
 
 
 def smooth_head_poses(camera_from_head: Array, seen: NDArray[np.bool_], *, sigma_frames: float) -> Array:

@@ -31,9 +31,9 @@ from speech2lip.conventions import AnyPath, Floats
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.decomposition.footage import Footage, Take, canonical_plain, canonical_tensors, read_footage
 from speech2lip.decomposition.overview import look_over
-from speech2lip.decomposition.tracking.cuts import runs_within_shots
 from speech2lip.errors import FootageError, SettingsError
 from speech2lip.faces.landmarks import eye_opening
+from speech2lip.geometry.rigid import unbroken_runs
 from speech2lip.head_track import light_gain, median_skin_colour
 from speech2lip.media.video import VideoFormat, VideoWriter
 from speech2lip.model import LipModel
@@ -289,7 +289,7 @@ def _write_bases(folder: Path, footage: Footage, seconds: float) -> list[str]:
     borne = {take.name: good[take.name] & surface.bears(take.camera_from_head) for take in footage.takes}
     flags = borne if any(found.any() for found in borne.values()) else good
     for take in footage.takes:
-        spans = runs_within_shots(flags[take.name], take.shot)
+        spans = unbroken_runs(flags[take.name], take.shot)
         if spans:
             start, stop = max(spans, key=lambda span: span[1] - span[0])
             runs.append((take, start, min(stop, start + max(1, round(seconds * float(take.fps))))))

@@ -19,7 +19,6 @@ from speech2lip.decomposition.photometric.bundle import (
     place_alone,
     refocused,
 )
-from speech2lip.decomposition.photometric.tracks import Tracks
 from tests.made_face import head_pose
 from tests.reference.decomposition.photometric import bundle as reference
 
@@ -53,9 +52,10 @@ def _places(transforms: Array, points: Array, depth: Array, k: Array, ks: Array)
     return at[..., :2] / at[..., 2:] * ks[:, None, [0, 1], [0, 1]] + ks[:, None, :2, 2]
 
 
-def _tracks(points: Array, frames: int) -> Tracks:
+def _sightings(points: Array, places: Array, depth: Array) -> Sightings:
+    frames = len(places)
     information = np.broadcast_to(np.eye(2) / 0.15**2, (frames, len(points), 2, 2)).copy()
-    return Tracks(points, np.zeros((frames, len(points), 2)), information)
+    return Sightings(points, places, information, depth, np.ones(len(points), bool))
 
 
 def _start(true: Array, knots: Knots) -> Scene:
@@ -78,12 +78,10 @@ def test_poses_and_depth_are_found_from_a_flat_start(seen: tuple[Array, Array, A
     knots = Knots.over((140, 160), UNIT)
     start = _start(true, knots)
     flat = np.full(len(points), depth.mean())
-    every = np.ones(len(points), bool)
-    tracks = _tracks(points, len(true))
     # One place in ten belongs to something else that moves.
     astray = places.copy()
     astray[:, ::10] += np.random.default_rng(2).normal(0, 5, astray[:, ::10].shape)
-    found, _, errors = fit_scene(start, Sightings(tracks, astray, flat, every), knots, rounds=12)
+    found, _, errors = fit_scene(start, _sightings(points, astray, flat), knots, rounds=12)
     learned = flat + knots.weights(points) @ found.knots
     assert np.abs(learned - depth).mean() < 0.35 * np.abs(flat - depth).mean()
     assert _turned(found.transforms, true) < 0.3 < _turned(start.transforms, true)
@@ -94,12 +92,11 @@ def test_poses_and_depth_are_found_from_a_flat_start(seen: tuple[Array, Array, A
 def test_the_right_focal_length_costs_least(seen: tuple[Array, Array, Array, Array]) -> None:
     true, points, depth, places = seen
     knots = Knots.over((140, 160), UNIT)
-    every = np.ones(len(points), bool)
     costs = {}
     for factor in (0.6, 1.0, 1.7):
         scene = refocused(_start(true, knots), factor)
         away = depth + (factor - 1) * CENTRE[2]
-        costs[factor] = fit_scene(scene, Sightings(_tracks(points, 20), places, away, every), knots)[1]
+        costs[factor] = fit_scene(scene, _sightings(points, places, away), knots)[1]
     assert costs[1.0] < 0.7 * min(costs[0.6], costs[1.7])
 
 
@@ -109,12 +106,12 @@ def test_equations_of_all_frames_are_those_of_each(seen: tuple[Array, Array, Arr
     random = np.random.default_rng(3)
     start = _start(true, knots)
     scene = dataclasses.replace(start, knots=random.normal(0, 0.02, len(start.knots)))
-    tracks = _tracks(points, 20)
-    tracks.information[:] *= random.uniform(0.2, 2, (20, len(points), 1, 1)) * (
+    sightings = _sightings(points, places, depth)
+    sightings.information[:] *= random.uniform(0.2, 2, (20, len(points), 1, 1)) * (
         random.random((20, len(points), 1, 1)) > 0.2
     )
-    tracks.information[..., 0, 1] = tracks.information[..., 1, 0] = 0.3 * tracks.information[..., 0, 0]
-    sightings = Sightings(tracks, places, depth, np.ones(len(points), bool))
+    sightings.information[..., 0, 1] = 0.3 * sightings.information[..., 0, 0]
+    sightings.information[..., 1, 0] = sightings.information[..., 0, 1]
     plain = reference.gather_equations(scene, sightings, knots.weights(points))
     normal, right, cost, away = gather_equations(scene, sightings, knots.weights(points))
     assert np.allclose(normal, plain[0], rtol=1e-9, atol=1e-9 * np.abs(plain[0]).max())
@@ -134,9 +131,9 @@ def test_places_find_their_own_depth_and_background_is_known_by_its_rest(
     resting = np.arange(len(points)) % 7 == 3
     places = np.where(resting[:, None], points, places)  # these stay where they are, whatever the head does
     wrong = depth + 0.3 * np.sin(points[:, 0] / 30)
-    tracks = _tracks(points, 20)
-    tracks.information[:, 5] = 0  # never found
-    own, error, at_rest = place_alone(scene, Sightings(tracks, places, wrong, np.ones(len(points), bool)))
+    sightings = _sightings(points, places, wrong)
+    sightings.information[:, 5] = 0  # never found
+    own, error, at_rest = place_alone(scene, sightings)
     turning = ~resting & (np.arange(len(points)) != 5)
     assert np.abs(wrong + own - depth)[turning].max() < 0.011  # half a step of what is tried
     assert error[turning].max() < 0.2

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2lip.decomposition.photometric.tracks import choose_places, track_places
+from speech2lip.decomposition.photometric.align import choose_places, track_places
 
 UNIT = 100.0
 
@@ -36,12 +36,12 @@ def test_moved_places_are_found_again() -> None:
     home = _texture()
     places = choose_places(home, np.ones(home.shape, bool), unit=UNIT)
     brought = np.stack([home, _texture((2.4, -1.3)) * 0.8, -home])
-    tracks = track_places(home, brought, places, unit=UNIT)
-    found = tracks.information[..., 0, 0] > 0
-    assert np.abs(tracks.moved[0]).max() < 1e-3
+    moved, information = track_places(home, brought, places, unit=UNIT)
+    found = information[..., 0, 0] > 0
+    assert np.abs(moved[0]).max() < 1e-3
     assert found[0].all()
     assert found[1].mean() > 0.9
-    assert np.abs(np.median(tracks.moved[1][found[1]], axis=0) - [2.4, -1.3]).max() < 0.05
+    assert np.abs(np.median(moved[1][found[1]], axis=0) - [2.4, -1.3]).max() < 0.05
     assert found[2].mean() < 0.02  # a blob that looks like another by chance
 
 
@@ -49,6 +49,6 @@ def test_an_edge_tells_nothing_along_itself() -> None:
     step = np.zeros((160, 160), np.float32)
     step[:, 80:] = 60
     picture = cv2.GaussianBlur(step, (0, 0), 1.5).astype(np.float32)
-    tracks = track_places(picture, picture[None], np.array([[80.0, 80.0]]), unit=UNIT)
-    across, along = tracks.information[0, 0, 0, 0], tracks.information[0, 0, 1, 1]
+    _, information = track_places(picture, picture[None], np.array([[80.0, 80.0]]), unit=UNIT)
+    across, along = information[0, 0, 0, 0], information[0, 0, 1, 1]
     assert across > 100 * along

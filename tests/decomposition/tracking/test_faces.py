@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from speech2lip.conventions import Points
 from speech2lip.decomposition.tracking.faces import (
-    DOUBTFUL,
-    OTHER_LOOK,
-    SAME_LOOK,
-    STRANGER,
+    DOUBTFUL_SHAPE,
+    OTHER_APPEARANCE,
+    OTHER_SHAPE,
+    SAME_APPEARANCE,
     appearance_distance,
     check_pick,
     choose_person,
@@ -105,11 +105,11 @@ def _alike(x: float, frame: int) -> Points:
 
 def test_the_ones_alike_are_alike() -> None:
     apart = face_distance(_alike(0, 0).astype(np.float64), _seen(0, 0, 0).astype(np.float64))
-    assert DOUBTFUL < apart < STRANGER  # by shape alone they are one person
+    assert DOUBTFUL_SHAPE < apart < OTHER_SHAPE  # by shape alone they are one person
     assert (
         appearance_distance(_look(0, 1), _look(0, 2))
-        < SAME_LOOK
-        < OTHER_LOOK
+        < SAME_APPEARANCE
+        < OTHER_APPEARANCE
         < appearance_distance(_look(0, 1), _look(1, 1))
     )
 
@@ -126,11 +126,11 @@ def test_after_a_cut_those_alike_are_told_by_their_look() -> None:
     faces = [[_seen(0, 150, i), _alike(600, i)] for i in range(50)]
     faces += [[_alike(150, i), _seen(0, 600, i)] for i in range(40)]
     faces += [[_alike(300, i)] for i in range(30)]
-    looks = [[_look(0, i), _look(1, i)] for i in range(50)]
-    looks += [[_look(1, i), _look(0, i)] for i in range(40)]
-    looks += [[_look(1, i)] for i in range(30)]
+    appearances = [[_look(0, i), _look(1, i)] for i in range(50)]
+    appearances += [[_look(1, i), _look(0, i)] for i in range(40)]
+    appearances += [[_look(1, i)] for i in range(30)]
     shot = np.repeat([0, 1, 2], [50, 40, 30]).astype(np.int32)
-    chosen, people = choose_person(follow_faces(faces, shot, looks), "left", 120)
+    chosen, people = choose_person(follow_faces(faces, shot, appearances), "left", 120)
     assert people == 2
     x = np.array(_x(chosen))
     assert np.allclose(x[:50], 150, atol=60)
@@ -140,11 +140,11 @@ def test_after_a_cut_those_alike_are_told_by_their_look() -> None:
 
 def test_who_steps_into_anothers_place_is_another() -> None:
     faces = [[_seen(0, 300, i)] for i in range(40)] + [[]] * 4 + [[_alike(300, i)] for i in range(30)]
-    looks = [[_look(0, i)] for i in range(40)] + [[]] * 4 + [[_look(1, i)] for i in range(30)]
+    appearances = [[_look(0, i)] for i in range(40)] + [[]] * 4 + [[_look(1, i)] for i in range(30)]
     shot = np.zeros(74, np.int32)
-    assert [len(t.frames) for t in follow_faces(faces, shot, looks)] == [40, 30]
+    assert [len(t.frames) for t in follow_faces(faces, shot, appearances)] == [40, 30]
     assert len(follow_faces(faces, shot)) == 1  # what place alone would say
-    chosen, people = choose_person(follow_faces(faces, shot, looks), "longest", 74)
+    chosen, people = choose_person(follow_faces(faces, shot, appearances), "longest", 74)
     assert people == 2
     assert all(p is None for p in chosen[40:])
 

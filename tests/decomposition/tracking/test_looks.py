@@ -22,8 +22,8 @@ def test_light_makes_no_difference_and_another_face_does() -> None:
 
 
 def test_gaps_of_shots() -> None:
-    looks = np.stack([_look(person, frame) for person in (0, 1, 0) for frame in range(20)])
-    gaps = appearance_distances(looks, np.repeat([0, 1, 3], 20).astype(np.int32), 4)
+    appearances = np.stack([_look(person, frame) for person in (0, 1, 0) for frame in range(20)])
+    gaps = appearance_distances(appearances, np.repeat([0, 1, 3], 20).astype(np.int32), 4)
     assert gaps[0, 3] < 0.05 < 0.4 < gaps[0, 1]
     assert (gaps[2] == 1).all()  # nobody is seen in it
 
@@ -35,9 +35,11 @@ def test_a_fast_turn_is_no_other_person() -> None:
 
 
 def test_somebody_else_in_the_same_place_is_noticed() -> None:
-    looks = np.stack([_look(0, i) for i in range(10)] + [_look(1, i) for i in range(10)])
+    appearances = np.stack([_look(0, i) for i in range(10)] + [_look(1, i) for i in range(10)])
     frames, one_shot = np.arange(20), np.zeros(20, np.int32)
-    assert changes_abruptly(looks, frames, one_shot)
-    assert not changes_abruptly(looks[:10], frames[:10], one_shot[:10])
-    assert not changes_abruptly(looks, frames, np.repeat([0, 1], 10).astype(np.int32))  # a cut tells as much
-    assert not changes_abruptly(looks[:1], frames[:1], one_shot[:1])
+    assert changes_abruptly(appearances, frames, one_shot)
+    assert not changes_abruptly(appearances[:10], frames[:10], one_shot[:10])
+    assert not changes_abruptly(
+        appearances, frames, np.repeat([0, 1], 10).astype(np.int32)
+    )  # a cut tells as much
+    assert not changes_abruptly(appearances[:1], frames[:1], one_shot[:1])

@@ -12,7 +12,7 @@ import pytest
 from speech2lip.config import PrepareSettings
 from speech2lip.decomposition.footage import Rejection, Track
 from speech2lip.decomposition.head_pose import fit_poses
-from speech2lip.decomposition.tracking.faces import appearance_distances, upright_look
+from speech2lip.decomposition.tracking.faces import appearance_distances, upright_face
 from speech2lip.decomposition.tracking.landmarks import BLOCK
 from speech2lip.decomposition.tracking.rejection import (
     covered_scores,
@@ -98,12 +98,12 @@ def _faces(frames: int) -> np.ndarray:
 
 
 def test_a_hand_stands_out_and_light_does_not() -> None:
-    looks = _faces(50)
-    looks[10, 20:30, 8:24] = (190, 140, 120)
-    scores = covered_scores(looks)
+    appearances = _faces(50)
+    appearances[10, 20:30, 8:24] = (190, 140, 120)
+    scores = covered_scores(appearances)
     assert scores.argmax() == 10
     assert scores[10] > 0.17 > 3 * np.delete(scores, 10).max()
-    assert covered_scores(looks[:0]).shape == (0,)
+    assert covered_scores(appearances[:0]).shape == (0,)
 
 
 def test_looks_are_near_within_a_person_and_far_between() -> None:
@@ -121,8 +121,8 @@ def test_the_look_is_upright_at_any_size_and_turn() -> None:
     random = np.random.default_rng(0)
     rgb = random.integers(0, 255, (480, 640, 3), np.uint8)
     points = _seen(0, 300, 0)
-    assert upright_look(rgb, points).shape == (32, 32, 3)
-    assert upright_look(rgb, points - 290).shape == (32, 32, 3)  # mostly outside
+    assert upright_face(rgb, points).shape == (32, 32, 3)
+    assert upright_face(rgb, points - 290).shape == (32, 32, 3)  # mostly outside
 
 
 class _Counted:

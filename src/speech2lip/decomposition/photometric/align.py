@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech2lip.conventions import Array, Floats
+from speech2lip.decomposition.canonical import eye_distance, fill_polygon, jaw_outline
 from speech2lip.decomposition.footage import Take
 from speech2lip.decomposition.photometric.bundle import (
     Knots,
@@ -23,8 +24,6 @@ from speech2lip.decomposition.photometric.bundle import (
     place_alone,
     refocused,
 )
-from speech2lip.decomposition.photometric.tracks import choose_places, track_places
-from speech2lip.decomposition.regions import eye_distance, fill_polygon, jaw_outline
 from speech2lip.decomposition.sampled_frames import Sample, Space
 from speech2lip.faces.landmarks import FACE_OVAL
 from speech2lip.geometry.mapping import pixel_centres, sample_array
@@ -45,13 +44,29 @@ _MOVES = 0.7
 _ALIKE = 40.0
 """Neighbouring places and frames err alike: so many count as one when focal lengths are compared."""
 _WORKERS = 2
-"""Threads that bring frames into canonical space."""
+"""Threads that work on a frame each."""
 _FACTORS = (0.65, 0.8, 1.0, 1.25, 1.55, 1.9, 2.4)
 """Focal lengths tried, times the usual one."""
 _NEAREST = 4.5
 """Focal lengths are not tried that put the head nearer to the camera than this, in eye units: 0.4 m."""
 _LEAST_PLACES = 60
 """With fewer places in the face nothing is fitted."""
+_PLACE_CELL = 0.085
+"""Side of the cells that give one place each, in eye units."""
+_WINDOW = 0.07
+"""Half the side of what is compared around a place, in eye units."""
+_STEPS = 4
+"""Lucas-Kanade steps."""
+_FURTHEST = 0.12
+"""Places that seem to have moved further than this, in eye units, were mistaken."""
+_LEAST_ALIKE = 0.7
+"""Least correlation of what lies around a place with what lay there in the canonical picture."""
+_NOISE = 3.0
+"""Grey levels by which a place differs between frames for other reasons than that it has moved; half of what
+is seen, as only every fourth pixel is counted.
+"""
+_FLOOR = 0.15
+"""Standard deviation of the best track, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -184,9 +199,9 @@ class _Fit:
 
     def round(self, scene: Scene, factor: float, spread: float) -> tuple[Scene, Array, float, float]:
         """Look for the places and fit; the scene, errors [N] after, focal factor found, errors before."""
-        seen = self._seen(scene, factor)
-        found = seen.found[:, self.in_face]
-        before = float(np.median(np.linalg.norm(seen.tracks.moved[:, self.in_face], axis=-1)[found]))
+        moved, seen = self._seen(scene, factor)
+        found = seen.found & self.in_face
+        before = float(np.median(np.linalg.norm(moved, axis=-1)[found]))
         scene, _, errors = fit_scene(scene, seen, self.knots, kept=self.in_face, rounds=4)
         scene, kept = self._with_head(scene, seen)
         telling = self.in_face | (kept & (errors < _STEADY))  # of the focal length: nothing that was bent far
@@ -197,8 +212,12 @@ class _Fit:
         scene, _, errors = fit_scene(refocused(scene, chosen), seen, self.knots, kept=kept, rounds=4)
         return scene, errors, chosen, before
 
-    def _seen(self, scene: Scene, factor: float) -> Sightings:
-        """Look for the places in all frames, as the scene brings them into canonical space."""
+    def _seen(self, scene: Scene, factor: float) -> tuple[Array, Sightings]:
+        """Look for the places in all frames, as the scene brings them into canonical space.
+
+        Returns:
+            [F, N, 2] canonical pixels by which they lie beside where the scene puts them, and where they are.
+        """
         depth, centres = self.depth_of(scene, factor), pixel_centres(*self.depth.shape).double().numpy()
 
         def warped(f: int) -> Floats:
@@ -206,11 +225,10 @@ class _Fit:
 
         with ThreadPoolExecutor(_WORKERS) as pool:
             canonical = np.stack(list(pool.map(warped, range(len(self.grey)))))
-        tracks = track_places(self.template, canonical, self.places, unit=self.unit)
-        moved = self.places + tracks.moved
-        places = np.stack([_observed(scene, depth, f, moved[f]) for f in range(len(moved))])
+        moved, information = track_places(self.template, canonical, self.places, unit=self.unit)
+        seen = [_observed(scene, depth, f, self.places + moved[f]) for f in range(len(moved))]
         plain = self.depth[_pixels(self.places)] + _further(scene, factor)
-        return Sightings(tracks, places, plain, self.in_face)
+        return moved, Sightings(self.places, np.stack(seen), information, plain, self.in_face)
 
     def _with_head(self, scene: Scene, seen: Sightings) -> tuple[Scene, NDArray[np.bool_]]:
         """Bend the depth to places beyond the face that turn with the head; the scene and which do, [N]."""
@@ -251,3 +269,89 @@ def _observed(scene: Scene, depth: Array, f: int, points: Array) -> Array:
     """Return the pixels of a frame at which canonical pixels [..., 2] lie."""
     at = rays(scene.k_canonical, points) * sample_array(depth, points)[..., None]
     return to_pixels(scene.k_observed[f], transformed(scene.transforms[f], at))
+
+
+def choose_places(detail: Floats, allowed: NDArray[np.bool_], *, unit: float) -> Array:
+    """Choose pixel centres with the most detail around them, shared out evenly.
+
+    Args:
+        detail: [H, W] grey levels; allowed: [H, W]; unit: eye distance in pixels.
+
+    Returns:
+        [N, 2] in pixels.
+    """
+    side = max(3, round(_PLACE_CELL * unit))
+    margin = round(_WINDOW * unit) + 2
+    steep = cv2.boxFilter(
+        cv2.Sobel(detail, cv2.CV_32F, 1, 0, scale=1 / 8) ** 2
+        + cv2.Sobel(detail, cv2.CV_32F, 0, 1, scale=1 / 8) ** 2,
+        -1,
+        (side, side),
+    )
+    inner = np.zeros(allowed.shape, bool)
+    inner[margin:-margin, margin:-margin] = True
+    steep = np.where(allowed & inner, steep, 0.0)
+    found = []
+    for row in range(0, steep.shape[0], side):
+        for column in range(0, steep.shape[1], side):
+            cell = steep[row : row + side, column : column + side]
+            y, x = np.unravel_index(int(cell.argmax()), cell.shape)
+            if cell[y, x] > 0.5:
+                found.append((column + x + 0.5, row + y + 0.5))
+    return np.array(found, np.float64).reshape(-1, 2)
+
+
+def track_places(template: Floats, brought: Floats, points: Array, *, unit: float) -> tuple[Array, Array]:
+    """Find canonical places again in frames that were brought into canonical space (Lucas-Kanade).
+
+    Args:
+        template: [H, W] detail of the canonical picture, grey levels.
+        brought: [F, H, W] the same of frames in canonical space.
+        points: [N, 2] canonical pixels.
+        unit: eye distance in canonical pixels.
+
+    Returns:
+        [F, N, 2] canonical pixels by which a place lies beside where the mapping puts it, and the inverse
+        covariance of that, [F, N, 2, 2]; 0 where the place was not found.
+    """
+    half = max(3, round(_WINDOW * unit))
+    steps = np.arange(-half, half + 1, 2)
+    window = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(-1, 2).astype(np.float64)
+    weight = np.exp(-(window**2).sum(1) / (2 * (0.6 * half) ** 2))
+    at = points[:, None] + window
+    home = sample_array(template, at)
+    home = home - (home * weight).sum(1, keepdims=True) / weight.sum()
+    slopes = [sample_array(template, at + step) - sample_array(template, at - step) for step in np.eye(2)]
+    slope = 0.5 * np.stack(slopes, axis=-1)
+    normal = np.einsum("nsi,s,nsj->nij", slope, weight, slope) + 1e-3 * np.eye(2)
+    moved = np.zeros((len(brought), len(points), 2))
+    information = np.zeros((len(brought), len(points), 2, 2))
+    covariance = np.linalg.inv(normal) * _NOISE**2 + _FLOOR**2 * np.eye(2)
+    certain = np.linalg.inv(covariance)
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        followed = pool.map(lambda picture: _follow(picture, at, home, slope, weight, normal), brought)
+        for n, (shift, alike) in enumerate(followed):
+            kept = (alike > _LEAST_ALIKE) & (np.linalg.norm(shift, axis=1) < _FURTHEST * unit)
+            moved[n], information[n] = shift, certain * kept[:, None, None]
+    return moved, information
+
+
+def _follow(
+    picture: Floats, at: Array, home: Array, slope: Array, weight: Array, normal: Array
+) -> tuple[Array, Array]:
+    """Move every window until it looks like home; shifts [N, 2] and correlations [N]."""
+    shift = np.zeros((len(at), 2))
+    alike = np.zeros(len(at))
+    for step in range(_STEPS + 1):
+        seen = sample_array(picture, at + shift[:, None])
+        seen = seen - (seen * weight).sum(1, keepdims=True) / weight.sum()
+        power = ((seen**2 * weight).sum(1), (home**2 * weight).sum(1))
+        both = (seen * home * weight).sum(1)
+        alike = both / np.sqrt(np.maximum(power[0] * power[1], 1e-9))
+        if step == _STEPS:
+            break
+        gain = np.clip(np.sqrt(power[1] / np.maximum(power[0], 1e-9)), 0.5, 2.0)
+        error = home - gain[:, None] * seen
+        change = np.linalg.solve(normal, np.einsum("nsi,s,ns->ni", slope, weight, error)[..., None])[..., 0]
+        shift += np.clip(change, -2.0, 2.0)
+    return shift, alike

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
 
 from speech2lip.conventions import Array
-from speech2lip.decomposition.photometric.tracks import Tracks
 from speech2lip.geometry.rigid import (
     by_motion,
     changed_poses,
@@ -100,9 +99,12 @@ class Knots:
 class Sightings:
     """Where N canonical places were seen in F frames."""
 
-    tracks: Tracks
+    points: Array
+    """[N, 2] canonical pixels."""
     places: Array
     """[F, N, 2] in frame pixels."""
+    information: Array
+    """[F, N, 2, 2] inverse covariance of a place; 0 where it was not found."""
     depth: Array
     """[N] at the places, before any correction."""
     in_face: NDArray[np.bool_]
@@ -115,7 +117,7 @@ class Sightings:
     @property
     def found(self) -> NDArray[np.bool_]:
         """[F, N] whether a place was found in a frame at all."""
-        return self.tracks.information[..., 0, 0] > 0
+        return self.information[..., 0, 0] > 0
 
 
 def fit_scene(
@@ -133,7 +135,7 @@ def fit_scene(
     Returns:
         The scene fitted, the cost, and each place's median error in frame pixels, [N].
     """
-    weights = knots.weights(seen.tracks.points)
+    weights = knots.weights(seen.points)
     prior = knots.prior(weights[seen.in_face].mean(0))
     start, count = scene, len(scene.knots)
     own = count + np.arange(6 * len(scene.transforms))
@@ -163,9 +165,9 @@ def gather_equations(
     Returns:
         [J + 6 F, J + 6 F], [J + 6 F], the sum of the robust errors and the distances in pixels, [F, N].
     """
-    information = seen.tracks.information if kept is None else seen.tracks.information * kept[:, None, None]
+    information = seen.information if kept is None else seen.information * kept[:, None, None]
     turn, depth = scene.transforms[:, :3, :3], seen.depth + weights @ scene.knots
-    turned = rays(scene.k_canonical, seen.tracks.points) @ turn.transpose(0, 2, 1)
+    turned = rays(scene.k_canonical, seen.points) @ turn.transpose(0, 2, 1)
     there = turned * depth[:, None] + scene.transforms[:, None, :3, 3]
     error = seen.places - to_pixels(scene.k_observed, there)
     squared = np.einsum("fni,fnij,fnj->fn", error, information, error)
@@ -194,7 +196,7 @@ def place_alone(scene: Scene, seen: Sightings) -> tuple[Array, Array, Array]:
         [N] correction of the depth; the median error with it, in frame pixels; and the median error of a
         place that does not move at all, as the background behind the head.
     """
-    still = rays(scene.k_canonical, seen.tracks.points)
+    still = rays(scene.k_canonical, seen.points)
     turned = still @ scene.transforms[:, :3, :3].transpose(0, 2, 1)
 
     def away(correction: float | Array) -> Array:

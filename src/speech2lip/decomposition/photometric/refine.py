@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from speech2lip.config import PrepareSettings
 from speech2lip.conventions import Array, Floats
+from speech2lip.decomposition.canonical import eye_distance
 from speech2lip.decomposition.footage import Take
 from speech2lip.decomposition.head_pose import refine_shape
 from speech2lip.decomposition.photometric.align import LOCAL, ROUNDS, align_frames, detail
-from speech2lip.decomposition.regions import eye_distance
 from speech2lip.decomposition.sampled_frames import Sample, Space
 from speech2lip.geometry.mapping import sample_array
 from speech2lip.geometry.rigid import (

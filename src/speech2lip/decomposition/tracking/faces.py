@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2lip.conventions import Points
+from speech2lip.conventions import Array, Points
 from speech2lip.decomposition.head_pose import fit_rigid_shape
 from speech2lip.errors import SettingsError
 from speech2lip.faces.landmarks import CHIN, JAW_LINE, LIPS, OUTER_EYE_CORNERS, RIGID
 from speech2lip.geometry.rigid import align_similarity
 
-Shape = NDArray[np.float64]
-
-STRANGER = 0.03
+OTHER_SHAPE = 0.03
 """Distance of two face shapes, in eye units, above which they are two people's. Between eight sittings of
 one man it was up to 0.027, between words and sentences of others up to 0.02; between people 0.019 to 0.08,
 mostly 0.043.
 """
-DOUBTFUL = 0.017
+DOUBTFUL_SHAPE = 0.017
 """Distance of face shapes from which on the look decides too."""
 _REACH = 0.6
 """Face widths that a face may move from one frame to the next."""
@@ -32,50 +32,55 @@ _LOST = 12
 _LEAST_FRAMES = 5
 """Tracks shorter than this are taken for mistakes."""
 _SAMPLES = 100
-_LOOK_EVERY = 5
+_APPEARANCE_EVERY = 5
 _STEADY_POINTS = tuple(i for i in range(468) if i not in {*LIPS, *CHIN, *JAW_LINE})
 """Points by whose place a face is recognised: not those that speech moves."""
 
+Appearance = NDArray[np.uint8]
+"""[32, 32, 3]."""
 
-@dataclass
-class Track:
+FACE_SIDE = 32
+"""Side of the small upright picture of a face that people are told by and covered mouths are found on."""
+SAME_APPEARANCE, OTHER_APPEARANCE = 0.15, 0.34
+"""Distances of appearances below which it is surely the same person of the same take, and above which, with a
+face shape that is doubtful, surely not: between people 0.34 and more; of one person 0.09 from word to word,
+up to 0.37 where the head turns."""
+ABRUPT_APPEARANCE = 0.5
+"""Distance between the appearances of one frame and the next above which it is surely not the same person."""
+_UPRIGHT_POINTS = np.array([33, 263, 10, 152])
+_UPRIGHT_PLACES: Array = np.array([[0.248, 0.374], [0.752, 0.374], [0.5, 0.05], [0.5, 0.95]]) * float(
+    FACE_SIDE
+)
+
+
+@dataclass(eq=False)
+class FaceTrack:
     """One face followed through one shot."""
 
     shot: int
     frames: list[int] = field(default_factory=list)
     points: list[Points] = field(default_factory=list)
-    looks: list[Look] = field(default_factory=list)
+    appearances: list[Appearance] = field(default_factory=list)
     """Of every fifth frame."""
-    latest: Look | None = None
+    latest: Appearance | None = None
 
-    def add(self, index: int, points: Points, look: Look | None) -> None:
+    def add(self, index: int, points: Points, appearance: Appearance | None) -> None:
         """Go on with a face."""
-        if look is not None and len(self.frames) % _LOOK_EVERY == 0:
-            self.looks.append(look)
+        if appearance is not None and len(self.frames) % _APPEARANCE_EVERY == 0:
+            self.appearances.append(appearance)
         self.frames.append(index)
         self.points.append(points)
-        self.latest = look
+        self.latest = appearance
 
     @property
     def x(self) -> float:
         """Middle of the face, from the left, in pixels."""
-        return float(np.median([centre_of(p)[0] for p in self.points]))
+        return float(np.median([_middle(p)[0] for p in self.points]))
 
-    def shape(self) -> Shape:
+    def shape(self) -> Array:
         """Return the rigid shape of the face; [478, 3] in eye units."""
         step = max(1, len(self.points) // _SAMPLES)
         return fit_rigid_shape(np.stack(self.points[::step]).astype(np.float64))
-
-
-def centre_of(points: Points) -> NDArray[np.float32]:
-    """Return the middle of a face in pixels; [2]."""
-    middle: NDArray[np.float32] = (points[..., :2].min(0) + points[..., :2].max(0)) / 2
-    return middle
-
-
-def width_of(points: Points) -> float:
-    """Return the width of a face in pixels."""
-    return float(np.ptp(points[:, 0]))
 
 
 def check_pick(pick: str) -> None:
@@ -89,8 +94,8 @@ def check_pick(pick: str) -> None:
 def follow_faces(
     faces: Sequence[Sequence[Points]],
     shot: NDArray[np.int32],
-    looks: Sequence[Sequence[Look]] | None = None,
-) -> list[Track]:
+    appearances: Sequence[Sequence[Appearance]] | None = None,
+) -> list[FaceTrack]:
     """Follow every face from frame to frame by its place and look; a cut ends all tracks.
 
     Whoever steps into another's place looks different, and gets a track of their own.
@@ -98,66 +103,70 @@ def follow_faces(
     Args:
         faces: per frame the faces found, each [478, 3] in pixels.
         shot: [T] number of the shot.
-        looks: per frame upright pictures of the faces; None: by place alone.
+        appearances: per frame upright pictures of the faces; None: by place alone.
     """
-    tracks: list[Track] = []
+    tracks: list[FaceTrack] = []
     for index, found in enumerate(faces):
-        seen: Sequence[Look | None] = looks[index] if looks is not None else [None] * len(found)
+        seen: Sequence[Appearance | None] = [None] * len(found) if appearances is None else appearances[index]
         alive = [t for t in tracks if t.shot == shot[index] and index - t.frames[-1] <= _LOST]
         pairs = sorted(
             (_apart(t, index, p, seen[b]), a, b) for a, t in enumerate(alive) for b, p in enumerate(found)
         )
-        taken_tracks: set[int] = set()
-        taken_faces: set[int] = set()
+        owners: dict[int, FaceTrack] = {}
         for distance, a, b in pairs:
-            if distance == math.inf or a in taken_tracks or b in taken_faces:
-                continue
-            alive[a].add(index, found[b], seen[b])
-            taken_tracks.add(a)
-            taken_faces.add(b)
+            if distance < math.inf and b not in owners and alive[a] not in owners.values():
+                owners[b] = alive[a]
         for b, points in enumerate(found):
-            if b not in taken_faces:
-                tracks.append(Track(int(shot[index])))
-                tracks[-1].add(index, points, seen[b])
+            if b not in owners:
+                owners[b] = FaceTrack(int(shot[index]))
+                tracks.append(owners[b])
+            owners[b].add(index, points, seen[b])
     return [t for t in tracks if len(t.frames) >= _LEAST_FRAMES]
 
 
-def _apart(track: Track, index: int, points: Points, look: Look | None) -> float:
-    """Return how badly a face would go on a track: its way in face widths and the change of its look."""
-    moved = _moved(track.points[-1], points)
-    gap = 0.0 if track.latest is None or look is None else appearance_distance(track.latest, look)
-    return math.inf if moved > _REACH or is_abrupt_change(gap, index - track.frames[-1]) else moved + gap
+def _apart(track: FaceTrack, index: int, points: Points, seen: Appearance | None) -> float:
+    """Return how badly a face would go on a track: its way in face widths and the change of its looks."""
+    way = float(np.linalg.norm(_middle(track.points[-1]) - _middle(points)))
+    way /= max(float(np.ptp(track.points[-1][:, 0])), 1.0)
+    change = 0.0 if track.latest is None or seen is None else appearance_distance(track.latest, seen)
+    return math.inf if way > _REACH or is_abrupt_change(change, index - track.frames[-1]) else way + change
 
 
-def _moved(before: Points, now: Points) -> float:
-    """Return how far a face would have moved, in its widths."""
-    return float(np.linalg.norm(centre_of(before) - centre_of(now))) / max(width_of(before), 1.0)
+def _middle(points: Points) -> Points:
+    """Return the middle of a face in pixels; [2]."""
+    middle: Points = (points[:, :2].min(0) + points[:, :2].max(0)) / 2
+    return middle
 
 
-def is_other(distance: float, gap: float | None, *, limit: float = STRANGER) -> bool:
+def is_other(distance: float, gap: float | None, *, limit: float = OTHER_SHAPE) -> bool:
     """Tell whether two faces of one take are two people's: by shape and, where it is known, by look.
 
     Args:
         distance: of their shapes.
-        gap: of their looks; None where it is not known.
+        gap: of their appearances; None where it is not known.
         limit: distance that is too far, unless the look is surely the same.
     """
     if distance > limit:
-        return gap is None or gap > SAME_LOOK
-    return gap is not None and distance > DOUBTFUL and gap > OTHER_LOOK
+        return gap is None or gap > SAME_APPEARANCE
+    return gap is not None and distance > DOUBTFUL_SHAPE and gap > OTHER_APPEARANCE
 
 
-def face_distance(a: Shape, b: Shape) -> float:
+def face_distance(a: Array, b: Array) -> float:
     """Return how far apart two face shapes [478, 3] are, seen from the front, in eye units."""
-    rigid = list(RIGID)
-    scale, rotation, shift = align_similarity(a[None, rigid], b[None, rigid])
-    moved = scale[0] * a @ rotation[0].T + shift[0]
-    apart = (moved - b)[list(_STEADY_POINTS), :2] / np.linalg.norm(np.subtract(*b[list(OUTER_EYE_CORNERS)]))
+    apart = (aligned(a, b) - b)[list(_STEADY_POINTS), :2]
+    apart /= np.linalg.norm(np.subtract(*b[list(OUTER_EYE_CORNERS)]))
     return float(np.sqrt((apart**2).sum(1).mean()))
 
 
+def aligned(shape: Array, other: Array) -> Array:
+    """Return a face shape [478, 3] moved, turned and scaled onto another."""
+    scale, rotation, shift = align_similarity(shape[None, list(RIGID)], other[None, list(RIGID)])
+    moved: Array = scale[0] * shape @ rotation[0].T + shift[0]
+    return moved
+
+
 def group_faces(
-    shapes: Sequence[Shape],
+    shapes: Sequence[Array],
     lengths: Sequence[int],
     *,
     apart: NDArray[np.bool_] | None = None,
@@ -179,7 +188,7 @@ def group_faces(
             distance = face_distance(shapes[n], shapes[group[0]])
             gap = None if gaps is None else float(gaps[n, group].min())
             never = (apart is not None and bool(apart[n, group].any())) or is_other(distance, gap)
-            fits.append(math.inf if never else distance / STRANGER + (gap or 0.0))
+            fits.append(math.inf if never else distance / OTHER_SHAPE + (gap or 0.0))
         if not fits or min(fits) == math.inf:
             groups.append([n])
             result[n] = len(groups) - 1
@@ -189,7 +198,7 @@ def group_faces(
     return result
 
 
-def choose_person(tracks: Sequence[Track], pick: str, frames: int) -> tuple[list[Points | None], int]:
+def choose_person(tracks: Sequence[FaceTrack], pick: str, frames: int) -> tuple[list[Points | None], int]:
     """Choose the person among tracked faces.
 
     Args:
@@ -215,22 +224,22 @@ def choose_person(tracks: Sequence[Track], pick: str, frames: int) -> tuple[list
     return chosen, int(groups.max()) + 1
 
 
-def _at_once(tracks: Sequence[Track]) -> NDArray[np.bool_]:
+def _at_once(tracks: Sequence[FaceTrack]) -> NDArray[np.bool_]:
     """Tell which faces were in sight at the same time: they are not one person's; [N, N]."""
     first, last = (np.array([t.frames[end] for t in tracks]) for end in (0, -1))
     overlap: NDArray[np.bool_] = (first[:, None] <= last) & (first <= last[:, None])
     return overlap & ~np.eye(len(tracks), dtype=bool)
 
 
-def _gaps(tracks: Sequence[Track]) -> NDArray[np.float32] | None:
-    """Return how unlike the faces of tracks look to each other; [N, N], None without looks."""
-    if not all(t.looks for t in tracks):
+def _gaps(tracks: Sequence[FaceTrack]) -> NDArray[np.float32] | None:
+    """Return how unlike the faces of tracks look to each other; [N, N], None without appearances."""
+    if not all(t.appearances for t in tracks):
         return None
-    owner = np.repeat(np.arange(len(tracks), dtype=np.int32), [len(t.looks) for t in tracks])
-    return appearance_distances(np.stack([look for t in tracks for look in t.looks]), owner, len(tracks))
+    owner = np.repeat(np.arange(len(tracks), dtype=np.int32), [len(t.appearances) for t in tracks])
+    return appearance_distances(np.concatenate([t.appearances for t in tracks]), owner, len(tracks))
 
 
-def _scores(tracks: Sequence[Track], groups: NDArray[np.intp], pick: str) -> NDArray[np.float64]:
+def _scores(tracks: Sequence[FaceTrack], groups: NDArray[np.intp], pick: str) -> NDArray[np.float64]:
     """Return how well each group answers the pick; [G] frames, the longest a little ahead among equals."""
     total: NDArray[Any] = np.bincount(groups, weights=[len(t.frames) for t in tracks]).astype(np.float64)
     if pick == "longest":
@@ -247,47 +256,21 @@ def _scores(tracks: Sequence[Track], groups: NDArray[np.intp], pick: str) -> NDA
     return scores
 
 
-Look = NDArray[np.uint8]
-"""[32, 32, 3]."""
-
-LOOK = 32
-"""Side of the small upright picture of a face that people are told by and covered mouths are found on."""
-SAME_LOOK, OTHER_LOOK = 0.15, 0.34
-"""Gaps between looks below which it is surely the same person of the same take, and above which, with a face
-shape that is doubtful, surely not: between people 0.34 and more; of one person 0.09 from word to word, up to
-0.37 where the head turns."""
-ABRUPT_LOOK = 0.5
-"""Gap between the looks of one frame and the next above which it is surely not the same person."""
-_LOOK_FROM = np.array([33, 263, 10, 152])
-_LOOK_TO = np.array([[0.248, 0.374], [0.752, 0.374], [0.5, 0.05], [0.5, 0.95]], np.float32) * LOOK
-
-
-def upright_look(rgb: NDArray[np.uint8], points: Points) -> NDArray[np.uint8]:
+def upright_face(rgb: NDArray[np.uint8], points: Points) -> NDArray[np.uint8]:
     """Return a small picture of the face, upright, always the same in size; [32, 32, 3]."""
-    import cv2
-
     height, width = rgb.shape[:2]
     margin = 0.1 * float(np.ptp(points[:, 0]))
     x0, y0 = np.clip(np.floor(points[:, :2].min(0) - margin), 0, [width - 1, height - 1]).astype(int)
     x1, y1 = np.clip(np.ceil(points[:, :2].max(0) + margin), [x0 + 1, y0 + 1], [width, height]).astype(int)
     crop = rgb[y0:y1, x0:x1]
-    shrink = max(1.0, crop.shape[1] / (1.5 * LOOK))
+    shrink = max(1.0, crop.shape[1] / (1.5 * FACE_SIDE))
     size = (max(1, round(crop.shape[1] / shrink)), max(1, round(crop.shape[0] / shrink)))
     small = cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
-    places = (points[_LOOK_FROM, :2] - [x0, y0]) * [size[0] / crop.shape[1], size[1] / crop.shape[0]]
-    transform = _similarity(places.astype(np.float64), _LOOK_TO.astype(np.float64))
-    return np.asarray(
-        cv2.warpAffine(small, transform, (LOOK, LOOK), borderMode=cv2.BORDER_REPLICATE), np.uint8
-    )
-
-
-def _similarity(source: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the 2 x 3 matrix that turns, scales and shifts one set of points onto another."""
-    s, t = source - source.mean(0), target - target.mean(0)
-    complex_s, complex_t = s[:, 0] + 1j * s[:, 1], t[:, 0] + 1j * t[:, 1]
-    factor = (np.conj(complex_s) @ complex_t) / max(float(np.abs(complex_s) @ np.abs(complex_s)), 1e-9)
-    turn = np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])
-    return np.concatenate([turn, (target.mean(0) - turn @ source.mean(0))[:, None]], axis=1)
+    places = (points[_UPRIGHT_POINTS, :2] - [x0, y0]) * [size[0] / crop.shape[1], size[1] / crop.shape[0]]
+    scale, rotation, shift = align_similarity(places.astype(np.float64)[None], _UPRIGHT_PLACES[None])
+    upright = np.column_stack([scale[0] * rotation[0], shift[0]])
+    face = cv2.warpAffine(small, upright, (FACE_SIDE, FACE_SIDE), borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(face, np.uint8)
 
 
 def is_abrupt_change(gap: float, frames: int) -> bool:
@@ -295,54 +278,55 @@ def is_abrupt_change(gap: float, frames: int) -> bool:
 
     A fast turn changes the look by up to 0.37 from one frame to the next.
     """
-    return gap > (OTHER_LOOK if frames > 1 else ABRUPT_LOOK)
+    return gap > (OTHER_APPEARANCE if frames > 1 else ABRUPT_APPEARANCE)
 
 
-def changes_abruptly(looks: NDArray[np.uint8], frames: NDArray[np.intp], shot: NDArray[np.int32]) -> bool:
+def changes_abruptly(
+    appearances: NDArray[np.uint8], frames: NDArray[np.intp], shot: NDArray[np.int32]
+) -> bool:
     """Tell whether somebody else steps into a face's place without a cut.
 
     Args:
-        looks: [N, 32, 32, 3] of one followed face; frames: [N] their indices; shot: [N] their shots.
+        appearances: [N, 32, 32, 3] of one followed face; frames: [N] their indices; shot: [N] their shots.
     """
-    if len(looks) < 2:
+    if len(appearances) < 2:
         return False
-    normed = _normed(looks)
+    normed = _normed(appearances)
     gaps = 1 - (normed[1:] * normed[:-1]).sum(1)
     between, same = np.diff(frames), np.diff(shot) == 0
     return any(is_abrupt_change(float(g), int(n)) for g, n in zip(gaps[same], between[same], strict=True))
 
 
-def appearance_distance(a: Look, b: Look) -> float:
-    """Tell how unlike two looks are; 0 alike, 1 unlike."""
+def appearance_distance(a: Appearance, b: Appearance) -> float:
+    """Tell how unlike two appearances are; 0 alike, 1 unlike."""
     first, second = _normed(np.stack([a, b]))
     return float(1 - first @ second)
 
 
-def _normed(looks: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return looks [N, 32, 32, 3] in grey, with a mean of 0 and a length of 1; [N, 1024]."""
-    grey: NDArray[np.float32] = looks.astype(np.float32).mean(-1).reshape(len(looks), LOOK * LOOK)
+def _normed(appearances: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return appearances [N, 32, 32, 3] in grey, with a mean of 0 and a length of 1; [N, 1024]."""
+    grey = appearances.astype(np.float32).mean(-1).reshape(len(appearances), FACE_SIDE * FACE_SIDE)
     grey -= grey.mean(1, keepdims=True)
     grey /= np.maximum(np.linalg.norm(grey, axis=1, keepdims=True), 1e-6)
     return grey
 
 
 def appearance_distances(
-    looks: NDArray[np.uint8], shot: NDArray[np.int32], shots: int
+    appearances: NDArray[np.uint8], shot: NDArray[np.int32], shots: int
 ) -> NDArray[np.float32]:
     """Tell how unlike each shot's face looks to each other shot's nearest frames; 0 alike, 1 unlike.
 
     Args:
-        looks: [N, 32, 32, 3] upright pictures of seen faces; shot: [N] the number of each one's shot.
+        appearances: [N, 32, 32, 3] upright pictures of seen faces; shot: [N] the number of each one's shot.
 
     Returns:
         [shots, shots]; 1 where a face is not seen.
     """
-    grey = _normed(looks)
+    grey = _normed(appearances)
     parts = [np.flatnonzero(shot == number) for number in range(shots)]
     few = [part[np.linspace(0, len(part) - 1, min(len(part), 12)).astype(int)] for part in parts]
-    gaps = np.ones((shots, shots), np.float32)
-    for a in range(shots):
-        for b in range(shots):
-            if len(few[a]) and len(few[b]):
-                gaps[a, b] = np.median((1 - grey[few[a]] @ grey[few[b]].T).min(1))
-    return gaps
+    distances = np.ones((shots, shots), np.float32)
+    for a, b in itertools.product(range(shots), repeat=2):
+        if len(few[a]) and len(few[b]):
+            distances[a, b] = np.median((1 - grey[few[a]] @ grey[few[b]].T).min(1))
+    return distances

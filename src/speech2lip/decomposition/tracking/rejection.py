@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from speech2lip.config import PrepareSettings
 from speech2lip.decomposition.footage import Rejection, Track
 from speech2lip.decomposition.head_pose import fit_rigid_shape
-from speech2lip.decomposition.tracking.faces import LOOK, STRANGER, face_distance, is_other
+from speech2lip.decomposition.tracking.faces import FACE_SIDE, OTHER_SHAPE, aligned, face_distance, is_other
 from speech2lip.decomposition.tracking.landmarks import BLOCK
 from speech2lip.faces.landmarks import FACE_OVAL
-from speech2lip.geometry.rigid import align_similarity, head_angles
+from speech2lip.geometry.rigid import head_angles
 
 Tracks = Mapping[str, Track]
 
@@ -28,22 +28,22 @@ _SHORT_SHOT = 50
 _SHAPE_FRAMES = 150
 
 
-def covered_scores(looks: NDArray[np.uint8]) -> NDArray[np.float32]:
+def covered_scores(appearances: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Tell how much more each frame's lower face differs from its usual look than the upper face does.
 
     Args:
-        looks: [T, 32, 32, 3] upright pictures of one take's seen faces.
+        appearances: [T, 32, 32, 3] upright pictures of one take's seen faces.
 
     Returns:
         [T], as a share of the face's brightness.
     """
-    if not len(looks):
+    if not len(appearances):
         return np.zeros(0, np.float32)
-    y, x = (np.mgrid[0:LOOK, 0:LOOK] + 0.5) / LOOK
+    y, x = (np.mgrid[0:FACE_SIDE, 0:FACE_SIDE] + 0.5) / FACE_SIDE
     lower = (y > 0.60) & (y < 0.93) & (np.abs(x - 0.5) < 0.28)
     upper = (y > 0.15) & (y < 0.55) & (np.abs(x - 0.5) < 0.34) & ~((y > 0.30) & (y < 0.45))  # lids move
-    bright = looks[:, upper].astype(np.float32).mean(1)
-    relative = looks / np.maximum(bright, 10)[:, None, None, :]
+    bright = appearances[:, upper].astype(np.float32).mean(1)
+    relative = appearances / np.maximum(bright, 10)[:, None, None, :]
     usual = np.median(relative, axis=0)
     apart = np.abs(relative - usual).mean(-1)
     scores: NDArray[np.float32] = (apart[:, lower].mean(1) - apart[:, upper].mean(1)).astype(np.float32)
@@ -70,7 +70,7 @@ def reject_frames(
     for name, track in tracks.items():
         width, outside = _measured(track)
         with np.errstate(invalid="ignore"):
-            colour_off = np.abs(track.light - _usual_light(track, tracks, settings)).max(1)
+            colour_off = np.abs(track.light - _median_skin_colour(track, tracks, settings)).max(1)
             flags = {  # the last that holds is told: the plainest come last
                 Rejection.TURNED_AWAY: np.abs(yaw[name] - usual_yaw) > settings.max_turn_degrees,
                 Rejection.HEAVY_BLUR: _blurred(track),
@@ -107,7 +107,7 @@ def find_other_people(tracks: Tracks) -> dict[str, NDArray[np.bool_]]:
     known: dict[str, list[int]] = {name: [] for name in tracks}
     for shot in sorted(shots, key=lambda shot: -shot.length):
         gaps = tracks[shot.take].appearance_distances[shot.number, known[shot.take]]
-        limit = STRANGER if shot.length >= _SHORT_SHOT else 1.5 * STRANGER
+        limit = OTHER_SHAPE if shot.length >= _SHORT_SHOT else 1.5 * OTHER_SHAPE
         gap = float(gaps.min()) if len(gaps) else None
         if is_other(face_distance(shot.shape, usual), gap, limit=limit):
             result[shot.take] |= shot.frames
@@ -132,16 +132,9 @@ def _usual_shape(shapes: list[NDArray[np.float64]], lengths: list[int]) -> NDArr
     """Return the middle of the shapes like which most of the footage is."""
     candidates = np.argsort(-np.asarray(lengths), kind="stable")[:24]
     apart = np.array([[face_distance(shape, shapes[c]) for c in candidates] for shape in shapes])
-    best = int(np.argmax(np.asarray(lengths) @ (apart <= STRANGER)))
-    like = [shapes[n] for n in np.flatnonzero(apart[:, best] <= STRANGER)]
-    usual: NDArray[np.float64] = np.median([_onto(shape, shapes[candidates[best]]) for shape in like], axis=0)
-    return usual
-
-
-def _onto(shape: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
-    scale, rotation, shift = align_similarity(shape[None], other[None])
-    moved: NDArray[np.float64] = scale[0] * shape @ rotation[0].T + shift[0]
-    return moved
+    best = int(np.argmax(np.asarray(lengths) @ (apart <= OTHER_SHAPE)))
+    like = [shapes[n] for n in np.flatnonzero(apart[:, best] <= OTHER_SHAPE)]
+    return np.median([aligned(shape, shapes[candidates[best]]) for shape in like], axis=0)
 
 
 def _measured(track: Track) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
@@ -163,33 +156,26 @@ def _measured(track: Track) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
 def _blurred(track: Track) -> NDArray[np.bool_]:
     """Compare each frame with its own shot: shots may differ in focus and size."""
     blurred = np.zeros(len(track.seen), bool)
-    for number in np.unique(track.shot):
+    for number in np.unique(track.shot[track.seen]):
         here = track.seen & (track.shot == number)
-        if here.any():
-            blurred |= here & (track.sharpness < HEAVY_BLUR * np.median(track.sharpness[here]))
+        blurred |= here & (track.sharpness < HEAVY_BLUR * np.median(track.sharpness[here]))
     return blurred
 
 
 def _covered(track: Track) -> NDArray[np.bool_]:
-    scores, seen = track.covered, track.seen
-    if not seen.any():
-        return np.zeros(len(seen), bool)
-    middle = np.median(scores[seen])
-    spread = 1.4826 * np.median(np.abs(scores[seen] - middle))
-    covered: NDArray[np.bool_] = scores > np.clip(middle + 6 * spread, *COVERED)
-    return covered
+    known = track.covered[track.seen]
+    middle = np.median(known)
+    spread = 1.4826 * np.median(np.abs(known - middle))
+    return track.covered > np.clip(middle + 6 * spread, *COVERED)
 
 
-def _usual_light(track: Track, tracks: Tracks, settings: PrepareSettings) -> NDArray[np.float32]:
+def _median_skin_colour(track: Track, tracks: Tracks, settings: PrepareSettings) -> NDArray[np.float32]:
     """Return the skin colour that a take's frames are held against: its own median.
 
     Takes may differ in light. But where there are many takes and fewer than a tenth of all frames look like
     this one, it is the take that is broken, and all are held against the median of all.
     """
-    own: NDArray[np.float32] = np.median(track.light[track.seen], axis=0)
+    own = np.median(track.light[track.seen], axis=0)
     every = np.concatenate([t.light[t.seen] for t in tracks.values()])
     alike = (np.abs(every - own).max(1) <= settings.broken_colour_levels).mean()
-    if len(tracks) >= 10 and alike < 0.1:
-        usual: NDArray[np.float32] = np.median(every, axis=0)
-        return usual
-    return own
+    return np.median(every, axis=0) if len(tracks) >= 10 and alike < 0.1 else own

@@ -12,8 +12,8 @@ from scipy.spatial.transform import Rotation, Slerp
 from speech2lip.avatar import read_avatar
 from speech2lip.conventions import Array
 from speech2lip.decomposition.footage import read_footage
-from speech2lip.decomposition.tracking.cuts import runs_within_shots
 from speech2lip.errors import SettingsError
+from speech2lip.geometry.rigid import unbroken_runs
 
 _COLUMNS = ("time", "yaw", "pitch", "roll")
 
@@ -89,7 +89,7 @@ def read_driver(path: Path, *, fps: float) -> Array:
         runs = [
             (take, start, stop)
             for take in footage.takes
-            for start, stop in runs_within_shots(take.left_out == 0, take.shot)
+            for start, stop in unbroken_runs(take.left_out == 0, take.shot)
         ]
         if not runs:
             raise SettingsError(f"no frame of {path} has a head that can be followed; choose another video")

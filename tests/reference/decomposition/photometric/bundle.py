@@ -15,7 +15,7 @@ def gather_equations(
     """Do what `bundle.gather_equations` does, frame by frame with whole matrices."""
     count, frames = weights.shape[1], len(scene.transforms)
     normal = np.zeros((count + 6 * frames, count + 6 * frames))
-    tracks, places, rays = seen.tracks, seen.places, rays_of(scene.k_canonical, seen.tracks.points)
+    places, rays = seen.places, rays_of(scene.k_canonical, seen.points)
     depth = seen.depth + weights @ scene.knots
     right, away, cost = np.zeros(len(normal)), np.zeros((frames, len(depth))), 0.0
     for f in range(frames):
@@ -26,8 +26,8 @@ def gather_equations(
         by_point[:, 0, 0], by_point[:, 1, 1] = k[0, 0] / there[:, 2], k[1, 1] / there[:, 2]
         by_point[:, :, 2] = -(there[:, :2] / there[:, 2:]) * by_point[:, [0, 1], [0, 1]]
         error = places[f] - pixels
-        squared = np.einsum("ni,nij,nj->n", error, tracks.information[f], error)
-        information = tracks.information[f] / (1 + squared / soft**2)[:, None, None]
+        squared = np.einsum("ni,nij,nj->n", error, seen.information[f], error)
+        information = seen.information[f] / (1 + squared / soft**2)[:, None, None]
         arm = there - (turn @ scene.centre + shift)
         by_pose = np.concatenate([np.einsum("nij,njk->nik", by_point, -_cross(arm)), by_point], axis=2)
         by_knots = np.einsum("nij,nj,nl->nil", by_point, rays @ turn.T, weights)

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from speech2lip.decomposition.tracking.cuts import (
+from speech2lip.decomposition.tracking.take import (
     change_between,
     find_cuts,
     is_abrupt,
-    runs_within_shots,
     shot_numbers,
     thumbnail,
 )
+from speech2lip.geometry.rigid import unbroken_runs
 from speech2lip.media.video import read_frames
 
 
@@ -63,8 +63,8 @@ def test_another_picture_changes_more_than_a_shifted_one() -> None:
 def test_runs_end_at_cuts() -> None:
     flags = np.array([0, 1, 1, 1, 1, 0, 1], bool)
     shot = np.array([0, 0, 0, 1, 1, 1, 1], np.int32)
-    assert runs_within_shots(flags, shot) == [(1, 3), (3, 5), (6, 7)]
-    assert runs_within_shots(~flags & False, shot) == []
+    assert unbroken_runs(flags, shot) == [(1, 3), (3, 5), (6, 7)]
+    assert unbroken_runs(~flags & False, shot) == []
 
 
 def test_real_jump_cuts_are_found(real_footage: Path) -> None:
