@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import re
 import shutil
@@ -135,3 +136,23 @@ def test_the_log_lists_every_entry_newest_first(page: Path) -> None:
 def test_links_between_documents_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_step_of_the_tour_is_where_its_link_leads() -> None:
+    """`Class.function` or `function`, defined in the file."""
+    page = ROOT / "docs/tour.md"
+    steps = re.findall(r"\[`([\w.]+)`\]\(([^)]+\.py)\)", page.read_text(encoding="utf-8"))
+    assert len(steps) > 30
+    lost = [f"{name} is not in {path}" for name, path in steps if not _defines(page.parent / path, name)]
+    assert lost == []
+
+
+def _defines(path: Path, name: str) -> bool:
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    for part in name.split("."):
+        kinds = ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef
+        found = [node for node in body if isinstance(node, kinds) and node.name == part]
+        if not found:
+            return False
+        body = found[0].body
+    return True

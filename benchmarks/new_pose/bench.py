@@ -21,7 +21,7 @@ from speech2lip.composition.reposing.reposer import Reposer
 from speech2lip.conventions import Array, Picture
 from speech2lip.decomposition.footage import Footage, Take, read_footage
 from speech2lip.head_track import HeadTrack, median_skin_colour
-from speech2lip_presenter.render import State, Truth, head_pose, landmarks_of, read_truth, render_layers
+from speech2lip_presenter.render import State, Truth, head_pose, landmarks_of, read_truth, render_frame
 from speech2lip_presenter.shading import CLOTH
 
 DEGREES = (5.0, 10.0, 15.0)
@@ -68,13 +68,13 @@ def cases(
     """Yield the cases of one frame of a take: each axis, each angle, to both sides."""
     size = take.width
     state = truth.state(index)
-    material = render_layers(state, size=size)[2]
+    material = render_frame(state, size=size)[2]
     before = landmarks_of(state, size=size)[0]
     for axis in AXES:
         for degrees in DEGREES:
             for sign in (-1, 1):
                 after = dataclasses.replace(state, **{axis: getattr(state, axis) + sign * degrees})
-                rgb, _, there = render_layers(after, size=size)
+                rgb, _, there = render_frame(after, size=size)
                 yield Case(
                     name=axis,
                     degrees=degrees,

@@ -174,8 +174,8 @@ def _bake_light(
     side = np.sqrt(1 - y * y)
     sky = np.stack([side * np.cos(turn), y, side * np.sin(turn)], 1)
     ambient = shading.visible_share(vertices, normals, faces[outside], directions=sky, power=1.0)
-    around_key = 0.22 * np.random.default_rng(1).standard_normal((24, 3))
-    cone = shading.KEY / np.linalg.norm(shading.KEY) + around_key
+    key = np.array(shading.KEY, np.float32)
+    cone = key / np.linalg.norm(key) + 0.22 * np.random.default_rng(1).standard_normal((24, 3))
     keyed = shading.visible_share(vertices, normals, faces[outside], directions=cone, power=0.0)
     light = np.stack([0.10 + 0.90 * ambient**1.25, 0.06 + 0.94 * keyed], 1)
     for part in parts:

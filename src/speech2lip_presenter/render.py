@@ -130,19 +130,13 @@ def lip_measures(points_head: Array) -> tuple[float, float]:
     return max(0.0, float(lower[1] - upper[1])), float(np.linalg.norm(right - left))
 
 
-def render_frame(state: State, *, size: int = 384) -> tuple[Picture, Floats]:
+def render_frame(state: State, *, size: int = 384) -> tuple[Picture, Floats, NDArray[np.int32]]:
     """Render one frame.
 
     Returns:
-        The picture, uint8 RGB [size, size, 3], and its depth, float32 [size, size] along the camera's z in
-        eye units, infinite at the background.
+        The picture, uint8 RGB [size, size, 3]; its depth, float32 [size, size] along the camera's z in eye
+        units, infinite at the background; the material at each pixel, -1 at the background.
     """
-    rgb, depth, _ = render_layers(state, size=size)
-    return rgb, depth
-
-
-def render_layers(state: State, *, size: int = 384) -> tuple[Picture, Floats, NDArray[np.int32]]:
-    """Render one frame as `render_frame` does; third is the material at each pixel, -1 at the background."""
     model, k = build_model(), camera_matrix(size)
     _, in_camera = posed_vertices(state)
     normals = vertex_normals(in_camera, model.faces)

@@ -26,8 +26,8 @@ MATERIALS = np.array([
 ], np.float32)  # fmt: skip
 """How each of them takes light."""
 
-KEY = np.array([-0.52, -0.50, -0.69], np.float32)
-"""Direction from the head towards the key light, camera axes."""
+KEY, FILL, RIM = (-0.52, -0.50, -0.69), (0.80, -0.05, -0.60), (0.62, -0.35, 0.70)
+"""Directions from the head towards the lights, camera axes."""
 
 
 def project(points_camera: Floats, *, k: Array) -> Floats:
@@ -133,9 +133,9 @@ def _light(  # noqa: PLR0913 - compiled: arrays and numbers only
     """Work out the linear colour of one place from its normal, the direction to the camera and its texel."""
     length = 1.0 / math.sqrt(nx * nx + ny * ny + nz * nz + 1e-12)
     nx, ny, nz = nx * length, ny * length, nz * length
-    key = nx * -0.52 + ny * -0.50 + nz * -0.69
-    fill = nx * 0.80 + ny * -0.05 + nz * -0.60
-    rim = max(0.0, nx * 0.62 + ny * -0.35 + nz * 0.70)
+    key = nx * KEY[0] + ny * KEY[1] + nz * KEY[2]
+    fill = nx * FILL[0] + ny * FILL[1] + nz * FILL[2]
+    rim = max(0.0, nx * RIM[0] + ny * RIM[1] + nz * RIM[2])
     sky = 0.5 - 0.5 * ny
     facing = max(0.0, nx * vx + ny * vy + nz * vz)
     root_keyed, root_ambient = math.sqrt(keyed), math.sqrt(ambient)
@@ -151,13 +151,13 @@ def _light(  # noqa: PLR0913 - compiled: arrays and numbers only
         total = 1.02 * warm * front * shadow + occluded * (0.30 * cool * side + 0.20 * cool * sky + 0.10)
         total += material[5] * 0.28 * rim * ambient * warm
         out[k] = texel[k] * total
-    hx, hy, hz = vx - 0.52, vy - 0.50, vz - 0.69
+    hx, hy, hz = vx + KEY[0], vy + KEY[1], vz + KEY[2]
     half = 1.0 / math.sqrt(hx * hx + hy * hy + hz * hz + 1e-12)
     shine = 0.0
     mirror = (nx * hx + ny * hy + nz * hz) * half
     if mirror > 0.5:
         shine = mirror ** material[4] * keyed
-    fx, fy, fz = vx + 0.80, vy - 0.05, vz - 0.60
+    fx, fy, fz = vx + FILL[0], vy + FILL[1], vz + FILL[2]
     half = 1.0 / math.sqrt(fx * fx + fy * fy + fz * fz + 1e-12)
     mirror = (nx * fx + ny * fy + nz * fz) * half
     if mirror > 0.5:

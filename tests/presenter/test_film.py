@@ -55,7 +55,7 @@ def test_truth_tells_of_every_frame(video: Path) -> None:
 
 def test_a_frame_can_be_rendered_again_from_its_truth(video: Path, short_clip: SpeechClip) -> None:
     truth = read_truth(video)
-    rgb, depth = render_frame(truth.state(7), size=128)
+    rgb, depth, _ = render_frame(truth.state(7), size=128)
     np.testing.assert_array_equal(depth, render_frame(clip_states(short_clip, seed=1)[7], size=128)[1])
     with av.open(str(video)) as container:
         filmed = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)][7]

@@ -68,7 +68,7 @@ def test_depth_is_that_of_the_surface_under_a_landmark() -> None:
     pixels, head = render.landmarks_of(state, size=SIZE)
     pose = render.head_pose(state)
     camera = head @ pose[:3, :3].T + pose[:3, 3]
-    _, depth = render.render_frame(state, size=SIZE)
+    _, depth, _ = render.render_frame(state, size=SIZE)
     for name in ("nose_tip", "lip_lower_outer"):
         x, y = pixels[LANDMARKS.index(name)]
         assert depth[int(y), int(x)] == pytest.approx(camera[LANDMARKS.index(name), 2], abs=0.03)
@@ -86,8 +86,8 @@ def test_the_signs_of_the_angles() -> None:
 
 def test_closed_lips_hide_the_teeth_and_open_ones_show_them() -> None:
     for pose in ({"yaw": 0.0}, {"yaw": 14.0, "pitch": -7.0}, {"yaw": -14.0, "pitch": 7.0}):
-        closed = render.render_layers(speaking(0.0, **pose), size=SIZE)[2]
-        opened = render.render_layers(speaking(0.2, **pose), size=SIZE)[2]
+        closed = render.render_frame(speaking(0.0, **pose), size=SIZE)[2]
+        opened = render.render_frame(speaking(0.2, **pose), size=SIZE)[2]
         assert np.isin(closed, (TEETH, MOUTH)).sum() == 0
         assert (opened == TEETH).sum() > 20
         assert (opened == MOUTH).sum() > 20
@@ -97,7 +97,7 @@ def test_one_never_sees_through_the_open_mouth() -> None:
     for yaw in (-15.0, 0.0, 15.0):
         state = speaking(0.24, yaw=yaw)
         pixels, _ = render.landmarks_of(state, size=SIZE)
-        layers = render.render_layers(state, size=SIZE)[2]
+        layers = render.render_frame(state, size=SIZE)[2]
         x0, x1 = pixels[:2, 0].astype(int) + np.array([3, -3])
         y0, y1 = pixels[2:4, 1].astype(int)
         assert np.isin(layers[y0 : y1 + 1, x0 : x1 + 1], (SKIN, TEETH, MOUTH)).all()
@@ -105,19 +105,19 @@ def test_one_never_sees_through_the_open_mouth() -> None:
 
 def test_a_blink_covers_the_eyes() -> None:
     eye = 1
-    open_, shut = (render.render_layers(State(moves={"blink": b}), size=SIZE)[2] for b in (0.0, 1.0))
+    open_, shut = (render.render_frame(State(moves={"blink": b}), size=SIZE)[2] for b in (0.0, 1.0))
     assert (open_ == eye).sum() > 40
     assert (shut == eye).sum() == 0
 
 
 def test_the_picture_moves_with_its_state_and_only_so() -> None:
-    first, depth = render.render_frame(speaking(0.1), size=SIZE)
-    again, _ = render.render_frame(speaking(0.1), size=SIZE)
+    first, depth, _ = render.render_frame(speaking(0.1), size=SIZE)
+    again, _, _ = render.render_frame(speaking(0.1), size=SIZE)
     np.testing.assert_array_equal(first, again)
     assert first.dtype == np.uint8
     assert first.shape == (SIZE, SIZE, 3)
     assert depth.dtype == np.float32
-    other, _ = render.render_frame(speaking(0.2), size=SIZE)
+    other, _, _ = render.render_frame(speaking(0.2), size=SIZE)
     changed = np.abs(first.astype(int) - other).max(-1) > 3
     assert changed.any()
     assert not changed[: SIZE // 2].any()  # nothing above the nose moves with the jaw
