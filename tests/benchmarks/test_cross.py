@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from speech2lip.evaluation.metrics.closure import OpeningScale
 
 from benchmarks.quality import cross
 from benchmarks.quality.cross import Foreign, drive_with_stranger
 from speech2lip.decomposition.footage import Take
 from speech2lip.evaluation.held_out import Span
-from speech2lip.evaluation.metrics.closure import OpeningScale
 from speech2lip.evaluation.speech_labels import TRUTH, Phones
 from tests.evaluation.made_footage import FakeDetector, face_points, made_take
 from tests.evaluation.talking import sound_of, spoken, times

@@ -2,9 +2,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks.robustness.revoice import REVOICINGS, revoice
 from scipy.signal import lfilter
 
-from benchmarks.robustness.revoice import REVOICINGS, revoice
 from benchmarks.robustness.vocoder import change_voice
 from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.errors import SettingsError

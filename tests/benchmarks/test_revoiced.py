@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from benchmarks.robustness.revoiced import OWN, Revoiced, evaluate_revoiced, heard_opening, revoiced_table
 
 from benchmarks.robustness import revoiced
-from benchmarks.robustness.revoiced import OWN, Revoiced, evaluate_revoiced, heard_opening, revoiced_table
 from speech2lip.avatar import read_avatar
 from speech2lip.decomposition.footage import read_footage
 from speech2lip.errors import SettingsError

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
+from speech2lip.evaluation.metrics.closure import OpeningScale
 
 from speech2lip.conventions import Picture
 from speech2lip.evaluation.accumulate import Moment, Tally
-from speech2lip.evaluation.metrics.closure import OpeningScale
 from speech2lip.evaluation.speech_labels import Heard
 from speech2lip.faces.landmarks import INNER_LIPS, LIPS_OUTER, OUTER_EYE_CORNERS
 from speech2lip.synthesis.speech import log_mel

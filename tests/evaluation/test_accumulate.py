@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
+from speech2lip.evaluation.metrics.closure import OpeningScale
 
 from speech2lip.evaluation.accumulate import Moment, Tally
-from speech2lip.evaluation.metrics.closure import OpeningScale
 from speech2lip.evaluation.result import METRICS
 from speech2lip.faces.landmarks import LIPS
 from tests.evaluation.talking import (
@@ -146,15 +146,17 @@ def test_no_face_is_no_shape() -> None:
 
 
 def test_nothing_judged_is_an_empty_row() -> None:
-    from speech2lip.evaluation.accumulate import Tally
     from speech2lip.evaluation.metrics.closure import OpeningScale
+
+    from speech2lip.evaluation.accumulate import Tally
 
     assert Tally(OpeningScale.measure(REAL)).row() == {"frames": 0, "frames_not_spoken_over": 0}
 
 
 def test_an_hour_holds_no_more_landmarks_than_a_minute() -> None:
-    from speech2lip.evaluation import accumulate as module
     from speech2lip.evaluation.metrics.closure import OpeningScale
+
+    from speech2lip.evaluation import accumulate as module
 
     tally = module.Tally(OpeningScale.measure(REAL))
     for i in range(3 * module._BLOCK + 7):

@@ -14,11 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from safetensors.torch import save_file
-
-from benchmarks.robustness import revoiced
 from benchmarks.robustness.revoice import REVOICINGS
 from benchmarks.robustness.revoiced import OWN
+from safetensors.torch import save_file
+from speech2lip.evaluation.metrics.lpips import Lpips
+from speech2lip.evaluation.sync import syncnet as syncnet_trials
+from speech2lip.evaluation.sync.syncnet import SyncNet
+
+from benchmarks.robustness import revoiced
 from speech2lip import __version__
 from speech2lip.config import EvaluateInputs, EvaluateOutputs, EvaluateSettings
 from speech2lip.decomposition import footage as footage_module
@@ -27,10 +30,7 @@ from speech2lip.evaluation import evaluate as evaluation
 from speech2lip.evaluation import held_out
 from speech2lip.evaluation import runner as judging
 from speech2lip.evaluation.evaluate import evaluate
-from speech2lip.evaluation.metrics.lpips import Lpips
 from speech2lip.evaluation.result import METRICS
-from speech2lip.evaluation.sync import syncnet as syncnet_trials
-from speech2lip.evaluation.sync.syncnet import SyncNet
 from speech2lip.synthesis.speech import log_mel
 from tests.evaluation.made_footage import FakeDetector, write_avatar, write_footage
 

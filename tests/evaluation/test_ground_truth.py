@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from speech2lip.evaluation.ground_truth import against_truth, true_opening, truth_line
 
 from speech2lip.atomic import write_json
 from speech2lip.decomposition.footage import Take
 from speech2lip.evaluation.accumulate import Openings
-from speech2lip.evaluation.ground_truth import against_truth, true_opening, truth_line
 from speech2lip.evaluation.held_out import Span
 from speech2lip.faces.landmarks import LandmarkDetector, lip_opening
 from speech2lip_presenter import clip_states, render_frame, speech_clips

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from speech2lip.evaluation.metrics.closure import OpeningScale
 from torch import Tensor
 
 from speech2lip.composition.paste import Paster
@@ -18,7 +19,6 @@ from speech2lip.evaluation import speech_labels as listening
 from speech2lip.evaluation.accumulate import Tally
 from speech2lip.evaluation.held_out import CodedFrame, Span
 from speech2lip.evaluation.methods import RealVideo
-from speech2lip.evaluation.metrics.closure import OpeningScale
 from speech2lip.evaluation.runner import Judge
 from tests.evaluation.made_footage import FakeDetector, write_footage
 

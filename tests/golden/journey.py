@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from benchmarks.robustness.revoiced import compare_voices
 from numpy.typing import NDArray
 
-from benchmarks.robustness.revoiced import compare_voices
 from speech2lip.avatar import Avatar
 from speech2lip.config import EvaluateSettings, PrepareSettings, PresentSettings, TrainSettings
 from speech2lip.conventions import SAMPLE_RATE

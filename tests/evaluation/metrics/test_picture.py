@@ -135,3 +135,62 @@ def test_similarity_looks_only_where_something_changed() -> None:
         b[y0:y1, x0:x1] = 255 - b[y0:y1, x0:x1]
         assert changed_box(a, b) == box
         assert ssim(a, b) == pytest.approx(float(_ssim_map(a, b).mean()), abs=1e-12)
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    return np.random.default_rng(3)
+
+
+@pytest.fixture
+def picture(random: np.random.Generator) -> NDArray[np.uint8]:
+    grain = gaussian_filter(random.normal(0, 1, (64, 64, 3)), (2, 2, 0))
+    return np.clip(120 + 20 * grain / grain.std(), 0, 255).astype(np.uint8)
+
+
+def test_flicker_counts_what_alternates_only(random: np.random.Generator) -> None:
+    slow = np.linspace(100, 120, 50)
+    assert flicker(slow) == pytest.approx(0, abs=1e-9)
+    assert flicker(slow + np.tile([0, 1], 25)) == pytest.approx(2)
+    noise = random.normal(size=50)
+    assert flicker_ratio(3 * noise, noise) == pytest.approx(3)
+    assert math.isnan(flicker_ratio(noise, slow * 0))
+
+
+def test_a_step_of_four_levels_shows_as_a_seam(picture: NDArray[np.uint8]) -> None:
+    mask = np.zeros((64, 64))
+    mask[16:48, 16:48] = 1
+    pasted = picture.copy()
+    pasted[mask > 0] += 4
+    assert seam_ratio(picture, picture, mask) == 1
+    assert seam_ratio(pasted, picture, mask) > 1.5
+    flat = np.full_like(picture, 120)
+    lifted = flat + (4 * mask).astype(np.uint8)[..., None]
+    assert seam_step(lifted, mask) == pytest.approx(4)
+    assert seam_ratio(lifted, flat, mask) == pytest.approx(9)
+
+
+def test_grain_hides_no_seam(random: np.random.Generator) -> None:
+    mask = np.zeros((64, 64))
+    mask[16:48, 16:48] = 1
+    ratios = []
+    for _ in range(40):  # one picture's grain may happen to have a seam of its own
+        grain = random.integers(90, 150, (64, 64, 3)).astype(np.uint8)
+        pasted = grain.copy()
+        pasted[mask > 0] += 4
+        ratios.append(seam_ratio(pasted, grain, mask))
+        assert seam_step(grain, mask) < 8  # the grain's own steps are about 14 levels each
+    assert np.mean(ratios) > 1.2
+
+
+def test_a_wide_feather_hides_the_step() -> None:
+    mask = np.zeros((64, 64))
+    mask[16:48, 16:48] = 1
+    flat = np.full((64, 64, 3), 120, np.uint8)
+    feathered = gaussian_filter(mask, 4)
+    pasted = np.round(flat + 4 * feathered[..., None]).astype(np.uint8)
+    assert seam_step(pasted, feathered) < 0.3 * seam_step(flat + (4 * mask[..., None]).astype(np.uint8), mask)
+
+
+def test_no_border_no_seam(picture: NDArray[np.uint8]) -> None:
+    assert math.isnan(seam_ratio(picture, picture, np.zeros((64, 64))))

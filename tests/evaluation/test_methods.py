@@ -1,31 +1,45 @@
-"""Rows show what `speak` shows: coded pictures, as they were filmed where the head has turned away."""
+"""Methods show what `speak` shows: coded pictures, as they were filmed where the head has turned away."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from speech2lip.evaluation.metrics.closure import OpeningScale
 
 from speech2lip.avatar import Avatar, read_avatar
+from speech2lip.composition.paste import Paster
 from speech2lip.decomposition.footage import Footage, Take, read_footage
+from speech2lip.errors import SettingsError
 from speech2lip.evaluation import runner as judging
 from speech2lip.evaluation import speech_labels as listening
 from speech2lip.evaluation.accumulate import Tally
 from speech2lip.evaluation.cross_driven import driven_openings
 from speech2lip.evaluation.held_out import CodedFrame, Span
-from speech2lip.evaluation.methods import Maker, makers, usual_light_of
-from speech2lip.evaluation.metrics.closure import OpeningScale
+from speech2lip.evaluation.methods import (
+    Maker,
+    NearestLips,
+    RealVideo,
+    Spoken,
+    makers,
+    mel_features,
+    places_of,
+    recoded,
+    speech_keys,
+    usual_light_of,
+)
 from speech2lip.evaluation.runner import Judge
-from speech2lip.head_track import HeadTrack
 from speech2lip.inference.engine import Engine
-from speech2lip.media.picture import rgb_from_coded
+from speech2lip.media.picture import coded_from_rgb, rgb_from_coded
 from speech2lip.media.video import read_coded
+from speech2lip.synthesis.speech import log_mel
 from tests.evaluation.made_footage import FakeDetector, write_avatar, write_footage
 from tests.made_face import head_pose
-from tests.reference.inference.renderer import PlainRenderer
 
 AWAY = slice(16, 24)
 
@@ -87,16 +101,31 @@ def test_our_row_shows_what_speak_shows(
     take, mel, moments = footage.takes[0], torch.randn(80, 300), np.array([0.5, 1.0])
     frames = _frames(take)[:2]
     spoken = engine.encode_speech(mel, moments)
-    head = HeadTrack.of_take(take, person.canonical, usual_light_of(person))[[0, 1]]
-    coded = engine.renderer.speak([frame.coded for frame in frames], head, spoken)
+    places = places_of(engine.paster, take, [0, 1], usual_light_of(person))
+    coded = engine.speak_coded([frame.coded for frame in frames], places, spoken)
     made = rows["ours"].make(take, frames, mel, moments)
     for picture, one, frame in zip(made, coded, frames, strict=True):
         assert np.array_equal(picture, rgb_from_coded(one))
         assert not np.array_equal(picture, frame.rgb)
-    plain = PlainRenderer(engine).speak([frame.rgb for frame in frames], head, spoken)
+    plain = engine.speak_frames([frame.rgb for frame in frames], places, spoken)
     apart = np.abs(np.stack(plain).astype(int) - np.stack(made))
     assert apart.max() > 0  # what is shown has been coded
     assert apart.mean() < 1
+
+
+def test_pasted_rows_are_coded_where_they_were_changed_and_only_there(footage: Footage) -> None:
+    frame = _frames(footage.takes[0])[0]
+    made = frame.rgb.copy()
+    made[41:60, 51:80] = (200, 90, 60)
+    found = recoded(frame, made)
+    height = made.shape[0]
+    changed = found[:height] != frame.coded[:height]
+    assert changed[41:60, 51:80].mean() > 0.9
+    changed[41:60, 51:80] = False
+    assert not changed.any()
+    twin = coded_from_rgb(made)
+    assert np.abs(found[42:59, 52:79].astype(int) - twin[42:59, 52:79]).max() <= 2
+    assert np.array_equal(recoded(frame, frame.rgb), frame.coded)
 
 
 @pytest.mark.parametrize("name", ["static_lips", "nearest", "ours"])
@@ -135,3 +164,61 @@ def test_silence_is_not_judged_by_lips_that_were_filmed(rows: dict[str, Maker], 
     span = Span(take, 0, 40)
     openings = driven_openings(rows["ours"], span, torch.zeros(80, 300), take.times, FakeDetector())  # type: ignore[arg-type]
     assert np.array_equal(np.isnan(openings), rows["ours"].shares(take) < 1)
+
+
+WAVE = np.random.default_rng(0).normal(0, 0.1, 8000).astype(np.float32)
+
+
+def _avatar(listener: object) -> Spoken:
+    def more(wave: torch.Tensor) -> torch.Tensor:
+        return torch.cat([log_mel(wave), torch.ones(64, len(wave) // 160 + 1)])
+
+    return Spoken(cast(Any, SimpleNamespace(listener=listener, mel_features=more)), np.ones(3, np.float32))
+
+
+def test_rows_hear_the_spectrum_and_what_the_avatar_hears() -> None:
+    assert torch.equal(mel_features([RealVideo(), _avatar(None)], WAVE), log_mel(torch.from_numpy(WAVE)))
+    assert mel_features([RealVideo(), _avatar(None), _avatar("encoder")], WAVE).shape[0] == 80 + 64
+
+
+def test_two_avatars_with_pretrained_encoders_are_refused() -> None:
+    with pytest.raises(SettingsError, match="cannot be judged at once"):
+        mel_features([_avatar("one"), _avatar("other")], WAVE)
+
+
+@pytest.fixture(scope="module")
+def nearest(tmp_path_factory: pytest.TempPathFactory) -> tuple[NearestLips, Path]:
+    folder = tmp_path_factory.mktemp("nearest")
+    footage = read_footage(write_footage(folder / "made.footage"))
+    avatar = read_avatar(write_avatar(folder / "made.avatar", held_out={"c": [20, 40]}))
+    return NearestLips(avatar, footage, Paster(footage.canonical)), footage.folder
+
+
+def test_a_training_frame_finds_itself(nearest: tuple[NearestLips, Path]) -> None:
+    lips, folder = nearest
+    take = next(take for take in read_footage(folder).takes if take.name == "a")
+    mel = log_mel(torch.from_numpy(take.wave()))
+    found = lips.find(mel, take.times[[3, 20, 39]])
+    assert [(take.name, index) for take, index in found] == [("a", 3), ("a", 20), ("a", 39)]
+    patches = lips.patches(mel, take.times[[3, 20]])
+    assert patches.shape[:2] == (2, 3)
+    assert 0 < float(patches.mean()) < 1
+
+
+def test_what_is_held_out_or_left_out_is_never_shown(nearest: tuple[NearestLips, Path]) -> None:
+    lips, folder = nearest
+    assert len(lips) == 40 + 39 + 10  # take c: 20 held out, 10 more beside them
+    for name, index in (("c", 30), ("b", 7)):
+        take = next(take for take in read_footage(folder).takes if take.name == name)
+        mel = log_mel(torch.from_numpy(take.wave()))
+        (found,) = lips.find(mel, take.times[[index]])
+        assert (found[0].name, found[1]) != (name, index)
+
+
+def test_keys_tell_sounds_apart() -> None:
+    random = np.random.default_rng(0)
+    mel = log_mel(torch.from_numpy(random.normal(0, 0.1, 16_000).astype(np.float32)))
+    keys = speech_keys(mel, np.array([0.3, 0.3, 0.7]))
+    assert keys.shape == (3, 112)
+    assert torch.allclose(keys[0], keys[1], atol=1e-5)
+    assert (keys[0] - keys[2]).abs().max() > 0.01

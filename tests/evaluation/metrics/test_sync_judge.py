@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-
-from speech2lip.decomposition.av_offset import av_offset
 from speech2lip.evaluation.sync import expert as sync_judge
 from speech2lip.evaluation.sync.expert import SyncJudge, SyncTrial, _Lesson, _lesson_loss, mouth
+
+from speech2lip.decomposition.av_offset import av_offset
 
 FPS = 25
 BOX = (10, 10, 50, 50)

@@ -1,4 +1,4 @@
-"""LPIPS: names, refusals and what a distance must do; without its public weights."""
+"""LPIPS and SyncNet: names, refusals, what distances and scores must do; without their public weights."""
 
 from __future__ import annotations
 
@@ -9,10 +9,88 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from scipy.ndimage import gaussian_filter
+from speech2lip.evaluation.metrics.lpips import Lpips, as_tensor, load_lpips
+from speech2lip.evaluation.sync.syncnet import (
+    SyncNet,
+    face_crop,
+    face_squares,
+    load_syncnet,
+    mfcc,
+    score_embeddings,
+    syncnet_score,
+)
 
 from speech2lip.errors import SettingsError
-from speech2lip.evaluation.metrics.lpips import Lpips, as_tensor, load_lpips
 from tests.evaluation.made_footage import made_take
+
+
+@pytest.fixture
+def random() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def test_encoders_give_1024_numbers() -> None:
+    expert = SyncNet().eval()
+    with torch.inference_mode():
+        assert expert.encode_sound(torch.zeros(2, 1, 13, 20)).shape == (2, 1024)
+        assert expert.encode_face(torch.zeros(1, 3, 5, 224, 224)).shape == (1, 1024)
+
+
+def test_tensors_have_the_public_names() -> None:
+    shapes = {name: tuple(tensor.shape) for name, tensor in SyncNet().state_dict().items()}
+    assert shapes["netcnnaud.18.weight"] == (512, 256, 5, 4)
+    assert shapes["netcnnaud.5.running_mean"] == (192,)
+    assert shapes["netcnnlip.0.weight"] == (96, 3, 5, 7, 7)
+    assert shapes["netcnnlip.18.weight"] == (512, 256, 1, 6, 6)
+    assert shapes["netfclip.3.bias"] == (1024,)
+
+
+def test_weights_come_from_safetensors_alone(tmp_path: Path) -> None:
+    written = SyncNet()
+    save_file(written.state_dict(), tmp_path / "expert.safetensors")
+    read = load_syncnet(tmp_path / "expert.safetensors")
+    assert not read.training
+    assert torch.equal(read.state_dict()["netfclip.3.weight"], written.state_dict()["netfclip.3.weight"])
+    with pytest.raises(SettingsError, match="no SyncNet weights"):
+        load_syncnet(tmp_path / "missing.safetensors")
+    (tmp_path / "pickle.model").write_bytes(b"\x80\x02}q\x00.")
+    with pytest.raises(SettingsError, match="safetensors"):
+        load_syncnet(tmp_path / "pickle.model")
+    save_file({"other": torch.zeros(3)}, tmp_path / "other.safetensors")
+    with pytest.raises(SettingsError, match="syncnet_v2"):
+        load_syncnet(tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize("late", [-6, 0, 4])
+def test_late_sound_is_positive(late: int, random: np.random.Generator) -> None:
+    codes = random.normal(size=(120, 16))
+    score = score_embeddings(codes[20:100], codes[20 - late : 100 - late])
+    assert score.offset_frames == late
+    assert score.confidence > 3
+    assert score.distance < 1.5
+
+
+def test_swapped_sound_has_low_confidence(random: np.random.Generator) -> None:
+    score = score_embeddings(random.normal(size=(80, 16)), random.normal(size=(80, 16)))
+    assert score.confidence < 1
+
+
+def test_score_of_a_clip_runs(random: np.random.Generator) -> None:
+    torch.manual_seed(0)
+    faces = random.integers(0, 256, (8, 224, 224, 3)).astype(np.uint8)
+    score = syncnet_score(SyncNet().eval(), faces, random.normal(0, 0.1, 6400).astype(np.float32), batch=2)
+    assert -15 <= score.offset_frames <= 15
+    assert np.isfinite([score.distance, score.confidence]).all()
+
+
+def test_mfcc_of_a_tone() -> None:
+    t = np.arange(16000) / 16000
+    cepstra = mfcc((0.5 * np.sin(2 * np.pi * 440 * t)).astype(np.float32))
+    assert cepstra.shape == (13, 99)
+    assert np.allclose(cepstra[:, 20], cepstra[:, 60], atol=0.5)
+    louder = mfcc((np.sin(2 * np.pi * 440 * t)).astype(np.float32))
+    assert louder[0, 50] - cepstra[0, 50] == pytest.approx(np.log(4), abs=1e-3)
+    assert np.allclose(louder[1:, 50], cepstra[1:, 50], atol=1e-3)  # loudness is in the first number alone
 
 
 def made_metric() -> Lpips:
@@ -100,9 +178,10 @@ def test_weights_come_from_safetensors_alone(tmp_path: Path) -> None:
 
 
 def test_rows_of_a_table() -> None:
+    from speech2lip.evaluation.metrics.lpips import Likeness
+
     from speech2lip.evaluation.accumulate import Moment
     from speech2lip.evaluation.held_out import Span
-    from speech2lip.evaluation.metrics.lpips import Likeness
 
     real, box = picture(), (0, 0, 8, 8)
     moment = Moment(0.0, real, box, np.zeros((478, 3), np.float32), box, np.ones((8, 8), np.float32))
@@ -116,3 +195,25 @@ def test_rows_of_a_table() -> None:
     assert figures["real_video"] == pytest.approx(0, abs=1e-6)
     assert figures["ours"] == pytest.approx(distance(real, rows["ours"]), rel=1e-3)
     assert figures["static_lips"] == pytest.approx(distance(real, rows["static_lips"]), rel=1e-3)
+
+
+def test_square_around_the_mesh() -> None:
+    points = np.full((20, 478, 2), 100.0)
+    points[:, 1], points[:, 2] = (60, 50), (140, 150)  # 80 wide, 100 high, middle (100, 100)
+    points[4] = np.nan
+    squares = face_squares(points)
+    assert squares == pytest.approx(np.tile([100 - 70, 50, 140], (20, 1)))
+    with pytest.raises(AssertionError, match="face"):
+        face_squares(np.full((3, 478, 2), np.nan))
+
+
+def test_crop_at_its_own_size_is_a_cut() -> None:
+    frame = np.random.default_rng(0).integers(0, 256, (40, 50, 3)).astype(np.uint8)
+    assert np.array_equal(face_crop(frame, np.array([10.0, 5.0, 20.0]), side=20), frame[5:25, 10:30])
+
+
+def test_halving_keeps_the_place_and_outside_is_grey() -> None:
+    ramp = np.tile(np.arange(0, 200, 2, dtype=np.uint8)[None, :, None], (100, 1, 3))
+    crop = face_crop(ramp, np.array([20.0, 20.0, 40.0]), side=20)
+    assert crop[0, :, 0] == pytest.approx(2 * (20 + 2 * np.arange(20) + 0.5), abs=1)
+    assert (face_crop(ramp, np.array([-90.0, -90.0, 50.0]), side=10) == 110).all()

@@ -8,13 +8,13 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from speech2lip.evaluation.sync import syncnet as syncnet_trials
+from speech2lip.evaluation.sync.syncnet import SyncNet, SyncNetTrials
 
 from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.evaluation.accumulate import Moment
 from speech2lip.evaluation.held_out import Span
 from speech2lip.evaluation.speech_labels import Heard
-from speech2lip.evaluation.sync import syncnet as syncnet_trials
-from speech2lip.evaluation.sync.syncnet import SyncNet, SyncNetTrials
 from tests.evaluation.made_footage import made_take
 from tests.made_face import SIZE
 
