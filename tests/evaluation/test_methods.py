@@ -10,30 +10,28 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from speech2lip.evaluation.metrics.closure import OpeningScale
 
 from speech2lip.avatar import Avatar, read_avatar
 from speech2lip.composition.paste import Paster
 from speech2lip.decomposition.footage import Footage, Take, read_footage
 from speech2lip.errors import SettingsError
-from speech2lip.evaluation import runner as judging
-from speech2lip.evaluation import speech_labels as listening
-from speech2lip.evaluation.accumulate import Tally
+from speech2lip.evaluation import runner, speech_labels
+from speech2lip.evaluation.accumulate import Accumulator
 from speech2lip.evaluation.cross_driven import driven_openings
 from speech2lip.evaluation.held_out import CodedFrame, Span
 from speech2lip.evaluation.methods import (
-    Maker,
+    AvatarLips,
+    Method,
     NearestLips,
     RealVideo,
-    Spoken,
-    makers,
+    all_methods,
     mel_features,
-    places_of,
     recoded,
     speech_keys,
-    usual_light_of,
 )
-from speech2lip.evaluation.runner import Judge
+from speech2lip.evaluation.metrics.mouth import OpeningScale
+from speech2lip.evaluation.runner import Runner
+from speech2lip.head_track import HeadTrack
 from speech2lip.inference.engine import Engine
 from speech2lip.media.picture import coded_from_rgb, rgb_from_coded
 from speech2lip.media.video import read_coded
@@ -69,8 +67,8 @@ def engine(person: Avatar) -> Engine:
 
 
 @pytest.fixture(scope="module")
-def rows(person: Avatar, footage: Footage, engine: Engine) -> dict[str, Maker]:
-    return makers(person, footage, engine, {})
+def rows(person: Avatar, footage: Footage, engine: Engine) -> dict[str, Method]:
+    return all_methods(engine, footage)
 
 
 def _turned(take: Take) -> Take:
@@ -96,18 +94,19 @@ def test_frames_are_those_of_the_video(footage: Footage) -> None:
 
 
 def test_our_row_shows_what_speak_shows(
-    rows: dict[str, Maker], footage: Footage, person: Avatar, engine: Engine
+    rows: dict[str, Method], footage: Footage, person: Avatar, engine: Engine
 ) -> None:
     take, mel, moments = footage.takes[0], torch.randn(80, 300), np.array([0.5, 1.0])
     frames = _frames(take)[:2]
     spoken = engine.encode_speech(mel, moments)
-    places = places_of(engine.paster, take, [0, 1], usual_light_of(person))
-    coded = engine.speak_coded([frame.coded for frame in frames], places, spoken)
+    skin_colour = np.array(person.info.usual_light, np.float32)
+    head = HeadTrack.of_take(take, person.canonical, skin_colour)[[0, 1]]
+    coded = engine.speak_coded([frame.coded for frame in frames], head, spoken)
     made = rows["ours"].make(take, frames, mel, moments)
     for picture, one, frame in zip(made, coded, frames, strict=True):
         assert np.array_equal(picture, rgb_from_coded(one))
         assert not np.array_equal(picture, frame.rgb)
-    plain = engine.speak_frames([frame.rgb for frame in frames], places, spoken)
+    plain = engine.speak_frames([frame.rgb for frame in frames], head, spoken)
     apart = np.abs(np.stack(plain).astype(int) - np.stack(made))
     assert apart.max() > 0  # what is shown has been coded
     assert apart.mean() < 1
@@ -130,7 +129,7 @@ def test_pasted_rows_are_coded_where_they_were_changed_and_only_there(footage: F
 
 @pytest.mark.parametrize("name", ["static_lips", "nearest", "ours"])
 def test_frames_that_look_away_are_shown_as_filmed(
-    rows: dict[str, Maker], footage: Footage, name: str
+    rows: dict[str, Method], footage: Footage, name: str
 ) -> None:
     take = _turned(footage.takes[0])
     frames = _frames(take)
@@ -143,37 +142,41 @@ def test_frames_that_look_away_are_shown_as_filmed(
 
 
 def test_they_are_counted_and_not_judged(
-    rows: dict[str, Maker], footage: Footage, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    rows: dict[str, Method], footage: Footage, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judging, "LandmarkDetector", FakeDetector)
-    monkeypatch.setattr(listening, "phones_of", lambda *_, **__: None)
+    monkeypatch.setattr(runner, "LandmarkDetector", FakeDetector)
+    monkeypatch.setattr(speech_labels, "phones_of", lambda *_, **__: None)
     take = _turned(footage.takes[0])
-    tallies = {name: Tally(OpeningScale(0.0, 0.2)) for name in rows}
-    judge = Judge(footage, engine.paster, rows, tallies)
-    assert sum(judge.follow(Span(take, 0, 40))) == 40
+    gathered = {name: Accumulator(OpeningScale(0.0, 0.2)) for name in rows}
+    run = Runner(footage, engine.paster, rows, gathered)
+    assert sum(run.follow(Span(take, 0, 40))) == 40
     away = int((rows["ours"].shares(take) < 1).sum())
     assert away >= 8
-    for tally in tallies.values():
-        row = tally.row()
+    for one in gathered.values():
+        row = one.row()
         assert row["frames_not_spoken_over"] == away
         assert row["frames"] == 40 - away
 
 
-def test_silence_is_not_judged_by_lips_that_were_filmed(rows: dict[str, Maker], footage: Footage) -> None:
+def test_silence_is_not_judged_by_lips_that_were_filmed(
+    rows: dict[str, Method], footage: Footage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     take = _turned(footage.takes[0])
     span = Span(take, 0, 40)
-    openings = driven_openings(rows["ours"], span, torch.zeros(80, 300), take.times, FakeDetector())  # type: ignore[arg-type]
+    monkeypatch.setattr(runner, "LandmarkDetector", FakeDetector)
+    ours = {"ours": rows["ours"]}
+    openings = driven_openings(ours, span, torch.zeros(80, 300), take.times, footage)["ours"]
     assert np.array_equal(np.isnan(openings), rows["ours"].shares(take) < 1)
 
 
 WAVE = np.random.default_rng(0).normal(0, 0.1, 8000).astype(np.float32)
 
 
-def _avatar(listener: object) -> Spoken:
+def _avatar(listener: object) -> AvatarLips:
     def more(wave: torch.Tensor) -> torch.Tensor:
         return torch.cat([log_mel(wave), torch.ones(64, len(wave) // 160 + 1)])
 
-    return Spoken(cast(Any, SimpleNamespace(listener=listener, mel_features=more)), np.ones(3, np.float32))
+    return AvatarLips(cast(Any, SimpleNamespace(listener=listener, mel_features=more)))
 
 
 def test_rows_hear_the_spectrum_and_what_the_avatar_hears() -> None:

@@ -14,12 +14,12 @@ import soundfile
 
 from speech2lip.conventions import MEL_BANDS, MEL_RATE, SAMPLE_RATE
 from speech2lip.decomposition.footage import read_footage
-from speech2lip.evaluation import speech_labels as listening
+from speech2lip.evaluation import speech_labels
 from speech2lip.evaluation.held_out import Span
 from speech2lip.evaluation.speech_labels import (
     ALIGNED,
+    GROUND_TRUTH,
     HEARD,
-    TRUTH,
     Phones,
     Wave,
     digital_silence,
@@ -49,7 +49,7 @@ def test_the_presenters_truth_comes_first(tmp_path: Path) -> None:
     write_truth(measure(clip_states(clip, 25.0, 0)[:75], fps=25.0, size=64), tmp_path / "a.mp4")
     phones = phones_of(take, clip.wave)
     assert phones is not None
-    assert phones.source == TRUTH
+    assert phones.source == GROUND_TRUTH
     exact = [(p.name, p.start) for p in clip.phones if p.end < 2.9 and p.end - p.start > 0.08]
     found = {name: start for name, start, _ in phones.rows}
     assert sum(name in found for name, _ in exact) == len(exact)
@@ -92,7 +92,7 @@ def test_pauses() -> None:
         assert pauses(sound) == pytest.approx(np.array([[1.0, 2.0], [2.3, 3.5]]), abs=0.08)
     assert pauses(np.zeros(16_000, np.float32)).shape == (0, 2)
     assert pauses(np.zeros(0, np.float32)).shape == (0, 2)
-    exact = Phones((("pau", 0.0, 0.6), ("b", 0.6, 0.7), ("pau", 0.7, 0.9)), TRUTH)
+    exact = Phones((("pau", 0.0, 0.6), ("b", 0.6, 0.7), ("pau", 0.7, 0.9)), GROUND_TRUTH)
     assert pauses(wave, exact).tolist() == [[0.0, 0.6]]
 
 
@@ -109,13 +109,13 @@ def test_silence_is_silent_and_noise_is_soft() -> None:
 def test_a_take_is_heard_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     take = read_footage(write_footage(tmp_path / "made.footage", ("a",))).takes[0]
     rows = (("aa", 0.0, 0.2), ("b", 0.2, 0.3), ("iy", 0.3, 0.5), ("m", 0.5, 0.6), ("pau", 0.6, 1.6))
-    monkeypatch.setattr(listening, "phones_of", lambda *_, **__: Phones(rows, TRUTH))
+    monkeypatch.setattr(speech_labels, "phones_of", lambda *_, **__: Phones(rows, GROUND_TRUTH))
     heard = listen_to(Span(take, 0, len(take.times)))
     assert heard.closures is not None
     assert heard.pauses is not None
     assert heard.closures.tolist() == [[0.2, 0.3], [0.5, 0.6]]
     assert heard.pauses.tolist() == [[0.6, 1.6]]
-    assert heard.source == TRUTH
+    assert heard.source == GROUND_TRUTH
     wave, _ = soundfile.read(take.folder / "sound.flac", dtype="float32")
     assert np.abs(heard.wave - wave).max() < 1e-4
     assert heard.mel.shape == (MEL_BANDS, len(wave) // (SAMPLE_RATE // MEL_RATE) + 1)
@@ -123,7 +123,7 @@ def test_a_take_is_heard_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_without_phones_closures_are_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     take = read_footage(write_footage(tmp_path / "made.footage", ("a",))).takes[0]
-    monkeypatch.setattr(listening, "phones_of", lambda *_, **__: None)
+    monkeypatch.setattr(speech_labels, "phones_of", lambda *_, **__: None)
     heard = listen_to(Span(take, 0, len(take.times)))
     assert heard.closures is None
     assert heard.source is None
@@ -143,7 +143,7 @@ def test_a_long_take_is_heard_part_by_part(tmp_path: Path, monkeypatch: pytest.M
         asked.append((len(wave), begins))
         return Phones((("b", begins + 3.0, begins + 3.1),), HEARD)
 
-    monkeypatch.setattr(listening, "phones_of", spoken)
+    monkeypatch.setattr(speech_labels, "phones_of", spoken)
     span = Span(take, 25 * 350, frames)
     heard = listen_to(span)
     assert heard.begins == 348

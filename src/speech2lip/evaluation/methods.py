@@ -93,13 +93,13 @@ class _Drawn(ABC):
     def paste(self, frames: Sequence[CodedFrame], head: HeadTrack, patches: Tensor) -> list[Picture]:
         """Return the frames, as they are coded, with lip patches [B, 3, h, w]."""
         return [
-            recoded(frame, self.engine.compose(frame.rgb, patch, place))
-            for frame, patch, place in zip(frames, patches, head, strict=True)
+            recoded(frame, self.engine.compose(frame.rgb, patch, head[number]))
+            for number, (frame, patch) in enumerate(zip(frames, patches, strict=True))
         ]
 
 
 def track_of(take: Take, avatar: Avatar, known: dict[str, HeadTrack]) -> HeadTrack:
-    """Return where and in what light the head is in a take, from those that are known or for the next time."""
+    """Return where and in what light the head is in a take; it joins those that are known."""
     if take.name not in known:
         skin_colour = np.array(avatar.info.usual_light, np.float32)
         known[take.name] = HeadTrack.of_take(take, avatar.canonical, skin_colour)

@@ -9,19 +9,24 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from scipy.ndimage import gaussian_filter
-from speech2lip.evaluation.metrics.lpips import Lpips, as_tensor, load_lpips
-from speech2lip.evaluation.sync.syncnet import (
-    SyncNet,
-    face_crop,
-    face_squares,
-    load_syncnet,
-    mfcc,
-    score_embeddings,
-    syncnet_score,
-)
 
 from speech2lip.errors import SettingsError
-from tests.evaluation.made_footage import made_take
+from speech2lip.evaluation.accumulate import Moment
+from speech2lip.evaluation.metrics.published import (
+    Lpips,
+    LpipsObserver,
+    SyncNet,
+    as_tensor,
+    encode_faces,
+    encode_sounds,
+    face_crop,
+    face_squares,
+    load_lpips,
+    load_syncnet,
+    mfcc,
+    offset_distances,
+    score_distances,
+)
 
 
 @pytest.fixture
@@ -64,21 +69,23 @@ def test_weights_come_from_safetensors_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("late", [-6, 0, 4])
 def test_late_sound_is_positive(late: int, random: np.random.Generator) -> None:
     codes = random.normal(size=(120, 16))
-    score = score_embeddings(codes[20:100], codes[20 - late : 100 - late])
+    score = score_distances(offset_distances(codes[20:100], codes[20 - late : 100 - late]))
     assert score.offset_frames == late
     assert score.confidence > 3
     assert score.distance < 1.5
 
 
 def test_swapped_sound_has_low_confidence(random: np.random.Generator) -> None:
-    score = score_embeddings(random.normal(size=(80, 16)), random.normal(size=(80, 16)))
+    score = score_distances(offset_distances(random.normal(size=(80, 16)), random.normal(size=(80, 16))))
     assert score.confidence < 1
 
 
 def test_score_of_a_clip_runs(random: np.random.Generator) -> None:
     torch.manual_seed(0)
-    faces = random.integers(0, 256, (8, 224, 224, 3)).astype(np.uint8)
-    score = syncnet_score(SyncNet().eval(), faces, random.normal(0, 0.1, 6400).astype(np.float32), batch=2)
+    expert = SyncNet().eval()
+    windows = random.integers(0, 256, (3, 5, 224, 224, 3)).astype(np.uint8)
+    sounds = encode_sounds(expert, random.normal(0, 0.1, 6400).astype(np.float32), 3, batch=2)
+    score = score_distances(offset_distances(encode_faces(expert, list(windows)), sounds))
     assert -15 <= score.offset_frames <= 15
     assert np.isfinite([score.distance, score.confidence]).all()
 
@@ -112,7 +119,7 @@ def distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(made_metric()(as_tensor([a]), as_tensor([b]))[0])
 
 
-def test_tensors_have_the_public_names() -> None:
+def test_lpips_tensors_have_the_public_names() -> None:
     shapes = {name: tuple(tensor.shape) for name, tensor in Lpips().state_dict().items()}
     assert shapes["features.0.weight"] == (64, 3, 11, 11)
     assert shapes["features.3.bias"] == (192,)
@@ -159,7 +166,7 @@ def test_the_published_sum_by_hand() -> None:
     assert float(metric(a, b)[0]) == pytest.approx(total, rel=1e-4)
 
 
-def test_weights_come_from_safetensors_alone(tmp_path: Path) -> None:
+def test_lpips_weights_come_from_safetensors_alone(tmp_path: Path) -> None:
     held = made_metric().state_dict()
     save_file(held | {"classifier.1.bias": torch.zeros(3)}, tmp_path / "lpips.safetensors")
     read = load_lpips(tmp_path / "lpips.safetensors")
@@ -178,20 +185,15 @@ def test_weights_come_from_safetensors_alone(tmp_path: Path) -> None:
 
 
 def test_rows_of_a_table() -> None:
-    from speech2lip.evaluation.metrics.lpips import Likeness
-
-    from speech2lip.evaluation.accumulate import Moment
-    from speech2lip.evaluation.held_out import Span
 
     real, box = picture(), (0, 0, 8, 8)
-    moment = Moment(0.0, real, box, np.zeros((478, 3), np.float32), box, np.ones((8, 8), np.float32))
-    span = Span(made_take("a"), 0, 1)
+    moment = Moment(0, 0.0, real, box, np.zeros((478, 3), np.float32), box, np.ones((8, 8), np.float32))
     rows = {"real_video": real, "ours": gaussian_filter(real, (1, 1, 0)), "static_lips": real[::-1].copy()}
-    watcher = Likeness(made_metric(), rows)
-    assert watcher.figures()["ours"] == {"lpips": None}
+    observer = LpipsObserver(made_metric(), rows)
+    assert observer.figures()["ours"] == {"lpips": None}
     for _ in range(2):
-        watcher.frame(span, 0, moment, rows, {})
-    figures = {name: row["lpips"] for name, row in watcher.figures().items()}
+        observer.frame(moment, rows, {})
+    figures = {name: row["lpips"] for name, row in observer.figures().items()}
     assert figures["real_video"] == pytest.approx(0, abs=1e-6)
     assert figures["ours"] == pytest.approx(distance(real, rows["ours"]), rel=1e-3)
     assert figures["static_lips"] == pytest.approx(distance(real, rows["static_lips"]), rel=1e-3)
