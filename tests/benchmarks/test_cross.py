@@ -24,9 +24,7 @@ from tests.evaluation.talking import sound_of, spoken, times
 SCALE = OpeningScale(0.0, 0.2)
 
 
-def _row(
-    lips: NDArray[np.float64], monkeypatch: pytest.MonkeyPatch, spans: Sequence[Span]
-) -> Row:
+def _row(lips: NDArray[np.float64], monkeypatch: pytest.MonkeyPatch, spans: Sequence[Span]) -> Row:
     """Drive with lips that are known at every moment of the sound."""
     opening = spoken(3)
 

@@ -13,11 +13,11 @@ import torch
 from speech2lip.atomic import check_output
 from speech2lip.conventions import Floats, Picture
 from speech2lip.decomposition.footage import Footage, Rejection, Take
-from speech2lip.geometry.rigid import head_angles
 from speech2lip.decomposition.overview import look_over
 from speech2lip.errors import OutputError
 from speech2lip.faces.landmarks import FACE_OVAL
 from speech2lip.geometry.mapping import look_up, observed_from_canonical_points, pixel_centres
+from speech2lip.geometry.rigid import head_angles
 from speech2lip.report.page import resized, write_page
 
 GENERATOR = '<meta name="generator" content="speech2lip prepare">'

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from speech2lip.conventions import LANDMARK_COUNT, Array
 from speech2lip.decomposition.footage import Take
-from speech2lip.geometry.rigid import project
 from speech2lip.faces.landmarks import MOUTH_CORNERS, OUTER_EYE_CORNERS, RIGID
+from speech2lip.geometry.rigid import project
 from speech2lip.media.yuv import Box
 
 Series = NDArray[np.floating[Any]]
