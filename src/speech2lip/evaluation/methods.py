@@ -24,7 +24,6 @@ from speech2lip.inference.motion.coverage import drawn_shares
 from speech2lip.inference.motion.motion import mixed
 from speech2lip.media.picture import rgb_from_coded
 from speech2lip.media.video import VideoReader
-from speech2lip.media.yuv import write_box
 from speech2lip.synthesis.speech import log_mel, mel_windows
 from speech2lip.training.split import trainable
 
@@ -62,10 +61,8 @@ class _Drawn(ABC):
         self._shares: dict[str, Array] = {}
 
     @abstractmethod
-    def draw(
-        self, frames: Sequence[CodedFrame], head: HeadTrack, mel: Tensor, moments: Array
-    ) -> list[Picture]:
-        """Return the frames, as they are coded, with the lips of the moments."""
+    def draw(self, coded: list[Picture], head: HeadTrack, mel: Tensor, moments: Array) -> list[Picture]:
+        """Return coded pictures with the lips of the moments."""
 
     def shares(self, take: Take) -> Array:
         """Return how much of the lips is drawn in each frame of a take: 0 where the head has turned away."""
@@ -84,49 +81,28 @@ class _Drawn(ABC):
         drawn = np.flatnonzero(shares > 0)
         if len(drawn):
             head = track_of(take, self.engine.avatar, self._tracks)[indices[drawn]]
-            made = self.draw([frames[number] for number in drawn], head, mel, moments[drawn])
+            made = self.draw([shown[number] for number in drawn], head, mel, moments[drawn])
             for number, picture in zip(drawn.tolist(), made, strict=True):
                 share = float(shares[number])
                 shown[number] = picture if share == 1 else mixed(shown[number], picture, share)
         return [rgb_from_coded(picture) for picture in shown]
 
-    def paste(self, frames: Sequence[CodedFrame], head: HeadTrack, patches: Tensor) -> list[Picture]:
-        """Return the frames, as they are coded, with lip patches [B, 3, h, w]."""
-        return [
-            recoded(frame, self.engine.compose(frame.rgb, patch, head[number]))
-            for number, (frame, patch) in enumerate(zip(frames, patches, strict=True))
-        ]
-
 
 def track_of(take: Take, avatar: Avatar, known: dict[str, HeadTrack]) -> HeadTrack:
     """Return where and in what light the head is in a take; it joins those that are known."""
     if take.name not in known:
-        skin_colour = np.array(avatar.info.usual_light, np.float32)
+        skin_colour = np.array(avatar.info.median_skin_colour, np.float32)
         known[take.name] = HeadTrack.of_take(take, avatar.canonical, skin_colour)
     return known[take.name]
-
-
-def recoded(frame: CodedFrame, made: Picture) -> Picture:
-    """Code what a picture [H, W, 3] has that its frame has not; all else stays as it is coded."""
-    changed = (made != frame.rgb).any(2)
-    coded = frame.coded.copy()
-    if changed.any():
-        rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
-        x0, y0 = int(columns[0]) // 2 * 2, int(rows[0]) // 2 * 2
-        x1, y1 = int(columns[-1]) // 2 * 2 + 2, int(rows[-1]) // 2 * 2 + 2
-        colours = torch.from_numpy(made[y0:y1, x0:x1]).permute(2, 0, 1).float() / 255
-        write_box(coded, (x0, y0, x1, y1), colours, torch.from_numpy(changed[y0:y1, x0:x1]))
-    return coded
 
 
 class StaticLips(_Drawn):
     """The mean lip patch in every frame."""
 
-    def draw(
-        self, frames: Sequence[CodedFrame], head: HeadTrack, mel: Tensor, moments: Array
-    ) -> list[Picture]:
+    def draw(self, coded: list[Picture], head: HeadTrack, mel: Tensor, moments: Array) -> list[Picture]:
         """Paste the same lips everywhere."""
-        return self.paste(frames, head, self.engine.reference.expand(len(frames), -1, -1, -1))
+        mean = self.engine.renderer.mean.expand(len(coded), -1, -1, -1)
+        return self.engine.renderer.paste(coded, head, mean)
 
 
 class NearestSound(_Drawn):
@@ -136,22 +112,18 @@ class NearestSound(_Drawn):
         super().__init__(engine)
         self.lips = lips
 
-    def draw(
-        self, frames: Sequence[CodedFrame], head: HeadTrack, mel: Tensor, moments: Array
-    ) -> list[Picture]:
+    def draw(self, coded: list[Picture], head: HeadTrack, mel: Tensor, moments: Array) -> list[Picture]:
         """Paste what was seen when it last sounded like this."""
-        return self.paste(frames, head, self.lips.patches(mel[:MEL_BANDS], moments))
+        return self.engine.renderer.paste(coded, head, self.lips.patches(mel[:MEL_BANDS], moments))
 
 
 class AvatarLips(_Drawn):
     """The avatar, drawn as it ships."""
 
-    def draw(
-        self, frames: Sequence[CodedFrame], head: HeadTrack, mel: Tensor, moments: Array
-    ) -> list[Picture]:
+    def draw(self, coded: list[Picture], head: HeadTrack, mel: Tensor, moments: Array) -> list[Picture]:
         """Let the avatar speak."""
         speech = self.engine.encode_speech(mel, moments)
-        return self.engine.speak_coded([frame.coded for frame in frames], head, speech)
+        return self.engine.renderer.speak(coded, head, speech)
 
 
 def mel_features(methods: Iterable[Method], wave: Floats) -> Tensor:
