@@ -14,6 +14,7 @@ BENCHMARKS = {
     "speed": "speed.command",
     "geometry": "geometry.bench",
     "new_pose": "new_pose.bench",
+    "robustness": "robustness.bench",
     "ablation": "ablation",
     "long_sound": "long_sound",
     "sheet": "sheet",

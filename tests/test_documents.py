@@ -23,7 +23,7 @@ from tools import cli_reference as reference
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
 PYTHON = [block for block in BLOCKS if block.language == "python"]
-SLOW = ("evaluate_revoiced",)
+SLOW = ("benchmarks.robustness.bench",)
 """What a block that takes seconds has in it."""
 SHELL = [
     (block.name, words)

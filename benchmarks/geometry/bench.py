@@ -18,11 +18,11 @@ from benchmarks.geometry.film import film_turning
 from benchmarks.geometry.page import WAYS, write_page
 from benchmarks.geometry.real import deviations, reprojection
 from benchmarks.geometry.truth import initial_depth, mapping_errors, pose_errors
+from benchmarks.machine import machine
 from speech2lip.atomic import read_json, write_json
 from speech2lip.config import PrepareSettings, PresentSettings
 from speech2lip.decomposition.footage import Footage
 from speech2lip.decomposition.prepare import prepare
-from speech2lip.evaluation.cost import machine
 from speech2lip.evaluation.evaluate import commit
 from speech2lip_presenter import present, read_truth
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
-from benchmarks.quality.cross import drive_with_stranger, strangers
+from benchmarks.machine import machine
+from benchmarks.quality.cross import drive_with_unseen_speaker, unseen_speakers
 from benchmarks.quality.page import quality_page
 from benchmarks.quality.presenter import LEARNED, SPLITS, film, view
-from benchmarks.quality.subjects import PRESENTER, Subject, foreign_sounds, grid_words, subjects
+from benchmarks.quality.subjects import PRESENTER, Subject, grid_words, sounds_beside, subjects
+from benchmarks.robustness.bench import robustness
 from speech2lip.atomic import output_errors, write_atomically
-from speech2lip.avatar import read_avatar
+from speech2lip.avatar import Avatar, read_avatar
 from speech2lip.compute import device_name
 from speech2lip.config import (
     EvaluateInputs,
@@ -28,21 +28,20 @@ from speech2lip.config import (
 from speech2lip.conventions import AnyPath
 from speech2lip.decomposition.footage import read_footage
 from speech2lip.errors import SettingsError, Speech2LipError
-from speech2lip.evaluation.cost import machine
 from speech2lip.evaluation.evaluate import commit, evaluate
 from speech2lip.evaluation.held_out import unseen_spans
-from speech2lip.evaluation.methods import Spoken, usual_light_of
-from speech2lip.evaluation.metrics.closure import OpeningScale
-from speech2lip.evaluation.result import Result
-from speech2lip.faces.landmarks import LandmarkDetector
+from speech2lip.evaluation.methods import AvatarLips
+from speech2lip.evaluation.result import Result, Row
 from speech2lip.inference.engine import Engine
 
 _LOG = logging.getLogger(__name__)
 
 LEAST_MINUTES = 0.5
 """Training below this tells nothing; the subject waits for another day."""
-FOREIGN_SECONDS = 12.0
-"""Of each foreign sound, at most."""
+UNSEEN_SECONDS = 12.0
+"""Of each sound of an unseen speaker, at most."""
+ROBUSTNESS_FRAMES = 300
+"""Frames, about, that are drawn in each other voice."""
 _SPLITS = {
     "I": "takes 4, 14, 24 ... in sorted order are held out",
     "II": "the last 10 % is held out (every tenth take where there are ten)",
@@ -181,7 +180,7 @@ class _Bench:
         self._train(footage, avatar, minutes, hold_out=None)
         paper = self._paper(subject.name, footage, minutes)
         self._judge(subject.benchmark, subject.name, avatar, footage, paper=paper)
-        self._strangers(subject.name, avatar, footage)
+        self._unseen_speakers(subject.name, avatar, footage)
 
     def _presenter(self, subject: Subject, minutes: float) -> None:
         takes = film(self.work / "takes")
@@ -247,11 +246,12 @@ class _Bench:
         result = evaluate(
             avatar=avatar,
             footage=footage,
-            inputs=EvaluateInputs(paper, words, _other_languages_first(foreign_sounds(self.data))),
+            inputs=EvaluateInputs(paper, words, _other_languages_first(sounds_beside(self.data))),
             outputs=EvaluateOutputs(report=report),
-            settings=dataclasses.replace(self.settings, revoiced=True),
+            settings=self.settings,
         )
         more: dict[str, Any] = {"split": _SPLITS[benchmark]} | ({"note": note} if note else {})
+        more["robustness"] = self._robustness(avatar, footage)
         if paper is not None:
             more["paper_seconds_trained"] = read_avatar(paper).info.seconds_trained
         self._save(benchmark, name, result, avatar, more)
@@ -267,26 +267,26 @@ class _Bench:
             (folder / f"{name}.txt").write_text(f"{words}\n", encoding="utf-8")
         return folder
 
-    def _strangers(self, name: str, avatar: Path, footage: Path) -> None:
+    def _robustness(self, avatar: Path, footage: Path) -> dict[str, Row]:
+        """Let the held-out takes speak in other voices."""
+        person, prepared = read_avatar(avatar), read_footage(footage)
+        spans = [part for span in unseen_spans(person, prepared) for part in span.parts()]
+        return robustness(self._method(person), spans, prepared, frames=ROBUSTNESS_FRAMES)
+
+    def _method(self, person: Avatar) -> AvatarLips:
+        return AvatarLips(Engine(person, device=self.settings.device, precision=self.settings.precision))
+
+    def _unseen_speakers(self, name: str, avatar: Path, footage: Path) -> None:
         """Benchmark III: other voices, other languages, a synthetic voice."""
         person, prepared = read_avatar(avatar), read_footage(footage)
-        engine = Engine(person, device=self.settings.device, precision=self.settings.precision)
-        maker = Spoken(engine, usual_light_of(person))
-        scale = OpeningScale.measure(np.concatenate([take.opening for take in prepared.takes]))
-        spans = unseen_spans(person, prepared)
-
-        def detect() -> LandmarkDetector:
-            return LandmarkDetector(enlarge_below=prepared.settings.small_face_pixels)
-
+        method, spans = self._method(person), unseen_spans(person, prepared)
         rows = {
-            sound.name: drive_with_stranger(
-                maker, spans, sound, seconds=FOREIGN_SECONDS, scale=scale, detect=detect
-            )
-            for sound in strangers(foreign_sounds(self.data))
+            sound.name: drive_with_unseen_speaker(method, spans, sound, prepared, seconds=UNSEEN_SECONDS)
+            for sound in unseen_speakers(sounds_beside(self.data))
         }
         result = Result(
             footage=name,
-            device=device_name(engine.compute),
+            device=device_name(method.engine.compute),
             commit=commit(),
             seconds_trained=person.info.seconds_trained,
             rows=rows,

@@ -6,22 +6,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.robustness.revoiced import MOST_DROP, OWN
+from benchmarks.robustness.bench import MOST_DROP, OWN, robustness_table
 from speech2lip.atomic import read_json
-from speech2lip.evaluation.ground_truth import truth_line
-from speech2lip.evaluation.result import (
-    COST,
-    cell,
-    format_revoiced,
-    format_table,
-    turned_table,
-)
+from speech2lip.evaluation.result import cost_line, format_table, ground_truth_line, metrics_table
 
 TITLES = {
     "I": "I. Self-driven, the long footage",
     "P": "P. The presenter: exact truth, unseen sentences, another voice, unseen head movement",
     "II": "II. Self-driven, larger faces (short footage)",
-    "III": "III. Cross-driven: strangers' sound",
+    "III": "III. Cross-driven: unseen speakers' sound",
     "own": "Own footage",
 }
 SUMMARY = (
@@ -50,7 +43,9 @@ def quality_page(results: Path) -> str:
     measured = [one for one in found if one.get("rows")]
     if measured:
         parts += ["## In short\n", _summary(measured)]
-    voices = {one["footage"]: one["revoiced"] for one in measured if one.get("revoiced")}
+    voices = {
+        one["footage"]: one["details"]["robustness"] for one in measured if one["details"].get("robustness")
+    }
     if voices:
         parts += ["## Other voices\n", _voices(voices)]
     for benchmark, title in TITLES.items():
@@ -84,7 +79,7 @@ def _voices(people: Mapping[str, Mapping[str, Mapping[str, float | None]]]) -> s
         "Held-out takes speak their own sentences in other voices and over other channels "
         "([speech.md](speech.md)). First the correlation of the lip opening under the own voice, then how "
         f"far it falls under others; the aim is {MOST_DROP:.2f} at most.\n\n"
-        + format_table(rows, [OWN, *kinds], decimals=dict.fromkeys([OWN, *kinds], 3))
+        + format_table(rows, [OWN, *kinds], decimals=3)
     )
 
 
@@ -98,22 +93,16 @@ def _section(one: Result) -> str:
     details = one["details"]
     if not one.get("rows"):
         return f"### {one['footage']}\n\nNot measured: {details['missing']}.\n"
-    lines = [f"### {one['footage']}\n", _about(one), "", turned_table(one["rows"])]
+    lines = [f"### {one['footage']}\n", _about(one), "", metrics_table(one["rows"])]
     sure = _sureness(details.get("rows", {}))
     if sure:
         lines += [sure, ""]
-    if exact := truth_line(details.get("against_exact_truth")):
+    if exact := ground_truth_line(details):
         lines += [exact, ""]
-    if one.get("revoiced"):
-        lines += ["In other voices:\n", format_revoiced(one["revoiced"])]
-    cost = {name: value for name, value in one.get("cost", {}).items() if value is not None}
-    if cost:
-        lines += [
-            "Cost: "
-            + ", ".join(f"{name} {cell(cost[name], COST[name])}" for name in COST if name in cost)
-            + ".",
-            "",
-        ]
+    if details.get("robustness"):
+        lines += ["In other voices:\n", robustness_table(details["robustness"])]
+    if cost := cost_line(one.get("cost", {})):
+        lines += [f"Cost: {cost}.", ""]
     return "\n".join(lines)
 
 

@@ -9,7 +9,7 @@ VIDEOS = (".mp4", ".mkv", ".mov", ".mpg", ".mpeg", ".avi", ".webm", ".m4v")
 SOUNDS = (".wav", ".flac", ".ogg", ".mp3", ".m4a")
 PRESENTER = "presenter"
 SPEECH = "speech"
-"""Folder of foreign sounds beside the people's folders."""
+"""Folder of unseen speakers' sounds beside the people's folders."""
 
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 GRID_WORDS: tuple[dict[str, str], ...] = (
@@ -71,8 +71,8 @@ def subjects(data: Path | None) -> list[Subject]:
     return known + [Subject(name, "own", 15.0, takes) for name, takes in here.items()]
 
 
-def foreign_sounds(data: Path | None) -> list[Path]:
-    """List the sounds of strangers beside the people's footage."""
+def sounds_beside(data: Path | None) -> list[Path]:
+    """List the sounds of unseen speakers beside the people's footage."""
     folder = data / SPEECH if data is not None else None
     return _files(folder, SOUNDS) if folder is not None and folder.is_dir() else []
 

@@ -16,6 +16,7 @@ import numpy as np
 import soundfile
 import torch
 
+from benchmarks.machine import machine
 from benchmarks.speed.memory import speak_watched
 from benchmarks.speed.page import speed_page
 from benchmarks.speed.plots import speed_plots
@@ -27,7 +28,7 @@ from speech2lip.compute import device_name
 from speech2lip.config import SpeakSettings
 from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.errors import SettingsError
-from speech2lip.evaluation.cost import gflop_per_frame, machine
+from speech2lip.evaluation.cost import gflop_per_frame
 from speech2lip.inference.base_video import BaseVideoReader
 from speech2lip.inference.speak import speak
 from speech2lip.inference.speaker import Speaker

@@ -398,10 +398,6 @@ class EvaluateSettings(_Checked):
     """Frames of a pairing, at most."""
     judge_steps: Steps = 600
     """Steps in which our own judge of sync learns from the training takes; 0 leaves it out."""
-    revoiced: bool = False
-    """Whether held-out takes also speak in other voices, by telephone, in a room ... (docs/speech.md)."""
-    revoiced_frames: Steps = 300
-    """Frames, about, that are drawn for each of these voices; 0: only what is read from speech is judged."""
     lpips_weights: Path | None = None
     """AlexNet and the LPIPS heads as safetensors (docs/metrics.md tells how); without, that column is n/a."""
     syncnet_weights: Path | None = None
@@ -422,8 +418,8 @@ class EvaluateInputs:
     """An avatar of the same footage and hold-out that was trained as the paper does it: one more row."""
     transcripts: AnyPath | None = None
     """A folder with the words of the takes, `TAKE.txt`; None: beside the source videos."""
-    foreign: Sequence[AnyPath] = ()
-    """Sounds of strangers; the page shows the person speaking 20 s of them."""
+    unseen_speakers: Sequence[AnyPath] = ()
+    """Sounds of speakers that the avatar has never heard; the page shows it speaking 20 s of them."""
 
 
 @dataclass(frozen=True)

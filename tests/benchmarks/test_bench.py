@@ -13,7 +13,7 @@ from benchmarks.quality import bench as benchmark
 from benchmarks.quality.bench import BenchPlaces, BenchPlan, _Bench, measure_quality, share_time
 from benchmarks.quality.page import quality_page
 from benchmarks.quality.presenter import SPLITS, film, view
-from benchmarks.quality.subjects import Subject, foreign_sounds, grid_words, subjects
+from benchmarks.quality.subjects import Subject, grid_words, sounds_beside, subjects
 from speech2lip.atomic import write_json
 from speech2lip.config import EvaluateInputs, PresentSettings, TrainSettings
 from speech2lip.decomposition import prepare as preparation
@@ -44,7 +44,7 @@ def test_people_of_a_folder(tmp_path: Path) -> None:
     assert not found["presenter"].missing
     assert found["presenter"].takes == ()
     assert found["ana"].benchmark == "own"
-    assert foreign_sounds(tmp_path) == [tmp_path / "speech" / "french.wav"]
+    assert sounds_beside(tmp_path) == [tmp_path / "speech" / "french.wav"]
 
 
 def test_a_users_own_folder_is_one_person(tmp_path: Path) -> None:
@@ -109,13 +109,14 @@ def test_the_page_is_made_of_the_files_alone(tmp_path: Path) -> None:
         "benchmark": "I", "split": "whole takes", "machine": "two cores", "seconds_footage": 215.0,
         "phones": ["aligned words"],
         "rows": {"ours": {"leak_r_interval": [-0.1, 0.12], "leak_r_plain": 0.3, "pairings": 8}},
-        "against_exact_truth": {"ours": {"opening_r": 0.9, "opening_std_ratio": 1.0, "opening_bias": 0.01}},
+        "against_ground_truth": {"ours": {"opening_r": 0.9, "opening_std_ratio": 1.0, "opening_bias": 0.01}},
     }  # fmt: skip
     voices = {
         "own voice": {"speech_r": 0.91, "opening_r": 0.88},
         "telephone": {"speech_r": 0.9, "speech_drop": 0.01, "opening_r": 0.85, "opening_drop": 0.03},
     }
-    one = Result("grid_s1", "cpu", "abc", 900.0, rows, {"speak_fps": 30.0}, details, voices)
+    details["robustness"] = voices
+    one = Result("grid_s1", "cpu", "abc", 900.0, rows, {"speak_fps": 30.0}, details)
     one.save(tmp_path / "I_grid_s1.json")
     Result("words", "none", details={"benchmark": "II", "missing": "no footage"}).save(
         tmp_path / "II_words.json"
@@ -177,7 +178,8 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, object]]:
     monkeypatch.setattr(training, "train", train)
     monkeypatch.setattr(preparation, "prepare", prepare)
     monkeypatch.setattr(benchmark, "evaluate", evaluate)
-    monkeypatch.setattr(_Bench, "_strangers", lambda *_: None)
+    monkeypatch.setattr(_Bench, "_unseen_speakers", lambda *_: None)
+    monkeypatch.setattr(_Bench, "_robustness", lambda *_: {})
     return asked
 
 

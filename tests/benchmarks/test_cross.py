@@ -1,40 +1,46 @@
-"""Strangers' sound: what can be judged without picture truth."""
+"""Unseen speakers' sound: what can be judged without picture truth."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from benchmarks.quality import cross
-from benchmarks.quality.cross import Foreign, drive_with_stranger
+from benchmarks.quality.cross import UnseenSpeaker, drive_with_unseen_speaker
 from speech2lip.decomposition.footage import Take
 from speech2lip.evaluation.held_out import Span
-from speech2lip.evaluation.metrics.closure import OpeningScale
-from speech2lip.evaluation.speech_labels import TRUTH, Phones
-from tests.evaluation.made_footage import FakeDetector, face_points, made_take
+from speech2lip.evaluation.methods import RealVideo
+from speech2lip.evaluation.metrics.mouth import OpeningScale
+from speech2lip.evaluation.result import Row
+from speech2lip.evaluation.speech_labels import GROUND_TRUTH, Phones
+from tests.evaluation.made_footage import face_points, made_take
 from tests.evaluation.talking import sound_of, spoken, times
 
 SCALE = OpeningScale(0.0, 0.2)
 
 
-def _row(
-    lips: NDArray[np.float64], monkeypatch: pytest.MonkeyPatch, spans: Sequence[Span]
-) -> dict[str, float | None]:
+def _row(lips: NDArray[np.float64], monkeypatch: pytest.MonkeyPatch, spans: Sequence[Span]) -> Row:
     """Drive with lips that are known at every moment of the sound."""
     opening = spoken(3)
 
     def known(
         _: object, span: Span, __: object, moments: NDArray[np.float64], ___: object
-    ) -> NDArray[np.float32]:
-        return np.stack([face_points(float(np.interp(moment, times(), lips))) for moment in moments])
+    ) -> dict[str, NDArray[np.float32]]:
+        return {"": np.stack([face_points(float(np.interp(moment, times(), lips))) for moment in moments])}
 
     monkeypatch.setattr(cross, "driven_landmarks", known)
     rows = tuple(("b", second, second + 0.04) for second in times()[1:-50][opening[1:-50] < 0.01])
-    sound = Foreign("stranger", sound_of(opening).wave, Phones((*rows, ("pau", 8.0, 10.0)), TRUTH))
-    return drive_with_stranger(None, spans, sound, seconds=10.0, scale=SCALE, detect=FakeDetector)  # type: ignore[arg-type]
+    sound = UnseenSpeaker(
+        "stranger", sound_of(opening).wave, Phones((*rows, ("pau", 8.0, 10.0)), GROUND_TRUTH)
+    )
+    monkeypatch.setattr(OpeningScale, "measure", lambda _: SCALE)
+    footage: Any = SimpleNamespace(takes=[span.take for span in spans])
+    return drive_with_unseen_speaker(RealVideo(), spans, sound, footage, seconds=10.0)
 
 
 @pytest.fixture
@@ -43,7 +49,7 @@ def spans() -> list[Span]:
     return [Span(take, 0, 125) for take in takes]
 
 
-def test_lips_that_follow_the_stranger(monkeypatch: pytest.MonkeyPatch, spans: list[Span]) -> None:
+def test_lips_that_follow_the_speaker(monkeypatch: pytest.MonkeyPatch, spans: list[Span]) -> None:
     row = _row(spoken(3), monkeypatch, spans)
     assert row["frames"] == 250
     assert row["sync_offset_ms"] == pytest.approx(0, abs=20)

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
 from speech2lip.conventions import Picture
-from speech2lip.evaluation.accumulate import Moment, Tally
-from speech2lip.evaluation.metrics.closure import OpeningScale
+from speech2lip.evaluation.accumulate import Accumulator, Moment
+from speech2lip.evaluation.metrics.mouth import OpeningScale
 from speech2lip.evaluation.speech_labels import Heard
 from speech2lip.faces.landmarks import INNER_LIPS, LIPS_OUTER, OUTER_EYE_CORNERS
 from speech2lip.synthesis.speech import log_mel
@@ -46,7 +46,7 @@ def sound_of(opening: Series, seed: int = 0) -> Heard:
     closed = times()[1:-1][(opening[1:-1] <= 1e-9) & (opening[:-2] > 0.02)]
     closures = np.stack([closed, closed + 0.04], axis=1)
     pause = np.array([[(FRAMES - 2 * FPS) / FPS, FRAMES / FPS]])
-    return Heard(wave, log_mel(torch.from_numpy(wave)), closures, pause, "exact truth")
+    return Heard(wave, log_mel(torch.from_numpy(wave)), closures, pause, "ground truth")
 
 
 def points_of(opening: Series) -> NDArray[np.float32]:
@@ -88,17 +88,17 @@ def judged(
     points: NDArray[np.float32] | None = None,
     heard: Heard | None = None,
     missing: range = range(0),
-) -> Tally:
-    """Tally a made take against the real one; pictures and points follow `made` unless given."""
-    tally = Tally(OpeningScale.measure(real))
+) -> Accumulator:
+    """Gather a made take against the real one; pictures and points follow `made` unless given."""
+    gathered = Accumulator(OpeningScale.measure(real))
     real_points, real_pictures = points_of(real), pictures_of(real)
     pictures = pictures_of(made) if pictures is None else pictures
     points = points_of(made) if points is None else points
     for i, second in enumerate(times()):
         if i in missing:
-            tally.skip(float(second))
+            gathered.skip(float(second))
             continue
-        moment = Moment(float(second), real_pictures[i], BOX, real_points[i], REGION, mask())
-        tally.add(moment, pictures[i], points[i])
-    tally.end_take(heard or sound_of(real))
-    return tally
+        moment = Moment(i, float(second), real_pictures[i], BOX, real_points[i], REGION, mask())
+        gathered.add(moment, pictures[i], points[i])
+    gathered.end_take(heard or sound_of(real))
+    return gathered

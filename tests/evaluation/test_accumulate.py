@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from speech2lip.evaluation.accumulate import Moment, Tally
-from speech2lip.evaluation.metrics.closure import OpeningScale
+from speech2lip.evaluation.accumulate import Accumulator, Moment
+from speech2lip.evaluation.metrics.mouth import OpeningScale
 from speech2lip.evaluation.result import METRICS
 from speech2lip.faces.landmarks import LIPS
 from tests.evaluation.talking import (
@@ -111,30 +111,30 @@ def test_flicker_is_what_alternates() -> None:
     assert judged(REAL, REAL, pictures=steady).row()["flicker_ratio"] == pytest.approx(1, abs=0.02)
 
 
-def test_foreign_sound_fails_sync(itself: dict[str, float | None]) -> None:
-    foreign = [judged(REAL, REAL, heard=sound_of(spoken(seed))).row() for seed in (2, 3, 4)]
-    assert all(row["sync_confidence"] < itself["sync_confidence"] - 0.15 for row in foreign)
-    assert any(row["sync_offset_ms"] is None for row in foreign)  # ten seconds are too short to be sure
+def test_other_sound_fails_sync(itself: dict[str, float | None]) -> None:
+    other = [judged(REAL, REAL, heard=sound_of(spoken(seed))).row() for seed in (2, 3, 4)]
+    assert all(row["sync_confidence"] < itself["sync_confidence"] - 0.15 for row in other)
+    assert any(row["sync_offset_ms"] is None for row in other)  # ten seconds are too short to be sure
 
 
 def test_silence_by_kind() -> None:
-    tally = judged(REAL, REAL)
-    tally.add_silence("digital", np.full(50, 0.2))
-    tally.add_silence("room noise", np.array([0.0, np.nan, 0.2]))
-    assert tally.silent_open("pauses") == 0
-    assert tally.silent_open("digital") == 100
-    assert tally.silent_open("room noise") == 50
-    silent = tally.details()["silent_open_percent"]
+    gathered = judged(REAL, REAL)
+    gathered.add_silence("digital", np.full(50, 0.2))
+    gathered.add_silence("room noise", np.array([0.0, np.nan, 0.2]))
+    assert gathered.silent_open("pauses") == 0
+    assert gathered.silent_open("digital") == 100
+    assert gathered.silent_open("room noise") == 50
+    silent = gathered.details()["silent_open_percent"]
     assert silent == {"pauses": 0.0, "digital": 100.0, "room noise": 50.0}
 
 
 def test_missing_frames_count_for_nothing(itself: dict[str, float | None]) -> None:
-    tally = judged(REAL, REAL, missing=range(60, 80))
-    row = tally.row()
+    gathered = judged(REAL, REAL, missing=range(60, 80))
+    row = gathered.row()
     assert row["frames"] == len(REAL) - 20
     assert row["opening_r"] == pytest.approx(1)
     assert row["jitter_ratio"] == pytest.approx(1)
-    assert np.isnan(tally.takes[0].made[60:80]).all()
+    assert np.isnan(gathered.takes[0].made[60:80]).all()
 
 
 def test_no_face_is_no_shape() -> None:
@@ -146,37 +146,37 @@ def test_no_face_is_no_shape() -> None:
 
 
 def test_nothing_judged_is_an_empty_row() -> None:
-    from speech2lip.evaluation.accumulate import Tally
-    from speech2lip.evaluation.metrics.closure import OpeningScale
 
-    assert Tally(OpeningScale.measure(REAL)).row() == {"frames": 0, "frames_not_spoken_over": 0}
+    from speech2lip.evaluation.accumulate import Accumulator
+
+    assert Accumulator(OpeningScale.measure(REAL)).row() == {"frames": 0, "frames_not_spoken_over": 0}
 
 
 def test_an_hour_holds_no_more_landmarks_than_a_minute() -> None:
-    from speech2lip.evaluation import accumulate as module
-    from speech2lip.evaluation.metrics.closure import OpeningScale
 
-    tally = module.Tally(OpeningScale.measure(REAL))
+    from speech2lip.evaluation import accumulate as module
+
+    gathered = module.Accumulator(OpeningScale.measure(REAL))
     for i in range(3 * module._BLOCK + 7):
-        tally.skip(i / 25)
-        assert len(tally._points) <= module._BLOCK
-    assert len(tally._times) == 3 * module._BLOCK + 7
+        gathered.skip(i / 25)
+        assert len(gathered._points) <= module._BLOCK
+    assert len(gathered._times) == 3 * module._BLOCK + 7
 
 
 @pytest.mark.parametrize("told", [False, True])
 def test_nothing_is_measured_across_a_cut(told: bool) -> None:
     still = np.full(FRAMES, 0.05)
     points, pictures = points_of(still), pictures_of(still)
-    tally = Tally(OpeningScale(0.0, 0.2))
+    gathered = Accumulator(OpeningScale(0.0, 0.2))
     for i, second in enumerate(times()):
         made, found = pictures[i], points[i].copy()
         if i >= 100:  # the person sits nearer to the lamp now, and turned
             made = np.clip(made.astype(int) + 60, 0, 255).astype(np.uint8)
             found[LIPS, 0] *= 1.1
         if told and i == 100:
-            tally.cut()
-        tally.add(Moment(float(second), pictures[i], BOX, points[i], REGION, mask()), made, found)
-    openings = tally.end_take(sound_of(REAL))
+            gathered.cut()
+        gathered.add(Moment(i, float(second), pictures[i], BOX, points[i], REGION, mask()), made, found)
+    openings = gathered.end_take(sound_of(REAL))
     assert len(openings.times) == FRAMES  # a cut is no frame
-    assert (tally._jitter[0][0] > 0.1) is not told
-    assert (tally._flicker[0][0] > 1) is not told
+    assert (gathered._jitter[0][0] > 0.1) is not told
+    assert (gathered._flicker[0][0] > 1) is not told

@@ -16,21 +16,16 @@ import pytest
 import soundfile
 from safetensors.torch import save_file
 
-from benchmarks.robustness import revoiced
-from benchmarks.robustness.revoice import REVOICINGS
-from benchmarks.robustness.revoiced import OWN
 from speech2lip import __version__
 from speech2lip.config import EvaluateInputs, EvaluateOutputs, EvaluateSettings
 from speech2lip.decomposition import footage as footage_module
 from speech2lip.errors import AvatarError, FootageError, OutputError, SettingsError, SoundError
 from speech2lip.evaluation import evaluate as evaluation
-from speech2lip.evaluation import held_out
-from speech2lip.evaluation import runner as judging
+from speech2lip.evaluation import held_out, runner
 from speech2lip.evaluation.evaluate import evaluate
-from speech2lip.evaluation.metrics.lpips import Lpips
+from speech2lip.evaluation.metrics import published
+from speech2lip.evaluation.metrics.published import Lpips, SyncNet
 from speech2lip.evaluation.result import METRICS
-from speech2lip.evaluation.sync import syncnet as syncnet_trials
-from speech2lip.evaluation.sync.syncnet import SyncNet
 from speech2lip.synthesis.speech import log_mel
 from tests.evaluation.made_footage import FakeDetector, write_avatar, write_footage
 
@@ -51,8 +46,7 @@ def avatar(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def fake_detector(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (judging, evaluation, revoiced):
-        monkeypatch.setattr(module, "LandmarkDetector", FakeDetector)
+    monkeypatch.setattr(runner, "LandmarkDetector", FakeDetector)
 
 
 def test_all_rows_and_the_page(messages: list[str], tmp_path: Path, footage: Path, avatar: Path) -> None:
@@ -82,30 +76,24 @@ def test_all_rows_and_the_page(messages: list[str], tmp_path: Path, footage: Pat
     check_in_browser(tmp_path / "r.html")
 
 
-def test_other_voices_and_strangers_words(messages: list[str], tmp_path: Path, footage: Path) -> None:
+def test_unseen_speakers_are_shown(tmp_path: Path, footage: Path) -> None:
     avatar = write_avatar(tmp_path / "short.avatar", held_out={"c": [28, 40]})
     second = np.arange(16_000) / 16_000
     noise = np.random.default_rng(0).normal(0, 0.1, 16_000) * (second % 0.4 < 0.2)
     soundfile.write(tmp_path / "french.wav", noise.astype(np.float32), 16_000)
     settings = dataclasses.replace(SETTINGS, silent_frames=0, pairings=0, judge_steps=0)
-    settings = dataclasses.replace(settings, revoiced=True, revoiced_frames=10)
-    result = evaluate(
+    evaluate(
         avatar=avatar, footage=footage, outputs=EvaluateOutputs(report=tmp_path / "r.html"),
-        inputs=EvaluateInputs(foreign=[tmp_path / "french.wav"]), settings=settings,
+        inputs=EvaluateInputs(unseen_speakers=[tmp_path / "french.wav"]), settings=settings,
     )  # fmt: skip
-    assert list(result.revoiced) == [OWN, *REVOICINGS]
-    assert all(row["opening_r"] is not None for row in result.revoiced.values())
-    assert "In other voices" in messages[-1]
-    assert "| telephone" in messages[-1]
     page = (tmp_path / "r.html").read_text()
     assert page.count("<video") == 2
-    assert page.count('class="foreign"') == 1
+    assert page.count('class="unseen-speaker"') == 1
     assert "french" in page
-    assert page.count("<td>telephone</td>") == 1
-    french = EvaluateInputs(foreign=[tmp_path / "french.wav"])
+    french = EvaluateInputs(unseen_speakers=[tmp_path / "french.wav"])
     with pytest.raises(SettingsError, match="--report"):
         evaluate(avatar=avatar, footage=footage, inputs=french, settings=settings)
-    missing = EvaluateInputs(foreign=[tmp_path / "none.wav"])
+    missing = EvaluateInputs(unseen_speakers=[tmp_path / "none.wav"])
     with pytest.raises(SoundError, match=r"none\.wav"):
         evaluate(avatar=avatar, footage=footage, inputs=missing, settings=settings)
 
@@ -139,7 +127,7 @@ def test_long_takes_are_judged_part_by_part_with_the_same_figures(
 def test_given_weights_fill_their_own_columns(
     tmp_path: Path, footage: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(syncnet_trials, "LEAST_FRAMES", 10)
+    monkeypatch.setattr(published, "LEAST_FRAMES", 10)
     avatar = write_avatar(tmp_path / "short.avatar", held_out={"c": [28, 40]})
     # The public heads are positive: no difference makes up for another.
     lpips = {

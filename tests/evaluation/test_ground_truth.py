@@ -1,4 +1,4 @@
-"""Openings against exact truth: known distortions, and what the landmark detector itself gets wrong."""
+"""Openings against ground truth: known distortions, and what the landmark detector itself gets wrong."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from speech2lip.atomic import write_json
 from speech2lip.decomposition.footage import Take
 from speech2lip.evaluation.accumulate import Openings
-from speech2lip.evaluation.ground_truth import against_truth, true_opening, truth_line
+from speech2lip.evaluation.evaluate import against_ground_truth
 from speech2lip.evaluation.held_out import Span
+from speech2lip.evaluation.result import ground_truth_line
+from speech2lip.evaluation.speech_labels import true_opening
 from speech2lip.faces.landmarks import LandmarkDetector, lip_opening
 from speech2lip_presenter import clip_states, render_frame, speech_clips
 from speech2lip_presenter.render import measure, write_truth
@@ -51,7 +53,7 @@ def test_others_have_no_truth(tmp_path: Path) -> None:
     take.folder.mkdir()
     write_json(take.folder / "take.json", {"width": 1})
     assert true_opening(take) is None
-    assert against_truth({"ours": _openings(take, np.zeros(40))}, [Span(take, 0, 40)]) == {}
+    assert against_ground_truth({"ours": _openings(take, np.zeros(40))}, [Span(take, 0, 40)]) == {}
 
 
 def test_bias_and_spread_are_told_apart(take: Take) -> None:
@@ -63,7 +65,7 @@ def test_bias_and_spread_are_told_apart(take: Take) -> None:
         "half": _openings(take, exact.mean() + (exact - exact.mean()) / 2),
         "static": _openings(take, np.full_like(exact, exact.mean())),
     }
-    found = against_truth(rows, [Span(take, 0, len(exact))])
+    found = against_ground_truth(rows, [Span(take, 0, len(exact))])
     perfect = {"opening_r": 1.0, "opening_ccc": 1.0, "opening_std_ratio": 1.0, "opening_bias": 0.0}
     assert found["right"] == pytest.approx(perfect, abs=1e-4)
     assert found["wide"]["opening_bias"] == pytest.approx(0.02, abs=1e-4)
@@ -78,19 +80,20 @@ def test_a_span_is_compared_with_its_own_part(take: Take) -> None:
     exact = true_opening(take)
     assert exact is not None
     later = _openings(take, exact[20:45])
-    assert against_truth({"r": later}, [Span(take, 20, 45)])["r"]["opening_r"] == 1
-    assert against_truth({"r": later}, [Span(take, 0, 25)])["r"]["opening_r"] < 0.9
+    assert against_ground_truth({"r": later}, [Span(take, 20, 45)])["r"]["opening_r"] == 1
+    assert against_ground_truth({"r": later}, [Span(take, 0, 25)])["r"]["opening_r"] < 0.9
 
 
 def test_the_detectors_bias_is_told_in_words(take: Take) -> None:
     exact = true_opening(take)
     assert exact is not None
     rows = {"real_video": _openings(take, exact + 0.01), "ours": _openings(take, exact * 0.5)}
-    line = truth_line(against_truth(rows, [Span(take, 0, len(exact))]))
+    found = against_ground_truth(rows, [Span(take, 0, len(exact))])
+    line = ground_truth_line({"against_ground_truth": found})
     assert line is not None
     assert "real_video r 1.000, spread 1.00, bias +0.0100; ours r 1.000, spread 0.50" in line
-    assert truth_line({}) is None
-    assert truth_line(None) is None
+    assert ground_truth_line({}) is None
+    assert ground_truth_line({"against_ground_truth": {}}) is None
 
 
 def test_unknown_frames_count_for_nothing(take: Take) -> None:
@@ -98,7 +101,9 @@ def test_unknown_frames_count_for_nothing(take: Take) -> None:
     assert exact is not None
     made = exact.copy()
     made[5:15] = np.nan
-    assert against_truth({"r": _openings(take, made)}, [Span(take, 0, len(made))])["r"]["opening_r"] == 1
+    assert (
+        against_ground_truth({"r": _openings(take, made)}, [Span(take, 0, len(made))])["r"]["opening_r"] == 1
+    )
 
 
 @pytest.mark.slow
@@ -107,7 +112,7 @@ def test_the_detectors_own_bias_is_small_and_known(take: Take) -> None:
         found = [detector.detect(render_frame(state, size=256)[0]) for state in STATES]
     points = np.stack([np.full((478, 3), np.nan, np.float32) if one is None else one for one in found])
     detected = lip_opening(points).astype(np.float64)
-    row = against_truth({"real_video": _openings(take, detected)}, [Span(take, 0, len(detected))])[
+    row = against_ground_truth({"real_video": _openings(take, detected)}, [Span(take, 0, len(detected))])[
         "real_video"
     ]
     assert row["opening_r"] > 0.95

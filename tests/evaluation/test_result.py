@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from speech2lip.errors import OutputError
-from speech2lip.evaluation.result import COST, METRICS, Result, format_revoiced, format_table
+from speech2lip.evaluation.result import COST, METRICS, Result, format_table
 
 METRIC_KEYS = """
     mouth_psnr mouth_ssim mouth_cpbd sharpness_ratio frame_psnr frame_ssim lpips lmd_px lmd_percent opening_r
@@ -63,19 +62,6 @@ def test_the_contract(result: Result, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "metrics.json"]
 
 
-def test_other_voices_stand_beside_the_contract(result: Result) -> None:
-    assert "revoiced" not in result.as_json()
-    voices = {"own voice": {"speech_r": 0.9}, "telephone": {"speech_r": 0.85, "speech_drop": 0.05}}
-    more = dataclasses.replace(result, revoiced=voices).as_json()
-    assert {key: value for key, value in more.items() if key != "revoiced"} == result.as_json()
-    telephone = {"speech_r": 0.85, "speech_drop": 0.05, "opening_r": None, "opening_drop": None}
-    assert more["revoiced"]["telephone"] == telephone  # type: ignore[index]
-    with pytest.raises(AssertionError, match="helium"):
-        dataclasses.replace(result, revoiced={"helium": {"pitch": 2.0}}).as_json()
-    assert "opening" not in format_revoiced(voices)
-    assert "| telephone | " in format_revoiced(voices)
-
-
 def test_an_unknown_key_is_a_fault_of_ours() -> None:
     with pytest.raises(AssertionError, match="mouth_pnsr"):
         Result(footage="x", device="y", rows={"ours": {"mouth_pnsr": 1.0}}).as_json()
@@ -100,7 +86,7 @@ def test_table() -> None:
 
 
 def test_decimals_of_other_columns() -> None:
-    assert "| 1.234 |" in format_table({"a": {"x": 1.2341}}, ["x"], decimals={"x": 3})
+    assert "| 1.234 |" in format_table({"a": {"x": 1.2341}}, ["x"], decimals=3)
     assert " 1.23 |" in format_table({"a": {"x": 1.2341}}, ["x"])
 
 

@@ -1,4 +1,4 @@
-"""What the tallies are told of a take, frame by frame."""
+"""What the accumulators are told of a take, frame by frame."""
 
 from __future__ import annotations
 
@@ -13,33 +13,32 @@ from torch import Tensor
 
 from speech2lip.composition.paste import Paster
 from speech2lip.decomposition.footage import Take, read_footage
-from speech2lip.evaluation import runner as judging
-from speech2lip.evaluation import speech_labels as listening
-from speech2lip.evaluation.accumulate import Tally
+from speech2lip.evaluation import runner, speech_labels
+from speech2lip.evaluation.accumulate import Accumulator
 from speech2lip.evaluation.held_out import CodedFrame, Span
 from speech2lip.evaluation.methods import RealVideo
-from speech2lip.evaluation.metrics.closure import OpeningScale
-from speech2lip.evaluation.runner import Judge
+from speech2lip.evaluation.metrics.mouth import OpeningScale
+from speech2lip.evaluation.runner import Runner
 from tests.evaluation.made_footage import FakeDetector, write_footage
 
 
-class _Told(Tally):
+class _Noted(Accumulator):
     """Writes down what it is told."""
 
     def __init__(self) -> None:
         super().__init__(OpeningScale(0.0, 0.2))
-        self.told: list[str] = []
+        self.noted: list[str] = []
 
     def add(self, *words: object) -> dict[str, float]:
-        self.told.append("frame")
+        self.noted.append("frame")
         return super().add(*words)  # type: ignore[arg-type]
 
     def skip(self, time: float) -> None:
-        self.told.append("gap")
+        self.noted.append("gap")
         super().skip(time)
 
     def cut(self) -> None:
-        self.told.append("cut")
+        self.noted.append("cut")
         super().cut()
 
 
@@ -57,27 +56,27 @@ class _Listening(RealVideo):
 
 
 def test_cuts_and_gaps_are_told_in_their_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judging, "LandmarkDetector", FakeDetector)
-    monkeypatch.setattr(listening, "phones_of", lambda *_, **__: None)
+    monkeypatch.setattr(runner, "LandmarkDetector", FakeDetector)
+    monkeypatch.setattr(speech_labels, "phones_of", lambda *_, **__: None)
     footage = read_footage(write_footage(tmp_path / "made.footage", ("b",)))  # frame 7 is left out
     take = dataclasses.replace(footage.takes[0], cuts=np.array([3, 12]))
-    tally, maker = _Told(), _Listening()
-    judge = Judge(footage, Paster(footage.canonical), {"row": maker}, {"row": tally})
-    assert sum(judge.follow(Span(take, 2, 15))) == 12
-    assert tally.told == ["frame", "cut", *["frame"] * 4, "gap", *["frame"] * 4, "cut", *["frame"] * 3]
-    assert [moment for _, moment in maker.asked] == pytest.approx([i / 25 for i in range(2, 15) if i != 7])
+    gathered, method = _Noted(), _Listening()
+    run = Runner(footage, Paster(footage.canonical), {"row": method}, {"row": gathered})
+    assert sum(run.follow(Span(take, 2, 15))) == 12
+    assert gathered.noted == ["frame", "cut", *["frame"] * 4, "gap", *["frame"] * 4, "cut", *["frame"] * 3]
+    assert [moment for _, moment in method.asked] == pytest.approx([i / 25 for i in range(2, 15) if i != 7])
 
 
 def test_moments_are_those_of_the_sound_that_was_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(judging, "LandmarkDetector", FakeDetector)
-    monkeypatch.setattr(listening, "phones_of", lambda *_, **__: None)
+    monkeypatch.setattr(runner, "LandmarkDetector", FakeDetector)
+    monkeypatch.setattr(speech_labels, "phones_of", lambda *_, **__: None)
     monkeypatch.setattr("speech2lip.decomposition.footage.WHOLE_SECONDS", 1.0)
     footage = read_footage(write_footage(tmp_path / "made.footage", ("a",), frames=110))
-    tally, maker = _Told(), _Listening()
-    judge = Judge(footage, Paster(footage.canonical), {"row": maker}, {"row": tally})
-    list(judge.follow(Span(footage.takes[0], 100, 110)))
-    assert [moment for _, moment in maker.asked] == pytest.approx([2 + i / 25 for i in range(10)])
-    assert {length for length, _ in maker.asked} == {241}  # 2.4 s: from second 2 to the end
-    assert tally.takes[0].times[0] == 4.0
+    gathered, method = _Noted(), _Listening()
+    run = Runner(footage, Paster(footage.canonical), {"row": method}, {"row": gathered})
+    list(run.follow(Span(footage.takes[0], 100, 110)))
+    assert [moment for _, moment in method.asked] == pytest.approx([2 + i / 25 for i in range(10)])
+    assert {length for length, _ in method.asked} == {241}  # 2.4 s: from second 2 to the end
+    assert gathered.takes[0].times[0] == 4.0

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.robustness.revoiced import compare_voices
+from benchmarks.robustness.bench import OWN, robustness
 from speech2lip.avatar import Avatar
 from speech2lip.config import EvaluateSettings, PrepareSettings, PresentSettings, TrainSettings
 from speech2lip.conventions import SAMPLE_RATE
@@ -19,7 +19,7 @@ from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.decomposition.prepare import prepare
 from speech2lip.evaluation.evaluate import evaluate
 from speech2lip.evaluation.held_out import Span
-from speech2lip.evaluation.methods import Spoken, usual_light_of
+from speech2lip.evaluation.methods import AvatarLips
 from speech2lip.evaluation.metrics.statistics import pearson
 from speech2lip.inference.engine import Engine
 from speech2lip.training.train import train
@@ -114,14 +114,12 @@ def _turn_error(footage: Footage) -> float:
 
 def _avatar_figures(avatar: Avatar, footage: Footage) -> Figures:
     """Tell what the networks have learned: both last layers are zero before training."""
-    model, maker = (
-        avatar.model,
-        Spoken(Engine(avatar, device="cpu", precision="fp32"), usual_light_of(avatar)),
-    )
+    model, method = avatar.model, AvatarLips(Engine(avatar, device="cpu", precision="fp32"))
     every = [Span(take, 0, len(take.times)) for take in footage.takes]
-    (heard,) = compare_voices(maker, every, footage, frames=0, kinds=())
+    heard = robustness(method, every, footage, voices=())[OWN]["speech_r"]
+    assert heard is not None
     return {
-        "train.speech_r": heard.shape_r,
+        "train.speech_r": heard,
         "train.colour_weights": _root_mean_square(list(model.grid_field.colour.parameters())[-2]),
         "train.blend_weights": _root_mean_square(model.blend_net.out.weight),
     }

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
+from speech2lip.evaluation.speech_labels import Heard
 from speech2lip.report.plots import HEIGHT, WIDTH, opening_plot, training_plots
 
 TIMES = np.arange(50) / 25
-WAVE = np.sin(np.arange(32_000) / 20).astype(np.float32)
+HEARD = Heard(np.sin(np.arange(32_000) / 20).astype(np.float32), torch.zeros(0))
 
 
 def _points(plot: str, name: str) -> list[tuple[float, float]]:
@@ -24,7 +27,7 @@ def _line(plot: str, name: str) -> str:
 
 
 def test_wider_is_higher_and_later_is_further_right() -> None:
-    plot = opening_plot(TIMES, {"truth": np.linspace(0, 0.2, 50), "ours": np.full(50, 0.1)}, WAVE)
+    plot = opening_plot(TIMES, {"truth": np.linspace(0, 0.2, 50), "ours": np.full(50, 0.1)}, HEARD)
     truth, ours = _points(plot, "truth"), _points(plot, "ours")
     assert [x for x, _ in truth] == sorted(x for x, _ in truth)
     assert truth[0][0] == 0
@@ -39,17 +42,15 @@ def test_wider_is_higher_and_later_is_further_right() -> None:
 def test_what_is_not_known_is_not_drawn() -> None:
     series = np.full(50, 0.1)
     series[20:30] = np.nan
-    plot = opening_plot(TIMES, {"ours": series}, WAVE)
+    plot = opening_plot(TIMES, {"ours": series}, HEARD)
     assert len(_points(plot, "ours")) == 40
     assert _line(plot, "ours").count("M") == 2
-    assert "nan" not in opening_plot(TIMES, {"ours": np.full(50, np.nan)}, WAVE)
+    assert "nan" not in opening_plot(TIMES, {"ours": np.full(50, np.nan)}, HEARD)
 
 
 def test_pauses_and_closures_outside_are_left_out() -> None:
-    plot = opening_plot(
-        TIMES[25:], {"ours": np.full(25, 0.1)}, WAVE, pauses=np.array([[0.0, 0.5], [1.5, 9.0]]),
-        closures=np.array([[1.2, 1.24]]),
-    )  # fmt: skip
+    heard = replace(HEARD, pauses=np.array([[0.0, 0.5], [1.5, 9.0]]), closures=np.array([[1.2, 1.24]]))
+    plot = opening_plot(TIMES[25:], {"ours": np.full(25, 0.1)}, heard)
     assert plot.count('class="pause"') == 1
     assert plot.count('class="closure"') == 1
     [(left, width)] = re.findall(r'class="pause" x="([\d.]+)" y="0" width="([\d.]+)"', plot)
@@ -65,8 +66,8 @@ def test_losses_share_one_time_axis() -> None:
     plots = training_plots(history)
     assert plots.count("<svg") == 2
     assert plots.count("100 s") == 2
-    assert "expert 3 &#8594; 3" in plots
-    assert "l1 0.2 &#8594; 0.1" in plots
+    assert "expert 3 → 3" in plots
+    assert "l1 0.2 → 0.1" in plots
     assert re.findall(r'<circle cx="([\d.]+)"', plots) == ["30.0", "150.0", "300.0"]
     assert plots.count('class="phase0"') == 2
     assert plots.count('class="phase1"') == 1

@@ -116,7 +116,7 @@ class Evaluate(Command):
     """A file for the figures too."""
     report: Path | None = None
     """An .html page with the table, players and plots."""
-    foreign: tuple[Path, ...] = ()
+    unseen_speakers: tuple[Path, ...] = ()
     """Sounds of strangers; the page shows the person speaking 20 s of them."""
     settings: Annotated[EvaluateSettings, tyro.conf.arg(name="")] = field(default_factory=EvaluateSettings)
     """How."""
@@ -126,7 +126,7 @@ class Evaluate(Command):
         speech2lip.evaluate(
             avatar=self.avatar,
             footage=self.footage,
-            inputs=EvaluateInputs(self.paper, self.transcripts, self.foreign),
+            inputs=EvaluateInputs(self.paper, self.transcripts, self.unseen_speakers),
             outputs=EvaluateOutputs(self.json, self.report),
             settings=self.settings,
         )

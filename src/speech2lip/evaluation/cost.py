@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
-import platform
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,15 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from speech2lip.avatar import Avatar, read_avatar
-from speech2lip.config import SpeakSettings
+from speech2lip.config import EvaluateSettings, SpeakSettings
 from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.decomposition.footage import Footage
+from speech2lip.evaluation.held_out import Span
 from speech2lip.inference.engine import Engine
 from speech2lip.media.video import read_coded
-from speech2lip.parallel import usable_cores
 from speech2lip.progress import quietly
+
+_LOG = logging.getLogger(__name__)
 
 Costs = dict[str, float | None]
 
@@ -32,13 +35,21 @@ _SPOKEN_SECONDS = 20.0
 """Least sound that is spoken for a figure of speed: short sounds would measure the start."""
 
 
-def known_costs(avatar: Avatar, footage: Footage) -> Costs:
-    """Return what files tell: time of training, size of the weights, speed of preparation if it was kept."""
-    return {
+def costs(
+    avatar: Avatar, footage: Footage, engine: Engine, spans: Sequence[Span], settings: EvaluateSettings
+) -> Costs:
+    """Return what files tell (training, weights, preparation), arithmetic and, where asked for, speed."""
+    known: Costs = {
         "train_seconds": avatar.info.seconds_trained,
         "weights_mb": (avatar.folder / "weights.safetensors").stat().st_size / 1e6,
         "prepare_fps": footage.info.prepare_fps,
+        "gflop_per_frame": gflop_per_frame(avatar, engine),
     }
+    if not settings.measure_cost:
+        return known
+    longest = max(spans, key=lambda span: len(span.times)).take
+    speaking = SpeakSettings(device=settings.device, precision=engine.precision)
+    return known | speaking_costs(avatar.folder, longest.folder / "sound.flac", speaking)
 
 
 def gflop_per_frame(avatar: Avatar, engine: Engine) -> float:
@@ -56,8 +67,8 @@ def gflop_per_frame(avatar: Avatar, engine: Engine) -> float:
     return float(counter.get_total_flops()) / 1e9
 
 
-def speaking_costs(avatar: Path, sound: Path, settings: SpeakSettings) -> tuple[Costs, str | None]:
-    """Let a fresh process speak; return `speak_fps`, `first_frame_ms`, `peak_mb`, and what went wrong.
+def speaking_costs(avatar: Path, sound: Path, settings: SpeakSettings) -> Costs:
+    """Let a fresh process speak; return `speak_fps`, `first_frame_ms`, `peak_mb`; nothing, told, if it fails.
 
     20 s are spoken: the beginning of the sound (16 kHz), over and over where it is shorter.
     Speed is end to end: reading, drawing, composing, encoding. The time to the first frame is from the
@@ -66,11 +77,12 @@ def speaking_costs(avatar: Path, sound: Path, settings: SpeakSettings) -> tuple[
     words = [sys.executable, "-m", __name__, str(avatar), str(sound), settings.device, settings.precision]
     try:
         done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=_PATIENCE)
-        return dict(json.loads(done.stdout.splitlines()[-1])), None
+        return dict(json.loads(done.stdout.splitlines()[-1]))
     except subprocess.CalledProcessError as error:
-        return {}, f"speaking failed: {(error.stderr.strip().splitlines() or ['no reason given'])[-1]}"
+        _LOG.info(f"speaking failed: {(error.stderr.strip().splitlines() or ['no reason given'])[-1]}")
     except (OSError, subprocess.TimeoutExpired, json.JSONDecodeError, IndexError) as error:
-        return {}, f"speaking could not be measured: {' '.join(str(error).split())}"
+        _LOG.info(f"speaking could not be measured: {' '.join(str(error).split())}")
+    return {}
 
 
 def _speak_here(avatar: Path, sound: Path, settings: SpeakSettings) -> Costs:
@@ -105,18 +117,6 @@ def _peak_mb() -> float | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
-
-
-def machine() -> str:
-    """Name the machine for tables: processor and cores."""
-    name = platform.processor() or platform.machine()
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        for line in information.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                name = line.split(":", 1)[1].strip()
-                break
-    return f"{name}, {len(usable_cores())} cores"
 
 
 def _main() -> None:

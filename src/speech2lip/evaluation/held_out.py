@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech2lip.avatar import Avatar
-from speech2lip.conventions import Picture
+from speech2lip.conventions import Array, Picture
 from speech2lip.decomposition.footage import WHOLE_SECONDS, Footage, Take
 from speech2lip.errors import FootageError
 from speech2lip.media.picture import rgb_from_coded
@@ -49,7 +50,7 @@ class Span:
     """Not included."""
 
     @property
-    def times(self) -> NDArray[np.float64]:
+    def times(self) -> Array:
         """Seconds of the take, of every frame; [T]."""
         return self.take.times[self.start : self.stop]
 
@@ -58,10 +59,24 @@ class Span:
         """Indices of the frames that can be judged (face found, colours whole)."""
         return self.start + np.flatnonzero(self.take.left_out[self.start : self.stop] == 0)
 
+    @property
+    def opening(self) -> Array:
+        """True lip opening of every frame, in eye distances; [T], NaN where none can be judged."""
+        opening = self.take.opening[self.start : self.stop].astype(np.float64)
+        opening[self.take.left_out[self.start : self.stop] != 0] = math.nan
+        return opening
+
+    def overlaps(self, other: Span) -> bool:
+        """Tell whether the two share frames."""
+        return self.take.name == other.take.name and self.start < other.stop and other.start < self.stop
+
     def shots(self) -> list[Span]:
         """Return the stretches between the cuts of the take."""
         cuts = [int(cut) for cut in self.take.cuts if self.start < cut < self.stop]
-        return [Span(self.take, a, b) for a, b in itertools.pairwise([self.start, *cuts, self.stop])]
+        return self._split([self.start, *cuts, self.stop])
+
+    def _split(self, edges: list[int]) -> list[Span]:
+        return [Span(self.take, a, b) for a, b in itertools.pairwise(edges)]
 
     def parts(self) -> list[Span]:
         """Return the span in parts of about a minute if the take is a long one, so that memory is bounded."""
@@ -69,27 +84,27 @@ class Span:
             return [self]
         length = max(1, round(PART_SECONDS * float(self.take.fps)))
         count = max(1, round((self.stop - self.start) / length))
-        edges = np.linspace(self.start, self.stop, count + 1).astype(int).tolist()
-        return [Span(self.take, a, b) for a, b in itertools.pairwise(edges)]
+        return self._split(np.linspace(self.start, self.stop, count + 1).astype(int).tolist())
+
+    def middle(self, count: int) -> Span:
+        """Return at most `count` frames from the middle."""
+        return self.part(max(0, (self.stop - self.start - count) // 2), count)
 
     def batches(self, size: int = BATCH) -> Iterator[list[CodedFrame]]:
         """Decode the frames that can be judged, a few at a time; a batch never spans a gap."""
         batch: list[CodedFrame] = []
-        for frame in self._frames(size):
-            if self.take.left_out[frame.index] == 0:
-                batch.append(frame)
-            if batch and (len(batch) == size or self.take.left_out[frame.index] != 0):
-                yield batch
-                batch = []
-        if batch:
-            yield batch
-
-    def _frames(self, size: int) -> Iterator[CodedFrame]:
         with CodedReader(self.take.picture_path) as reader:
             for first in range(self.start, self.stop, size):
                 pictures = reader.read(first, min(first + size, self.stop))
                 for index, picture in enumerate(pictures, first):
-                    yield CodedFrame(index, float(self.take.times[index]), picture)
+                    kept = self.take.left_out[index] == 0
+                    if kept:
+                        batch.append(CodedFrame(index, float(self.take.times[index]), picture))
+                    if batch and (len(batch) == size or not kept):
+                        yield batch
+                        batch = []
+        if batch:
+            yield batch
 
     def part(self, start: int, count: int) -> Span:
         """Return at most `count` frames from the `start`-th on."""

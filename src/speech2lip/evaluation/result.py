@@ -14,9 +14,6 @@ Row = Mapping[str, float | None]
 FORMAT = 1
 """Version of the JSON file; a key may be added without a new one, never renamed or removed."""
 
-ROWS = ("real_video", "static_lips", "nearest", "ours", "paper")
-"""Rows of every table, in order; one that was not measured is left out."""
-
 METRICS: Mapping[str, int] = {
     "mouth_psnr": 2, "mouth_ssim": 4, "mouth_cpbd": 3, "sharpness_ratio": 2, "frame_psnr": 2, "frame_ssim": 4,
     "lpips": 4, "lmd_px": 3, "lmd_percent": 2, "opening_r": 3, "opening_ccc": 3, "opening_std_ratio": 2,
@@ -34,11 +31,6 @@ COST: Mapping[str, int] = {
 }  # fmt: skip
 """Costs with the decimals that a table shows."""
 
-REVOICED: Mapping[str, int] = {"speech_r": 3, "speech_drop": 3, "opening_r": 3, "opening_drop": 3}
-"""Figures of a voice with the decimals that a table shows: read from speech, and found in drawn frames."""
-
-DECIMALS: Mapping[str, int] = {**METRICS, **COST, **REVOICED}
-
 NOT_APPLICABLE = "n/a"
 
 
@@ -55,13 +47,11 @@ class Result:
     seconds_trained: float | None = None
     """Wall-clock seconds of training behind the avatar."""
     rows: Mapping[str, Row] = field(default_factory=dict)
-    """Row name (see ROWS) to metric to value; None, NaN and infinity all mean "not applicable"."""
+    """Method to metric to value, in the table's order; None, NaN and infinity all mean "not applicable"."""
     cost: Row = field(default_factory=dict)
     """See COST."""
     details: Mapping[str, object] = field(default_factory=dict)
     """Whatever else is worth keeping: intervals, counts, how things are known; plain JSON values."""
-    revoiced: Mapping[str, Row] = field(default_factory=dict)
-    """Voice to its figures (see REVOICED) of the avatar; empty where other voices were not tried."""
 
     def as_json(self) -> dict[str, object]:
         """Return the contents of the JSON file: each row has every metric, null where not applicable."""
@@ -74,11 +64,7 @@ class Result:
             "rows": {name: _complete(row, METRICS, name) for name, row in self.rows.items()},
             "cost": _complete(self.cost, COST, "cost"),
             "details": dict(self.details),
-        } | (
-            {"revoiced": {kind: _complete(row, REVOICED, kind) for kind, row in self.revoiced.items()}}
-            if self.revoiced
-            else {}
-        )
+        }
 
     def save(self, path: Path) -> None:
         """Write the JSON file; an older one stays until the new one is whole."""
@@ -86,61 +72,79 @@ class Result:
 
     def markdown(self) -> str:
         """Return the table of those metrics that at least one row has."""
-        return turned_table(self.rows)
+        return metrics_table(self.rows)
 
     def cost_line(self) -> str:
         """Return the costs that are known, in one line."""
-        known = [(name, self.cost.get(name)) for name in COST if _number(self.cost.get(name)) is not None]
-        return ", ".join(f"{name} {cell(value, COST[name])}" for name, value in known)
+        return cost_line(self.cost)
+
+    def ground_truth_line(self) -> str | None:
+        """Tell in words how openings compare with ground truth; None without any."""
+        return ground_truth_line(self.details)
 
 
-def format_table(
-    rows: Mapping[str, Row], columns: Sequence[str], *, decimals: Mapping[str, int] = DECIMALS
-) -> str:
+def cost_line(cost: Row) -> str:
+    """Return the costs that are known, in one line."""
+    known = {name: cell(cost.get(name), decimals) for name, decimals in COST.items()}
+    return ", ".join(f"{name} {value}" for name, value in known.items() if value != NOT_APPLICABLE)
+
+
+def format_table(rows: Mapping[str, Row], columns: Sequence[str], *, decimals: int | None = None) -> str:
     """Return a Markdown table, a line a row, with "n/a" where a value is None, NaN or missing.
 
     Args:
         rows: row name to metric to value.
         columns: metrics to show, in order.
-        decimals: decimals by metric, two for any other.
+        decimals: of all columns; None: those of METRICS, two for any other.
     """
-    lines = [["", *columns]]
-    for name, row in rows.items():
-        lines.append([name, *(cell(row.get(column), decimals.get(column, 2)) for column in columns)])
-    return _formatted(lines)
+    places = [METRICS.get(name, 2) if decimals is None else decimals for name in columns]
+    lines = [
+        [name, *(cell(row.get(column), place) for column, place in zip(columns, places, strict=True))]
+        for name, row in rows.items()
+    ]
+    return markdown_table(["", *columns], lines)
 
 
-def _formatted(lines: list[list[str]]) -> str:
-    """Return lines of cells, the head first, as a Markdown table."""
-    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(lines[0]))]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    lines.insert(1, rule)
-    return "\n".join(_line(line, widths) for line in lines) + "\n"
-
-
-def turned_table(rows: Mapping[str, Row]) -> str:
+def metrics_table(rows: Mapping[str, Row]) -> str:
     """Return a Markdown table, a line a metric that at least one row has.
 
     Five columns fit a page and a terminal, thirty do not.
     """
-    lines = [["", *rows]]
-    for name, decimals in METRICS.items():
-        values = [cell(row.get(name), decimals) for row in rows.values()]
-        if any(value != NOT_APPLICABLE for value in values):
-            lines.append([name, *values])
-    return _formatted(lines)
+    lines = [
+        [name, *(cell(row.get(name), decimals) for row in rows.values())]
+        for name, decimals in METRICS.items()
+    ]
+    return markdown_table(["", *rows], [line for line in lines if {*line[1:]} != {NOT_APPLICABLE}])
 
 
-def format_revoiced(rows: Mapping[str, Row]) -> str:
-    """Return a Markdown table of voices; what was not drawn has no column."""
-    known = [key for key in REVOICED if any(row.get(key) is not None for row in rows.values())]
-    return format_table(rows, known)
+def markdown_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table, the first column to the left, the others to the right."""
+    widths = [max(3, *map(len, column)) for column in zip(head, *lines, strict=True)]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    return "".join(
+        "| "
+        + " | ".join(
+            text.rjust(width) if place else text.ljust(width)
+            for place, (text, width) in enumerate(zip(line, widths, strict=True))
+        )
+        + " |\n"
+        for line in (head, rule, *lines)
+    )
 
 
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """Return one line, the first cell to the left, figures to the right."""
-    figures = (cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))
-    return "| " + " | ".join([cells[0].ljust(widths[0]), *figures]) + " |"
+def ground_truth_line(details: Mapping[str, object]) -> str | None:
+    """Tell in words how openings compare with ground truth; None where the details hold none."""
+    figures = details.get("against_ground_truth")
+    if not isinstance(figures, Mapping) or not figures:
+        return None
+    parts = [
+        f"{name} r {row['opening_r']:.3f}, spread {row['opening_std_ratio']:.2f}, "
+        f"bias {row['opening_bias']:+.4f}"
+        for name, row in figures.items()
+        if all(value is not None and math.isfinite(value) for value in row.values())
+    ]
+    about = "Openings against ground truth, in eye distances (the real video's line is the detector alone): "
+    return about + "; ".join(parts) + "."
 
 
 def cell(value: float | None, decimals: int) -> str:

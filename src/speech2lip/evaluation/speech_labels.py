@@ -1,11 +1,12 @@
-"""What is said when: phones from exact truth, from words, or by ear; and where nobody speaks."""
+"""What is known of a take's speech: phones from ground truth, words or by ear, and where nobody speaks."""
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,16 +14,19 @@ from numpy.typing import NDArray
 from scipy.signal import butter, sosfiltfilt
 from torch import Tensor
 
-from speech2lip.conventions import SAMPLE_RATE
+from speech2lip.conventions import SAMPLE_RATE, Array
 from speech2lip.decomposition.footage import WHOLE_SECONDS, Take, source_path
 from speech2lip.evaluation.held_out import Span
-from speech2lip.evaluation.metrics.closure import phone_intervals
+from speech2lip.evaluation.metrics.mouth import phone_intervals
 from speech2lip.synthesis.speech import log_mel
+
+if TYPE_CHECKING:
+    from speech2lip_presenter import Truth
 
 Intervals = NDArray[np.float64]
 Wave = NDArray[np.float32]
 
-TRUTH, ALIGNED, HEARD = "exact truth", "aligned words", "phone decoding"
+GROUND_TRUTH, ALIGNED, HEARD = "ground truth", "aligned words", "phone decoding"
 MISSING = (
     'phones are not known: pip install "pocketsphinx>=5,<6", and put the words of each take beside it as .txt'
 )
@@ -36,6 +40,7 @@ VOICE_HZ = 100.0
 _MOMENT = SAMPLE_RATE // 50
 _RATE = 100
 """Phone decoder's frames a second."""
+_CAN_HEAR = find_spec("pocketsphinx") is not None
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Phones:
 
     rows: tuple[tuple[str, float, float], ...]
     source: str
-    """How they are known: exact truth, aligned words or phone decoding."""
+    """How they are known: ground truth, aligned words or phone decoding."""
 
 
 def phones_of(
@@ -52,7 +57,7 @@ def phones_of(
 ) -> Phones | None:
     """Find out what is said when in a take; None where nothing can tell.
 
-    In this order: the presenter's exact truth beside the source video; forced alignment of the words in
+    In this order: the presenter's ground truth beside the source video; forced alignment of the words in
     `TAKE.txt` (in `transcripts`, or beside the source video); phone decoding, which mishears many a stop
     consonant. The last two are for English and need pocketsphinx.
 
@@ -61,30 +66,37 @@ def phones_of(
             known: it is decoded.
         begins: second of the take at which `wave` begins.
     """
-    from speech2lip_presenter import truth_path
+    truth = _truth_of(take)
+    if truth is not None:
+        return Phones(_runs(truth), GROUND_TRUTH)
+    words = (transcripts or source_path(take).parent) / f"{take.name}.txt"
+    text = words.read_text(encoding="utf-8") if words.is_file() else None
+    if text and take.seconds <= WHOLE_SECONDS and _CAN_HEAR and (aligned := _align(wave, text)):
+        return Phones(aligned, ALIGNED)
+    return heard_phones(wave, begins=begins)
+
+
+def true_opening(take: Take) -> Array | None:
+    """Return the exact lip opening of a presenter's take; [T] in eye units, None for others."""
+    truth = _truth_of(take)
+    return None if truth is None else np.interp(take.times, truth.times, truth.lip_opening)
+
+
+def _truth_of(take: Take) -> Truth | None:
+    """Return the ground truth beside the source video, where it is the presenter's."""
+    from speech2lip_presenter import read_truth, truth_path
 
     source = source_path(take)
-    if truth_path(source).is_file():
-        return Phones(_from_truth(source), TRUTH)
-    words = (transcripts or source.parent) / f"{take.name}.txt"
-    text = words.read_text(encoding="utf-8") if words.is_file() else None
-    try:
-        import pocketsphinx  # noqa: F401
-    except ImportError:
-        return None
-    aligned = _align(wave, text) if text and take.seconds <= WHOLE_SECONDS else None
-    if aligned:
-        return Phones(aligned, ALIGNED)
-    return Phones(tuple((name, begins + a, begins + b) for name, a, b in _decode(wave)), HEARD)
+    return read_truth(source) if truth_path(source).is_file() else None
 
 
 def pauses(wave: Wave, phones: Phones | None = None, *, begins: float = 0.0) -> Intervals:
     """Return the stretches of at least half a second in which nobody speaks; [N, 2] seconds of the take.
 
-    From exact truth where there is one, else where the sound, which begins at second `begins`, stays 20 dB
+    From ground truth where there is one, else where the sound, which begins at second `begins`, stays 20 dB
     below its loud parts.
     """
-    if phones is not None and phones.source == TRUTH:
+    if phones is not None and phones.source == GROUND_TRUTH:
         rows = [(a, b) for name, a, b in phones.rows if name == "pau" and b - a >= PAUSE_SECONDS]
         return np.array(rows, np.float64).reshape(-1, 2)
     count = len(wave) // _MOMENT
@@ -100,11 +112,8 @@ def pauses(wave: Wave, phones: Phones | None = None, *, begins: float = 0.0) -> 
     return np.asarray(found[found[:, 1] - found[:, 0] >= PAUSE_SECONDS], np.float64)
 
 
-def _from_truth(source: Path) -> tuple[tuple[str, float, float], ...]:
+def _runs(truth: Truth) -> tuple[tuple[str, float, float], ...]:
     """Return the runs of equal phones; their ends are known to half a frame."""
-    from speech2lip_presenter import read_truth
-
-    truth = read_truth(source)
     step = float(np.median(np.diff(truth.times))) if len(truth.times) > 1 else 0.04
     starts = [0, *(np.flatnonzero(truth.phone[1:] != truth.phone[:-1]) + 1).tolist(), len(truth.phone)]
     return tuple(
@@ -113,13 +122,19 @@ def _from_truth(source: Path) -> tuple[tuple[str, float, float], ...]:
     )
 
 
-def heard_phones(wave: Wave) -> Phones | None:
-    """Decode the phones of any English sound; None without pocketsphinx."""
-    try:
-        import pocketsphinx  # noqa: F401
-    except ImportError:
+def heard_phones(wave: Wave, *, begins: float = 0.0) -> Phones | None:
+    """Decode the phones of any English sound that begins at some second; None without pocketsphinx."""
+    if not _CAN_HEAR:
         return None
-    return Phones(_decode(wave), HEARD)
+    import pocketsphinx
+
+    model = Path(pocketsphinx.get_model_path()) / "en-us" / "en-us-phone.lm.bin"
+    decoder = pocketsphinx.Decoder(
+        lm=None, allphone=str(model), lw=2.0, beam=1e-20, pbeam=1e-20, loglevel="FATAL"
+    )
+    _listen(decoder, wave)
+    rows = ((s.word, s.start_frame / _RATE, (s.end_frame + 1) / _RATE) for s in decoder.seg() or ())
+    return Phones(tuple((name, begins + start, begins + stop) for name, start, stop in rows), HEARD)
 
 
 def _align(wave: Wave, text: str) -> tuple[tuple[str, float, float], ...] | None:
@@ -147,17 +162,6 @@ def _spread(decoder: Any, word: str, start: int, stop: int) -> list[tuple[str, f
     phones = (decoder.lookup_word(word) or "SIL").split()
     step = (stop - start) / len(phones)
     return [(name, start + i * step, start + (i + 1) * step) for i, name in enumerate(phones)]
-
-
-def _decode(wave: Wave) -> tuple[tuple[str, float, float], ...]:
-    import pocketsphinx
-
-    model = Path(pocketsphinx.get_model_path()) / "en-us" / "en-us-phone.lm.bin"
-    decoder = pocketsphinx.Decoder(
-        lm=None, allphone=str(model), lw=2.0, beam=1e-20, pbeam=1e-20, loglevel="FATAL"
-    )
-    _listen(decoder, wave)
-    return tuple((s.word, s.start_frame / _RATE, (s.end_frame + 1) / _RATE) for s in decoder.seg() or ())
 
 
 def _listen(decoder: Any, wave: Wave) -> None:

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import bootstrap, norm
+
+from speech2lip.conventions import Array
 
 Series = NDArray[np.floating[Any]]
 Interval = tuple[float, float]
@@ -23,10 +25,7 @@ def pearson(x: Series, y: Series) -> float:
     and `std_ratio`.
     """
     x, y = _paired(x, y)
-    if _constant(x) or _constant(y):
-        return 0.0
-    x, y = x - x.mean(), y - y.mean()
-    return float(np.clip((x @ y) / math.sqrt((x @ x) * (y @ y)), -1, 1))
+    return 0.0 if _constant(x) or _constant(y) else float(np.corrcoef(x, y)[0, 1])
 
 
 def concordance(x: Series, y: Series) -> float:
@@ -37,8 +36,8 @@ def concordance(x: Series, y: Series) -> float:
     x, y = _paired(x, y)
     if _constant(x) or _constant(y):
         return 0.0
-    shared = float(((x - x.mean()) * (y - y.mean())).mean())
-    return 2 * shared / float(x.var() + y.var() + (x.mean() - y.mean()) ** 2)
+    (x_variance, shared), (_, y_variance) = np.cov(x, y, bias=True)
+    return float(2 * shared / (x_variance + y_variance + (x.mean() - y.mean()) ** 2))
 
 
 def std_ratio(generated: Series, real: Series) -> float:
@@ -87,9 +86,11 @@ def effective_count(x: Series, y: Series) -> float:
     count = len(x)
     if count < 4 or _constant(x) or _constant(y):
         return float(count)
-    lags = min(count // 4, 100)
-    products = _autocorrelation(x, lags) * _autocorrelation(y, lags)
-    return float(np.clip(count / max(1 + 2 * products.sum(), 1e-6), min(count, 4.0), count))
+    lags = range(1, min(count // 4, 100) + 1)
+    x, y = x - x.mean(), y - y.mean()
+    products = sum(float(x[lag:] @ x[:-lag]) * float(y[lag:] @ y[:-lag]) for lag in lags)
+    shared = products / float((x @ x) * (y @ y))
+    return float(np.clip(count / max(1 + 2 * shared, 1e-6), min(count, 4.0), count))
 
 
 def fisher_interval(r: float, *, count: float, level: float = 0.95) -> Interval:
@@ -97,7 +98,7 @@ def fisher_interval(r: float, *, count: float, level: float = 0.95) -> Interval:
 
     Args:
         r: the correlation.
-        count: independent draws behind it, see `effective_count`.
+        count: independent draws behind it, see `effective_count`; scipy's takes every frame for one.
         level: coverage.
     """
     if count <= 3:
@@ -107,7 +108,7 @@ def fisher_interval(r: float, *, count: float, level: float = 0.95) -> Interval:
     return math.tanh(middle - reach), math.tanh(middle + reach)
 
 
-def bootstrap_interval(values: Series, *, level: float = 0.95, draws: int = 2000, seed: int = 0) -> Interval:
+def bootstrap_interval(values: Series, *, level: float = 0.95) -> Interval:
     """Return the percentile bootstrap interval of the mean of independent values (takes, pairings).
 
     NaN values are left out; (NaN, NaN) with fewer than two values.
@@ -115,12 +116,14 @@ def bootstrap_interval(values: Series, *, level: float = 0.95, draws: int = 2000
     known = values[np.isfinite(values)].astype(np.float64)
     if known.size < 2:
         return math.nan, math.nan
-    picks = np.random.default_rng(seed).integers(0, known.size, (draws, known.size))
-    low, high = np.quantile(known[picks].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    found = bootstrap(
+        (known,), np.mean, n_resamples=2000, confidence_level=level, method="percentile",
+        random_state=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
+    return float(found.low), float(found.high)
 
 
-def _paired(x: Series, y: Series) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _paired(x: Series, y: Series) -> tuple[Array, Array]:
     """Return both series at the frames where both are known."""
     assert x.ndim == 1 and x.shape == y.shape, (
         f"series must be [T] and of equal length, not {x.shape} and {y.shape}"
@@ -131,10 +134,3 @@ def _paired(x: Series, y: Series) -> tuple[NDArray[np.float64], NDArray[np.float
 
 def _constant(x: Series) -> bool:
     return x.size < 2 or float(x.std()) <= CONSTANT * max(1e-3, float(np.abs(x).max()))
-
-
-def _autocorrelation(x: NDArray[np.float64], lags: int) -> NDArray[np.float64]:
-    """Return the autocorrelation at lags 1 to `lags`."""
-    x = x - x.mean()
-    products = [float(x[lag:] @ x[:-lag]) for lag in range(1, lags + 1)]
-    return np.array(products) / float(x @ x)

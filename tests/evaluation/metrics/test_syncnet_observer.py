@@ -12,9 +12,9 @@ import torch
 from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.evaluation.accumulate import Moment
 from speech2lip.evaluation.held_out import Span
+from speech2lip.evaluation.metrics import published
+from speech2lip.evaluation.metrics.published import SyncNet, SyncNetObserver
 from speech2lip.evaluation.speech_labels import Heard
-from speech2lip.evaluation.sync import syncnet as syncnet_trials
-from speech2lip.evaluation.sync.syncnet import SyncNet, SyncNetTrials
 from tests.evaluation.made_footage import made_take
 from tests.made_face import SIZE
 
@@ -32,31 +32,31 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
         loud = wave[: len(wave) // 640 * 640].reshape(-1, 640).mean(axis=1) * 255
         return np.stack([loud[i : i + 5] for i in range(count)])
 
-    monkeypatch.setattr(syncnet_trials, "SIDE", 16)
-    monkeypatch.setattr(syncnet_trials, "encode_faces", encode_faces)
-    monkeypatch.setattr(syncnet_trials, "encode_sounds", encode_sounds)
+    monkeypatch.setattr(published, "SIDE", 16)
+    monkeypatch.setattr(published, "encode_faces", encode_faces)
+    monkeypatch.setattr(published, "encode_sounds", encode_sounds)
 
 
-def shown(*, fps: int = 25, missing: range = range(0), late: int = 0) -> SyncNetTrials:
+def shown(*, fps: int = 25, missing: range = range(0), late: int = 0) -> SyncNetObserver:
     """Show grey frames that are as bright as the sound is loud, and a still row."""
     count = SECONDS * fps
     take = made_take("a", frames=count, opening=0.1)
     take = type(take)(**{**vars(take), "fps": Fraction(fps), "times": np.arange(count) / fps})
     span = Span(take, 0, count)
-    trials = SyncNetTrials(SyncNet(), ["ours", "static_lips"])
+    observer = SyncNetObserver(SyncNet(), ["ours", "static_lips"])
     wave = np.repeat(LEVELS / 255, SAMPLE_RATE // 25).astype(np.float32)
-    trials.begin_take(span, Heard(wave, torch.zeros(1, 1)))
+    observer.begin_take(span, Heard(wave, torch.zeros(1, 1)))
     box = (0, 0, 8, 8)
     for i in (i for i in range(count) if i not in missing):
         level = np.roll(LEVELS, late)[min(round(take.times[i] * 25), len(LEVELS) - 1)]
         picture = np.full((*SIZE, 3), round(level), np.uint8)
         moment = Moment(
-            float(take.times[i]), picture, box, take.landmarks[i], box, np.ones((8, 8), np.float32)
+            i, float(take.times[i]), picture, box, take.landmarks[i], box, np.ones((8, 8), np.float32)
         )
         still = np.full_like(picture, 128)
-        trials.frame(span, i, moment, {"ours": picture, "static_lips": still}, {})
-    trials.end_take({})
-    return trials
+        observer.frame(moment, {"ours": picture, "static_lips": still}, {})
+    observer.end_take({})
+    return observer
 
 
 @pytest.mark.parametrize("late", [0, 3, -5])
@@ -80,18 +80,18 @@ def test_other_frame_rates_are_brought_to_25(fps: int) -> None:
 
 
 def test_a_missing_frame_ends_a_piece() -> None:
-    trials = shown(missing=range(60, 63))
-    assert [count for count, _ in trials.rows["ours"].scored] == [55, 82]
-    assert trials.figures()["ours"]["syncnet_offset_ms"] == 0
+    observer = shown(missing=range(60, 63))
+    assert [count for count, _ in observer.rows["ours"].scored] == [55, 82]
+    assert observer.figures()["ours"]["syncnet_offset_ms"] == 0
     short = shown(missing=range(20, 21))
     assert [count for count, _ in short.rows["ours"].scored] == [124]  # the first piece was too short
 
 
 def test_long_takes_are_scored_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(syncnet_trials, "PIECE_FRAMES", 50)
+    monkeypatch.setattr(published, "PIECE_FRAMES", 50)
     assert [count for count, _ in shown().rows["ours"].scored] == [45, 45, 45]
 
 
 def test_nothing_seen_is_not_applicable() -> None:
-    nothing = SyncNetTrials(SyncNet(), ["ours"]).figures()["ours"]
+    nothing = SyncNetObserver(SyncNet(), ["ours"]).figures()["ours"]
     assert set(nothing.values()) == {None}

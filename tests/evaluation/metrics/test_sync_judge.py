@@ -8,8 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from speech2lip.decomposition.av_offset import av_offset
-from speech2lip.evaluation.sync import expert as sync_judge
-from speech2lip.evaluation.sync.expert import SyncJudge, SyncTrial, _Lesson, _lesson_loss, mouth
+from speech2lip.evaluation.metrics import sync_judge
+from speech2lip.evaluation.metrics.sync_judge import SyncJudge, SyncTrial, _Lesson, _lesson_loss, mouth
 
 FPS = 25
 BOX = (10, 10, 50, 50)
@@ -56,13 +56,13 @@ def _verdict(judge: SyncJudge, *, late: int = 0, sound: int = 9, still: bool = F
     for index in range(len(loud)):
         shown = 0.4 if still else loud[max(0, index - late)]
         trial.add(index / FPS, _picture(float(shown)), BOX)
-    trial.end_take(mel if sound == 9 else _talk(sound)[1], 1 / FPS)
+    trial.end_take(mel if sound == 9 else _talk(sound)[1])
     return trial
 
 
 def test_lips_in_sync_score_best(judge: SyncJudge) -> None:
-    true, other = _verdict(judge).verdict(), _verdict(judge, sound=10).verdict()
-    still = _verdict(judge, still=True).verdict()
+    true, other = _verdict(judge).figures(), _verdict(judge, sound=10).figures()
+    still = _verdict(judge, still=True).figures()
     assert true["expert_offset_ms"] == 0
     assert true["expert_confidence"] > 2 * max(other["expert_confidence"], still["expert_confidence"])
     assert true["expert_distance"] < min(other["expert_distance"], still["expert_distance"])
@@ -76,7 +76,7 @@ def test_late_lips_have_the_sign_that_the_sync_offset_gives_them(judge: SyncJudg
     wave = noise * np.repeat(10 ** (2 * loud - 2), 640)
     other = av_offset(lips, wave.astype(np.float32), np.arange(len(loud)) / FPS, max_lag=0.5)
     assert other.milliseconds < 0
-    assert _verdict(judge, late=late).verdict()["expert_offset_ms"] == pytest.approx(-40 * late)
+    assert _verdict(judge, late=late).figures()["expert_offset_ms"] == pytest.approx(-40 * late)
 
 
 def test_shifted_sound_is_told_from_true_sound(judge: SyncJudge) -> None:
@@ -94,8 +94,8 @@ def test_a_gap_is_not_bridged(judge: SyncJudge) -> None:
             trial.skip()
         else:
             trial.add(index / FPS, _picture(0.5), BOX)
-    trial.end_take(_talk(9)[1], 1 / FPS)
-    assert trial.verdict()["expert_confidence"] is None  # never five in a row
+    trial.end_take(_talk(9)[1])
+    assert trial.figures()["expert_confidence"] is None  # never five in a row
     trial.add(0.0, _picture(0.5), (0, 0, 0, 0))  # a mouth outside the frame is a gap too
 
 

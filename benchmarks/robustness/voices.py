@@ -25,8 +25,8 @@ _MU = 255.0
 _CHORDS = ((220.0, 277.2, 329.6), (174.6, 220.0, 261.6), (196.0, 246.9, 293.7), (164.8, 196.0, 246.9))
 
 
-def revoice(wave: Wave, kind: str) -> Wave:
-    """Change a wave as `kind` says; `REVOICINGS` lists the kinds.
+def in_voice(wave: Wave, voice: str) -> Wave:
+    """Return a wave in another voice or over another channel, one of `VOICES`.
 
     None of these methods is used in training (which bends mel spectra), and moments stay within 10 ms.
 
@@ -37,11 +37,11 @@ def revoice(wave: Wave, kind: str) -> Wave:
         [S] in [-1, 1], the same each time.
 
     Raises:
-        SettingsError: no such kind.
+        SettingsError: no such voice.
     """
-    if kind not in REVOICINGS:
-        raise SettingsError(f"there is no re-voicing {kind!r}; there are {', '.join(REVOICINGS)}")
-    return np.clip(REVOICINGS[kind](wave), -1, 1).astype(np.float32)
+    if voice not in VOICES:
+        raise SettingsError(f"there is no voice {voice!r}; there are {', '.join(VOICES)}")
+    return np.clip(VOICES[voice](wave), -1, 1).astype(np.float32)
 
 
 def _telephone(wave: Wave) -> NDArray[np.float64]:
@@ -111,7 +111,7 @@ def _fitted(wave: NDArray[np.float64], length: int) -> NDArray[np.float64]:
     return np.pad(wave, (0, max(0, length - len(wave))))[:length]
 
 
-REVOICINGS: dict[str, Callable[[Wave], NDArray[np.floating[Any]]]] = {
+VOICES: dict[str, Callable[[Wave], NDArray[np.floating[Any]]]] = {
     "other sex": lambda wave: change_voice(wave, pitch=1.7, formants=1.17),
     "deeper": lambda wave: change_voice(wave, pitch=0.75, formants=0.88),
     "telephone": _telephone,

@@ -1,4 +1,4 @@
-"""Our own judge of sync: a small expert that learns from training takes which mouths go with which sound.
+"""Our own judge of sync: a small network that learns from training takes which mouths go with which sound.
 
 It is not the expert of the sync loss: it sees finished frames instead of canonical lips, through another
 network, from another seed, so that lips trained to please the one have not been trained to please the other.
@@ -24,12 +24,14 @@ from torch.nn import functional
 
 from speech2lip.atomic import write_atomically
 from speech2lip.avatar import Avatar
-from speech2lip.conventions import MEL_BANDS, Picture
+from speech2lip.conventions import MEL_BANDS, Array, Picture
 from speech2lip.decomposition.footage import Footage, Take
-from speech2lip.evaluation.accumulate import Figures, Moment, Openings
+from speech2lip.evaluation.accumulate import Figures, Moment, Openings, Row
 from speech2lip.evaluation.held_out import Span
-from speech2lip.evaluation.metrics.mouth_box import Box, mouth_box_of
+from speech2lip.evaluation.metrics.mouth import mouth_box
+from speech2lip.evaluation.runner import Observer
 from speech2lip.evaluation.speech_labels import Heard
+from speech2lip.media.yuv import Box
 from speech2lip.progress import Progress
 from speech2lip.synthesis.speech import SILENT_MEL, log_mel, mel_windows
 from speech2lip.training.split import Ranges, trainable
@@ -37,8 +39,6 @@ from speech2lip.training.stretches import MOMENT_SECONDS, frames_apart
 
 FORMAT = 2
 """Version of what the judge is and how it learns: a kept one of another is not used."""
-
-Series = NDArray[np.float64]
 
 CLIP = 5
 """Frames 0.04 s apart that are seen together, at any frame rate."""
@@ -50,7 +50,7 @@ LEAST_SECONDS = 30.0
 """Footage below which nothing worth asking is learned."""
 MAX_FRAMES = 9000
 """Frames that are learned from, at most."""
-_PAST, _AHEAD = 16, 16
+_HEARD = torch.arange(-16, 16)
 """Mel frames of sound around the middle of a clip."""
 _BATCH = 60
 _TOGETHER = 15
@@ -76,7 +76,7 @@ class SyncJudge(nn.Module):
             nn.SiLU(),
             nn.Flatten(),
             nn.Dropout(0.2),
-            nn.Linear(112 * (_PAST + _AHEAD) // 4, 48),
+            nn.Linear(112 * len(_HEARD) // 4, 48),
         )
         self.register_buffer("usual", torch.full((SIDE, SIDE), 110.0))
         self.sharpness = nn.Parameter(torch.tensor(2.0))
@@ -94,9 +94,9 @@ def _seen(channels_in: int, channels_out: int) -> list[nn.Module]:
     return [nn.Conv2d(channels_in, channels_out, 5, stride=2, padding=2), nn.SiLU()]
 
 
-def windows_of(mel: Tensor, times: Series) -> Tensor:
+def windows_of(mel: Tensor, times: Array) -> Tensor:
     """Return the sound around moments [B] of a mel spectrum; [B, M, W]."""
-    return mel_windows(mel, torch.from_numpy(np.asarray(times, np.float64)), torch.arange(-_PAST, _AHEAD))
+    return mel_windows(mel, torch.from_numpy(times), _HEARD)
 
 
 def mouth(picture: Picture, box: Box) -> NDArray[np.uint8] | None:
@@ -116,7 +116,7 @@ class _Lesson:
 
     mouths: NDArray[np.uint8]
     """[T, side, side]."""
-    times: Series
+    times: Array
     starts: NDArray[np.intp]
     """Clips: indices of first frames."""
     mel: Tensor
@@ -133,7 +133,7 @@ def clip_frames(fps: float) -> NDArray[np.intp]:
     return frames_apart(torch.tensor([fps], dtype=torch.float64), CLIP)[0].numpy()
 
 
-def learn_to_judge(footage: Footage, ranges: Ranges, *, steps: int) -> SyncJudge | None:
+def train_judge(footage: Footage, ranges: Ranges, *, steps: int) -> SyncJudge | None:
     """Train the judge on frames that an avatar may be trained on; None where there are too few.
 
     Args:
@@ -148,7 +148,7 @@ def learn_to_judge(footage: Footage, ranges: Ranges, *, steps: int) -> SyncJudge
     judge.usual.copy_(torch.from_numpy(np.stack([lesson.mouths.mean(0) for lesson in lessons]).mean(0)))
     optimiser = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=0.01)
     random = np.random.default_rng(_SEED)
-    with Progress("Teaching the judge of sync", total=steps, unit="steps") as progress:
+    with Progress("Training the judge of sync", total=steps, unit="steps") as progress:
         for step in range(steps):
             for group in optimiser.param_groups:
                 group["lr"] = 2e-3 * 0.5 * (1 + math.cos(math.pi * step / steps))
@@ -162,36 +162,27 @@ def learn_to_judge(footage: Footage, ranges: Ranges, *, steps: int) -> SyncJudge
 
 def _lessons(footage: Footage, ranges: Ranges) -> list[_Lesson]:
     lessons: list[_Lesson] = []
-    count = 0
+    room = MAX_FRAMES
     for take in footage.takes:
-        flags = trainable(take, ranges)
-        used = np.flatnonzero(flags)
-        if count >= MAX_FRAMES:
-            continue
-        used = used[: MAX_FRAMES - count]
+        used = np.flatnonzero(trainable(take, ranges))[:room]
+        room -= len(used)
         if len(used):
             lessons.append(_lesson(take, footage, used))
-        count += len(used)
     return [lesson for lesson in lessons if len(lesson.starts)]
 
 
 def _lesson(take: Take, footage: Footage, used: NDArray[np.intp]) -> _Lesson:
-    chosen, mouths, indices = set(used.tolist()), [], []
+    chosen, found = set(used.tolist()), dict[int, NDArray[np.uint8]]()
     for frame in take.frames(int(used[0]), int(used[-1]) + 1):
-        if frame.index not in chosen:
-            continue
-        box = mouth_box_of(take, frame.index, footage.canonical.shape)
-        seen = mouth(frame.rgb, box)
-        if seen is not None:
-            mouths.append(seen)
-            indices.append(frame.index)
-    places = np.array(indices, np.intp)
+        if frame.index in chosen:
+            seen = mouth(frame.rgb, mouth_box(take, frame.index, footage.canonical.shape))
+            found |= {} if seen is None else {frame.index: seen}
+    places = np.array(list(found), np.intp)
     unbroken, reach = np.diff(places) == 1, int(clip_frames(float(take.fps))[-1])
     starts = [k for k in range(len(places) - reach) if unbroken[k : k + reach].all()]
-    ends = take.times[[used[0], used[-1]]]
-    wave, begins = take.wave_around(float(ends[0]), float(ends[1]))
+    wave, begins = take.wave_around(*take.times[used[[0, -1]]].tolist())
     return _Lesson(
-        mouths=np.stack(mouths) if mouths else np.zeros((0, SIDE, SIDE), np.uint8),
+        mouths=np.array(list(found.values()), np.uint8).reshape(-1, SIDE, SIDE),
         times=take.times[places] - begins,
         starts=np.array(starts, np.intp),
         mel=log_mel(torch.from_numpy(wave)),
@@ -253,7 +244,9 @@ def judge_of(avatar: Avatar, footage: Footage, *, steps: int) -> SyncJudge | Non
     kept = footage.folder / "sync_judge.safetensors"
     takes = [(take.name, len(take.times)) for take in footage.takes]
     key = json.dumps([FORMAT, steps, sorted(ranges.items()), takes])
-    judge = _kept_judge(kept, key) or learn_to_judge(footage, ranges, steps=steps)
+    if (judge := _kept_judge(kept, key)) is not None:
+        return judge
+    judge = train_judge(footage, ranges, steps=steps)
     if judge is not None and os.access(footage.folder, os.W_OK):
         with write_atomically(kept) as partial:
             save_file(judge.state_dict(), partial, metadata={"key": key})
@@ -280,14 +273,13 @@ _CLIP_BATCH = 48
 
 
 class SyncTrial:
-    """Shows one row's frames to the judge, frame by frame; memory holds embeddings, no pictures."""
+    """Shows one method's frames to the judge, frame by frame; memory holds embeddings, no pictures."""
 
     def __init__(self, judge: SyncJudge) -> None:
         self.judge = judge
         self._clip = clip_frames(1 / MOMENT_SECONDS)
-        self._recent: list[NDArray[np.uint8]] = []
+        self._recent: list[tuple[float, NDArray[np.uint8]]] = []
         self._clips: list[NDArray[np.uint8]] = []
-        self._times: list[float] = []
         self._moments: list[float] = []
         self._seen: list[Tensor] = []
         self._curves: list[Tensor] = []
@@ -303,17 +295,16 @@ class SyncTrial:
             self.skip()
             return
         needed = int(self._clip[-1]) + 1
-        self._recent = [*self._recent, seen][-needed:]
-        self._times = [*self._times, time][-needed:]
+        self._recent = [*self._recent, (time, seen)][-needed:]
         if len(self._recent) == needed:
-            self._clips.append(np.stack([self._recent[frame] for frame in self._clip]))
-            self._moments.append(self._times[self._clip[CLIP // 2]])
+            self._clips.append(np.stack([self._recent[frame][1] for frame in self._clip]))
+            self._moments.append(self._recent[self._clip[CLIP // 2]][0])
             if len(self._clips) == _CLIP_BATCH:
                 self._flush()
 
     def skip(self) -> None:
         """Note that a frame is missing: no clip reaches across."""
-        self._recent, self._times = [], []
+        self._recent = []
 
     @torch.inference_mode()
     def _flush(self) -> None:
@@ -322,19 +313,18 @@ class SyncTrial:
         self._clips = []
 
     @torch.inference_mode()
-    def end_take(self, mel: Tensor, frame_seconds: float) -> None:
-        """Compare what was seen with the sound of its moments and up to 15 steps of `frame_seconds` off."""
+    def end_take(self, mel: Tensor) -> None:
+        """Compare what was seen with the sound of its moments and up to 15 steps of 0.04 s off."""
         self._flush()
         self.skip()
         if self._seen:
             seen, times = torch.cat(self._seen), np.array(self._moments)
             lags = range(-MAX_LAG, MAX_LAG + 1)
-            heard = [self.judge.hear(windows_of(mel, times + lag * frame_seconds)) for lag in lags]
+            heard = [self.judge.hear(windows_of(mel, times + lag * MOMENT_SECONDS)) for lag in lags]
             self._curves.append(torch.stack([1 - (seen * one).sum(1) for one in heard], dim=1))
         self._seen, self._moments = [], []
-        self._frame_seconds = frame_seconds
 
-    def verdict(self) -> dict[str, float | None]:
+    def figures(self) -> Row:
         """Return what is found over all takes.
 
         `expert_confidence`: median less least mean distance over lags; `expert_distance`: the least;
@@ -347,59 +337,44 @@ class SyncTrial:
         return {
             "expert_confidence": float(mean.median() - mean[best]),
             "expert_distance": float(mean[best]),
-            "expert_offset_ms": 1000 * self._frame_seconds * (best - MAX_LAG),
+            "expert_offset_ms": 1000 * MOMENT_SECONDS * (best - MAX_LAG),
         }
 
     def told_shifts(self) -> dict[str, float]:
         """Return the share of clips whose own sound is nearer than one shifted by some frames."""
         curves = torch.cat(self._curves)
-        own = curves[:, MAX_LAG]
-        return {
-            str(shift): round(
-                float(
-                    torch.stack([own < curves[:, MAX_LAG + sign * shift] for sign in (-1, 1)]).float().mean()
-                ),
-                4,
-            )
-            for shift in SHIFTS
-        }
+        own = curves[:, MAX_LAG, None]
+        nearer = {shift: own < curves[:, [MAX_LAG - shift, MAX_LAG + shift]] for shift in SHIFTS}
+        return {str(shift): round(float(one.float().mean()), 4) for shift, one in nearer.items()}
 
 
-class SyncTrials:
-    """Shows the frames of all rows to the judge: a watcher of an evaluation."""
+class SyncJudgeObserver(Observer):
+    """Shows the frames of all methods to the judge."""
 
-    def __init__(self, judge: SyncJudge, rows: Iterable[str]) -> None:
-        self.rows = {name: SyncTrial(judge) for name in rows}
+    def __init__(self, judge: SyncJudge, methods: Iterable[str]) -> None:
+        self.rows = {name: SyncTrial(judge) for name in methods}
         self._mel = torch.zeros(0)
-        self._begins = 0.0
-        self._expected = -1
+        self._begins, self._expected = 0.0, -1
 
     def begin_take(self, span: Span, heard: Heard) -> None:
         """Hear the sound of a take."""
-        self._mel, self._begins = heard.mel, heard.begins
+        self._mel, self._begins, self._expected = heard.mel, heard.begins, span.start
         for trial in self.rows.values():
             trial.begin_take(float(span.take.fps))
-        self._expected = span.start
 
-    def frame(
-        self,
-        span: Span,
-        index: int,
-        moment: Moment,
-        made: Mapping[str, Picture],
-        figures: Mapping[str, Figures],
-    ) -> None:
-        """See a frame of every row."""
+    def frame(self, moment: Moment, made: Mapping[str, Picture], figures: Mapping[str, Figures]) -> None:
+        """See a frame of every method."""
         for name, trial in self.rows.items():
-            if index != self._expected:
+            if moment.index != self._expected:
                 trial.skip()
             trial.add(moment.time - self._begins, made[name], moment.box)
-        self._expected = index + 1
-
-    def pass_over(self, span: Span, index: int, moment: Moment, made: Mapping[str, Picture]) -> None:
-        """Nothing is judged across a frame that is not spoken over: it is a gap."""
+        self._expected = moment.index + 1
 
     def end_take(self, openings: Mapping[str, Openings]) -> None:
         """Compare what was seen of a take with its sound."""
         for trial in self.rows.values():
-            trial.end_take(self._mel, MOMENT_SECONDS)
+            trial.end_take(self._mel)
+
+    def figures(self) -> dict[str, Row]:
+        """Return confidence, distance and offset by method."""
+        return {name: trial.figures() for name, trial in self.rows.items()}

@@ -1,1 +1,0 @@
-"""Judges of lips and sound together."""
