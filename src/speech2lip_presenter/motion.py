@@ -49,26 +49,21 @@ class Viseme:
         return (self.jaw, self.lip_opening, lift, self.wide, self.protrude, self.tuck, self.tongue)
 
 
-_CLOSED = Viseme(0.015, 0.0, -0.02, 0.15, strength=4.0, closes=True)
-_F = Viseme(0.025, 0.045, 0.02, 0.0, lift=0.030, tuck=1.0, strength=3.0)
-_S = Viseme(0.020, 0.075, 0.10, 0.0, lift=0.024, tongue=0.5, strength=1.6)
-_SH = Viseme(0.030, 0.095, -0.16, 0.75, lift=0.032, tongue=0.4, strength=2.0)
-_TH = Viseme(0.045, 0.085, 0.03, 0.0, tongue=1.0, strength=1.5)
-_T = Viseme(0.040, 0.070, 0.03, 0.0, tongue=0.9, strength=0.8)
-_K = Viseme(0.060, 0.090, 0.02, 0.0, tongue=0.2, strength=0.6)
-_R = Viseme(0.050, 0.080, -0.16, 0.55, tongue=0.5, strength=1.1)
-_W = Viseme(0.035, 0.035, -0.34, 1.0, strength=2.2)
-
-VISEMES: dict[str, Viseme] = {
+_TARGETS = {
     "pau": Viseme(0.0, 0.0, 0.0, 0.0, strength=1.6),
-    "p": _CLOSED, "b": _CLOSED, "m": _CLOSED,
-    "f": _F, "v": _F, "s": _S, "z": _S, "sh": _SH, "zh": _SH, "ch": _SH, "jh": _SH,
-    "th": _TH, "dh": _TH, "t": _T, "d": _T, "n": _T,
+    "p b m": Viseme(0.015, 0.0, -0.02, 0.15, strength=4.0, closes=True),
+    "f v": Viseme(0.025, 0.045, 0.02, 0.0, lift=0.030, tuck=1.0, strength=3.0),
+    "s z": Viseme(0.020, 0.075, 0.10, 0.0, lift=0.024, tongue=0.5, strength=1.6),
+    "sh zh ch jh": Viseme(0.030, 0.095, -0.16, 0.75, lift=0.032, tongue=0.4, strength=2.0),
+    "th dh": Viseme(0.045, 0.085, 0.03, 0.0, tongue=1.0, strength=1.5),
+    "t d n": Viseme(0.040, 0.070, 0.03, 0.0, tongue=0.9, strength=0.8),
     "l": Viseme(0.060, 0.105, 0.03, 0.0, tongue=1.0, strength=0.9),
-    "k": _K, "g": _K, "ng": _K,
+    "k g ng": Viseme(0.060, 0.090, 0.02, 0.0, tongue=0.2, strength=0.6),
     "hh": Viseme(0.070, 0.110, 0.0, 0.0, strength=0.4),
     "y": Viseme(0.035, 0.080, 0.12, 0.0, tongue=0.5, strength=0.9),
-    "r": _R, "er": Viseme(0.060, 0.095, -0.14, 0.5, tongue=0.5), "w": _W,
+    "r": Viseme(0.050, 0.080, -0.16, 0.55, tongue=0.5, strength=1.1),
+    "er": Viseme(0.060, 0.095, -0.14, 0.5, tongue=0.5),
+    "w": Viseme(0.035, 0.035, -0.34, 1.0, strength=2.2),
     "iy": Viseme(0.040, 0.095, 0.17, 0.0, lift=0.028, tongue=0.4),
     "ih": Viseme(0.065, 0.115, 0.10, 0.0, tongue=0.3, strength=0.8),
     "eh": Viseme(0.100, 0.155, 0.08, 0.0, tongue=0.2),
@@ -84,9 +79,9 @@ VISEMES: dict[str, Viseme] = {
     "oy": Viseme(0.120, 0.150, -0.22, 0.75, strength=1.2),
     "uh": Viseme(0.065, 0.085, -0.22, 0.70, strength=1.1),
     "uw": Viseme(0.040, 0.050, -0.32, 1.0, strength=1.6),
-}  # fmt: skip
+}
+VISEMES = {phone: viseme for phones, viseme in _TARGETS.items() for phone in phones.split()}
 """Targets for the phones of flite (ARPAbet)."""
-
 CLOSURES = frozenset(name for name, viseme in VISEMES.items() if viseme.closes)
 """Phones with lips shut: p, b, m."""
 
