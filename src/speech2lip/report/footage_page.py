@@ -34,7 +34,7 @@ _EXAMPLES, _EXAMPLE_HEIGHT = 4, 200
 _STRONGEST = 40.0
 """Grey levels of movement that are shown white-hot."""
 
-Places = list[tuple[Take, int]]
+FramesOfTakes = list[tuple[Take, int]]
 
 
 def check_report(path: Path) -> None:
@@ -108,12 +108,12 @@ def take_pictures(footage: Footage) -> Pictures:
     )
 
 
-def _places(takes: Sequence[Take], reason: int) -> Places:
+def _places(takes: Sequence[Take], reason: int) -> FramesOfTakes:
     """List the frames that are left out for a reason; 0: those that are not."""
     return [(take, int(index)) for take in takes for index in np.flatnonzero(take.left_out == reason)]
 
 
-def _spread(places: Places, count: int) -> Places:
+def _spread(places: FramesOfTakes, count: int) -> FramesOfTakes:
     """Choose some places, evenly spread."""
     return [places[int(n)] for n in np.linspace(0, len(places) - 1, min(count, len(places)))]
 
