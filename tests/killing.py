@@ -251,9 +251,9 @@ def _count_changes(folder: Path, kill_at: int | None) -> Callable[[], int]:
 
     original = atomic._rename
 
-    def told_rename(source: Path, target: Path, *, linux: int, mac: int) -> bool:
+    def told_rename(source: Path, target: Path, flag: int) -> bool:
         sys.audit("speech2lip.rename", str(source))
-        return original(source, target, linux=linux, mac=mac)
+        return original(source, target, flag)
 
     atomic._rename = told_rename
     sys.addaudithook(hook)

@@ -249,7 +249,7 @@ def test_a_folder_that_stepped_aside_comes_back(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(atomic, "_system_call", no_system_call)
     target = tmp_path / "a"
     make(target, "old")
-    aside = target.with_name(atomic.replaced_name(target))
+    aside = atomic.replaced_name(target)
     target.rename(aside)
     recover_folder(target)
     assert names(tmp_path) == ["a"]

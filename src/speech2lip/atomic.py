@@ -13,26 +13,25 @@ import secrets
 import shutil
 import socket
 import stat
-import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from speech2lip.errors import OutputError, Speech2LipError
 
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
-
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR}
 _LEFT_BY_SYSTEMS = frozenset({".DS_Store", "Thumbs.db", "desktop.ini"})
 _MOST_JSON_BYTES = 64 * 2**20
 _umask_lock = threading.Lock()
+
+LOCK = ".lock"
+"""The file in a folder by which it is locked; the system unlocks it however the process ends."""
 
 
 @dataclass(frozen=True)
@@ -58,19 +57,18 @@ def output_error(error: OSError, path: Path) -> OutputError | None:
         )
     if error.errno in _FORBIDDEN:
         return OutputError(f"Cannot write {path}: permission denied. Choose a folder that you may write to.")
+    if error.errno in _IN_THE_WAY:
+        return OutputError(f"Cannot write {path}: a file is in the way. Choose another name.")
     return None
 
 
 @contextmanager
 def output_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk or a missing permission inside the block into an OutputError about `path`."""
+    """Turn a full disk, a missing permission or a file in the way into an OutputError about `path`."""
     try:
         yield
     except OSError as error:
-        told = output_error(error, path)
-        if told is None:
-            raise
-        raise told from error
+        raise (output_error(error, path) or error) from error
 
 
 def check_output(path: Path, *, overwrite: bool = False, kind: FolderKind | None = None) -> None:
@@ -90,10 +88,13 @@ def check_output(path: Path, *, overwrite: bool = False, kind: FolderKind | None
         )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"Cannot write {path}: the folder {folder} is not writable. Choose another.")
-    if path.exists() and not overwrite:
-        raise _exists_already(path)
-    if path.exists() and kind is not None:
-        require_kind(path, kind)
+    if path.exists():
+        if not overwrite:
+            raise _exists_already(path)
+        if kind is not None:
+            require_kind(path, kind)
+        elif path.is_dir():
+            raise OutputError(f"Cannot write {path}: it is a folder. Choose another name.")
 
 
 def require_kind(path: Path, kind: FolderKind) -> None:
@@ -103,8 +104,7 @@ def require_kind(path: Path, kind: FolderKind) -> None:
     """
     if not path.is_dir():
         raise OutputError(f"{path} is a file, not {kind.name}; it is left alone: choose another name.")
-    inside = [file for file in path.rglob("*") if not file.is_dir() or file.is_symlink()]
-    if not inside and not any(path.iterdir()):
+    if not any(path.iterdir()):
         return
     try:
         known = kind.key in read_json(path / kind.manifest)
@@ -115,18 +115,15 @@ def require_kind(path: Path, kind: FolderKind) -> None:
             f"{path} is not {kind.name} (it has no {kind.manifest} of ours); it is left alone: choose "
             "another name, or remove it yourself."
         )
-    for file in inside:
+    for file in path.rglob("*"):
         name = file.relative_to(path).as_posix()
-        if file.name not in _LEFT_BY_SYSTEMS and not any(fnmatch.fnmatchcase(name, p) for p in kind.files):
+        folder = file.is_dir() and not file.is_symlink()
+        expected = file.name in _LEFT_BY_SYSTEMS or any(fnmatch.fnmatchcase(name, p) for p in kind.files)
+        if not folder and not expected:
             raise OutputError(
                 f"{path} also holds {name}, which is no part of {kind.name} and would be lost; move it "
                 "away, or choose another name."
             )
-
-
-def temporary_sibling(path: Path) -> Path:
-    """A hidden, unused name beside `path`, with its suffix: renaming it into place is one step."""
-    return path.with_name(part_name(path))
 
 
 @contextmanager
@@ -139,21 +136,18 @@ def write_atomically(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
         OutputError: folder missing or not writable, disk full, or `path` exists and `overwrite` is off.
     """
     check_output(path, overwrite=overwrite)
-    if path.is_dir():
-        raise OutputError(f"Cannot write {path}: it is a folder. Choose another name.")
     target = _resolved(path)
-    remove_stale_parts(target)
+    _remove_stale_parts(target)
     temporary = temporary_sibling(target)
     try:
         with output_errors(path):
             yield temporary
-            _share(temporary)
-            _flush_to_disk(temporary)
+            _make_lasting(temporary)
             if overwrite:
                 temporary.replace(target)
             else:
                 _rename_new(temporary, target, path)
-            _flush_to_disk(target.parent)
+            sync(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -171,34 +165,34 @@ def new_folder_atomically(path: Path, *, replaces: FolderKind | None = None) -> 
     """
     check_output(path, overwrite=replaces is not None, kind=replaces)
     target = _resolved(path)
-    remove_stale_parts(target)
+    _remove_stale_parts(target)
     recover_folder(target)
     temporary = temporary_sibling(target)
     try:
         with output_errors(path):
             temporary.mkdir()
             yield temporary
-            _settle_folder(temporary)
-            if target.exists():  # also where it has come in the meantime
-                if replaces is None:
-                    raise _exists_already(path)
+            inside = sorted(temporary.rglob("*"), reverse=True)  # a folder after what is in it
+            for part in [*inside, temporary]:
+                _make_lasting(part)
+            if replaces is not None and target.exists():  # also where it has come in the meantime
                 require_kind(path, replaces)
-                replace_folder(temporary, target)
+                _replace_folder(temporary, target)
             else:
                 _rename_new(temporary, target, path)
-            _flush_to_disk(target.parent)
+            sync(target.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def replace_folder(new: Path, target: Path) -> None:
+def _replace_folder(new: Path, target: Path) -> None:
     """Put a complete folder in the place of another one, which is then removed.
 
     Where the system can swap two names the target is never missing. Elsewhere the old folder steps aside
     for a moment; `recover_folder` brings it back should the process be killed just then.
     """
-    if not exchange(new, target):
-        aside = target.with_name(replaced_name(target))
+    if not _rename(new, target, _EXCHANGE):
+        aside = replaced_name(target)
         target.rename(aside)
         try:
             new.rename(target)
@@ -212,7 +206,7 @@ def replace_folder(new: Path, target: Path) -> None:
 def recover_folder(path: Path) -> None:
     """Bring back a folder that had stepped aside when its replacement was killed."""
     path = _resolved(path)
-    aside = path.with_name(replaced_name(path))
+    aside = replaced_name(path)
     if aside.is_dir():
         if path.exists():
             shutil.rmtree(aside)
@@ -226,7 +220,7 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     try:
         content = text.encode()
     except UnicodeEncodeError:  # a path whose name is no text: escapes can say it
-        content = json.dumps(values, indent=2, ensure_ascii=True, allow_nan=False).encode()
+        content = json.dumps(values, indent=2, allow_nan=False).encode()
     with write_atomically(path) as temporary:
         temporary.write_bytes(content + b"\n")
 
@@ -251,154 +245,32 @@ def read_json(path: Path, *, error: type[Speech2LipError] = Speech2LipError) -> 
     return values
 
 
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
 def save_tensors(
-    path: Path,
-    tensors: Mapping[str, np.ndarray[Any, Any]] | Mapping[str, torch.Tensor],
-    *,
-    metadata: Mapping[str, str] | None = None,
+    path: Path, tensors: Mapping[str, Any], *, metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write a safetensors file whole or not at all, readable for everybody whom the umask allows.
 
     Args:
         path: the file.
-        tensors: all numpy arrays, or all torch tensors on any device.
+        tensors: numpy arrays or torch tensors, on any device.
         metadata: text by name.
 
     Raises:
         OutputError: as `write_atomically`.
     """
     import numpy as np
+    from safetensors.numpy import save
 
-    notes = dict(metadata or {}) or None
-    if all(isinstance(value, np.ndarray) for value in tensors.values()):
-        from safetensors.numpy import save
-
-        content = save({name: np.ascontiguousarray(value) for name, value in tensors.items()}, notes)
-    else:
-        import torch
-        from safetensors.torch import save as save_torch
-
-        values = {name: torch.as_tensor(value).detach().contiguous() for name, value in tensors.items()}
-        content = save_torch(values, notes)
+    plain = {name: one.detach().cpu() if hasattr(one, "detach") else one for name, one in tensors.items()}
+    arrays = {name: np.ascontiguousarray(one) for name, one in plain.items()}
+    # A number has no dimension, which `ascontiguousarray` would give it.
+    content = save({name: array.reshape(np.shape(plain[name])) for name, array in arrays.items()}, metadata)
     with write_atomically(path) as temporary:
         temporary.write_bytes(content)
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number")
-
-
-def _exists_already(path: Path) -> OutputError:
-    return OutputError(
-        f"{path} exists already. Choose another name, or allow it to be overwritten (--overwrite)."
-    )
-
-
-def _resolved(path: Path) -> Path:
-    return path.resolve() if path.is_symlink() else path.absolute()
-
-
-def _rename_new(temporary: Path, target: Path, told: Path) -> None:
-    try:
-        rename_to_free_name(temporary, target)
-    except FileExistsError as error:
-        raise _exists_already(told) from error
-
-
-def _settle_folder(folder: Path) -> None:
-    """Give every file in a folder the usual mode and bring all of it to the disk."""
-    inside = [*folder.rglob("*")]
-    for path in inside:
-        if path.is_file():
-            _share(path)
-            _flush_to_disk(path)
-    for path in [path for path in inside if path.is_dir()] + [folder]:
-        _flush_to_disk(path)
-
-
-def _share(file: Path) -> None:
-    """Let a file that a library made for its owner alone be read by those whom the umask allows."""
-    if os.name == "posix" and stat.S_IMODE(file.stat().st_mode) == 0o600:
-        with _umask_lock:
-            mask = os.umask(0o077)
-            os.umask(mask)
-        file.chmod(0o666 & ~mask)
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
-    _flush_to_disk(folder)
-
-
-def _flush_to_disk(path: Path) -> None:
-    if path.is_dir() and os.name != "posix":
-        return  # only POSIX opens folders
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system without it
-            raise
-    finally:
-        os.close(handle)
-
-
-_STEM = 24
-_SUFFIX = 16
-
-
-def part_name(path: Path) -> str:
-    """Return a hidden, unused name for what will become `path`, with its suffix, and short."""
-    suffix = path.suffix if len(os.fsencode(path.suffix)) <= _SUFFIX else ""
-    return f"{_prefix(path)}-{os.getpid()}-{secrets.token_hex(4)}.part{suffix}"
-
-
-def replaced_name(path: Path) -> str:
-    """Return the hidden name of a folder that has stepped aside for a moment to be replaced."""
-    return f"{_prefix(path, machine=False)}.replaced"
-
-
-def remove_stale_parts(path: Path) -> None:
-    """Remove what processes of this machine that are no longer alive have left of writing `path`."""
-    prefix = f"{_prefix(path)}-"
-    pattern = re.compile(rf"{re.escape(prefix)}(\d+)-[0-9a-f]{{8}}\.part")
-    for sibling in path.parent.glob(f"{prefix}*"):
-        found = pattern.match(sibling.name)
-        if found is None or _is_alive(int(found.group(1))):
-            continue
-        if sibling.is_dir() and not sibling.is_symlink():
-            shutil.rmtree(sibling, ignore_errors=True)
-        else:
-            sibling.unlink(missing_ok=True)
-
-
-def _prefix(path: Path, *, machine: bool = True) -> str:
-    stem = re.sub(r"[^A-Za-z0-9_-]", "", path.stem)[:_STEM]
-    own = _digest(os.fsencode(path.name), 8)
-    where = f"-{_digest(socket.gethostname().encode(), 4)}" if machine else ""
-    return f".{stem}.{own}{where}"
-
-
-def _digest(content: bytes, length: int) -> str:
-    return hashlib.sha256(content).hexdigest()[:length]
-
-
-def _is_alive(process: int) -> bool:
-    if process == os.getpid():
-        return True
-    if os.name != "posix":
-        return True  # no signal asks without harm there: what was left stays
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-LOCK = ".lock"
-"""The file in a folder by which it is locked; the system unlocks it however the process ends."""
 
 
 @contextmanager
@@ -425,55 +297,130 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def sync(path: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk."""
+    if path.is_dir() and os.name != "posix":
+        return  # only POSIX opens folders
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system without it
+            raise
+    finally:
+        os.close(handle)
+
+
+def _make_lasting(path: Path) -> None:
+    """Bring a file or folder to the disk; one that a library made for its owner alone gets the usual mode."""
+    if path.is_file() and os.name == "posix" and stat.S_IMODE(path.stat().st_mode) == 0o600:
+        with _umask_lock:
+            mask = os.umask(0o077)
+            os.umask(mask)
+        path.chmod(0o666 & ~mask)
+    sync(path)
+
+
+def _exists_already(path: Path) -> OutputError:
+    return OutputError(
+        f"{path} exists already. Choose another name, or allow it to be overwritten (--overwrite)."
+    )
+
+
+def _resolved(path: Path) -> Path:
+    return path.resolve() if path.is_symlink() else path.absolute()
+
+
+def temporary_sibling(path: Path) -> Path:
+    """A hidden, unused, short name beside `path`, with its suffix: renaming it into place is one step."""
+    suffix = path.suffix if len(os.fsencode(path.suffix)) <= 16 else ""
+    return path.with_name(f"{_part_prefix(path)}{os.getpid()}-{secrets.token_hex(4)}.part{suffix}")
+
+
+def replaced_name(path: Path) -> Path:
+    """The hidden name of a folder that has stepped aside for a moment to be replaced."""
+    return path.with_name(f"{_prefix(path)}.replaced")
+
+
+def _remove_stale_parts(path: Path) -> None:
+    """Remove what processes of this machine that are no longer alive have left of writing `path`."""
+    prefix = _part_prefix(path)
+    pattern = re.compile(rf"{re.escape(prefix)}(\d+)-[0-9a-f]{{8}}\.part")
+    for sibling in path.parent.glob(f"{prefix}*"):
+        found = pattern.match(sibling.name)
+        if found is None or _is_alive(int(found.group(1))):
+            continue
+        if sibling.is_dir() and not sibling.is_symlink():
+            shutil.rmtree(sibling, ignore_errors=True)
+        else:
+            sibling.unlink(missing_ok=True)
+
+
+def _part_prefix(path: Path) -> str:
+    """What the temporary names of a path begin with on this machine."""
+    return f"{_prefix(path)}-{_digest(socket.gethostname().encode(), 4)}-"
+
+
+def _prefix(path: Path) -> str:
+    stem = re.sub(r"[^A-Za-z0-9_-]", "", path.stem)[:24]
+    return f".{stem}.{_digest(os.fsencode(path.name), 8)}"
+
+
+def _digest(content: bytes, length: int) -> str:
+    return hashlib.sha256(content).hexdigest()[:length]
+
+
+def _is_alive(process: int) -> bool:
+    if process == os.getpid() or os.name != "posix":
+        return True  # elsewhere no signal asks without harm: what was left stays
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+_NO_REPLACE, _EXCHANGE = 1, 2
+"""Flags of renameat2(2)."""
 _NOT_HERE = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
 """Errors of a kernel or file system that cannot do it."""
 _AT_FDCWD = -100
 
-Rename = Callable[[bytes, bytes, int], int]
 
-
-def exchange(first: Path, second: Path) -> bool:
-    """Swap two names in one step; False where the system cannot, and nothing has changed.
-
-    Source: renameat2(2) of Linux, renamex_np(2) of macOS.
-
-    Raises:
-        OSError: one of them does not exist, or may not be renamed.
-    """
-    return _rename(first, second, linux=2, mac=2)
-
-
-def rename_to_free_name(source: Path, target: Path) -> None:
+def _rename_new(temporary: Path, target: Path, told: Path) -> None:
     """Rename without ever replacing anything.
 
     Raises:
-        FileExistsError: `target` exists.
+        OutputError: the target exists; it is called `told`.
     """
-    if _rename(source, target, linux=1, mac=4):
-        return
-    if source.is_dir():
+    try:
+        if _rename(temporary, target, _NO_REPLACE):
+            return
+        if not temporary.is_dir():
+            try:
+                os.link(temporary, target)
+            except FileExistsError:
+                raise
+            except OSError:  # no hard links here: the best that is left is to look first
+                pass
+            else:
+                temporary.unlink()
+                return
         if os.path.lexists(target):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
-        source.rename(target)
-        return
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        raise
-    except OSError:  # no hard links here: the best that is left is to look first
-        if os.path.lexists(target):
-            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
-        source.rename(target)
-        return
-    source.unlink()
+        temporary.rename(target)
+    except FileExistsError as error:
+        raise _exists_already(told) from error
 
 
-def _rename(source: Path, target: Path, *, linux: int, mac: int) -> bool:
-    function = _system_call()
-    if function is None:
+def _rename(source: Path, target: Path, flag: int) -> bool:
+    """Rename as a flag says, in one step; False where the system cannot, and nothing has changed."""
+    call = _system_call()
+    if call is None:
         return False
-    flag = mac if sys.platform == "darwin" else linux
-    if function(os.fsencode(source), os.fsencode(target), flag) == 0:
+    if call(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), ctypes.c_uint(flag)) == 0:
         return True
     code = ctypes.get_errno()
     if code in _NOT_HERE:
@@ -482,15 +429,9 @@ def _rename(source: Path, target: Path, *, linux: int, mac: int) -> bool:
 
 
 @cache
-def _system_call() -> Rename | None:
+def _system_call() -> Callable[..., int] | None:
+    """Linux's renameat2(2), where there is one."""
     try:
-        library = ctypes.CDLL(None, use_errno=True)
-    except (OSError, TypeError):  # Windows has no library of that name
+        return ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, TypeError, AttributeError):
         return None
-    if sys.platform == "darwin" and hasattr(library, "renamex_np"):
-        return lambda source, target, flag: int(library.renamex_np(source, target, ctypes.c_uint(flag)))
-    if sys.platform == "linux" and hasattr(library, "renameat2"):
-        return lambda source, target, flag: int(
-            library.renameat2(_AT_FDCWD, source, _AT_FDCWD, target, ctypes.c_uint(flag))
-        )
-    return None

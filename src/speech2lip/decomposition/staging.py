@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from speech2lip.atomic import FolderKind, locked, output_errors, read_json, require_kind, sync_folder
+from speech2lip.atomic import FolderKind, locked, output_errors, read_json, require_kind, sync
 from speech2lip.errors import FootageError, OutputError, Speech2LipError
 
 WORK, DONE = ".work", ".done"
@@ -72,9 +72,9 @@ class Staging:
         """Let all that was staged take its place."""
         with output_errors(self.footage):
             self.check(take.name for take in (self.folder / "takes").iterdir() if take.is_dir())
-            sync_folder(self.folder)
+            sync(self.folder)
             self.folder.rename(self.footage / DONE)
-            sync_folder(self.footage)
+            sync(self.footage)
         finish_move(self.footage)
 
 
@@ -96,11 +96,11 @@ def finish_move(footage: Path) -> None:
             else:
                 for file in take.iterdir():
                     file.replace(place / file.name)
-        sync_folder(footage / "takes")
+        sync(footage / "takes")
         for name in ("canonical.safetensors", "footage.json"):
             if (done / name).is_file():
                 (done / name).replace(footage / name)
-        sync_folder(footage)
+        sync(footage)
         shutil.rmtree(done)
 
 
