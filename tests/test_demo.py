@@ -83,7 +83,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, steps: Steps) 
     (tmp_path / "letters").touch()
     with pytest.raises(OutputError, match="holds something else"):
         demo(tmp_path)
-    with pytest.raises(OutputError, match="is a file"):
+    with pytest.raises(OutputError, match="a file is in the way"):
         demo(tmp_path / "letters")
     assert steps.called == []
 

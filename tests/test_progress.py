@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from speech2lip import progress as module
-from speech2lip.progress import Progress, track
+from speech2lip.progress import Progress
 
 
 def test_the_line_tells_share_and_time_left() -> None:
     work = Progress("Reading", total=200, unit="frames")
     work.done = 50
-    assert work.line(30.0) == "Reading: 50 of 200 frames (25 %), 1:30 left"
+    assert work.line(30.0) == "Reading: 50 of 200 frames (25 %), 0:01:30 left"
     work.done = 1
     assert work.line(60.0).endswith("3:19:00 left")
     work.done = 0
@@ -26,7 +26,7 @@ def test_away_from_a_terminal_a_line_comes_every_ten_seconds(
     with Progress("Training", total=100) as work:
         for second in range(1, 31):
             now = float(second)
-            work.advance()
+            work.set(second)
     assert len(capsys.readouterr().err.splitlines()) == 2
 
 
@@ -36,8 +36,8 @@ def test_work_inside_work_is_silent(
     monkeypatch.setattr(module, "_LINE_SECONDS", -1.0)
     with Progress("outer", total=1) as outer, Progress("inner", total=1) as inner:
         inner.set(1)
-        outer.show(1, 2)
-    assert capsys.readouterr().err == "outer: 1 of 2 (50 %), 0:00 left\n"
+        outer.set(1, 2)
+    assert capsys.readouterr().err == "outer: 1 of 2 (50 %), 0:00:00 left\n"
     with Progress("after", total=1) as after:
         after.set(1)
     assert "after" in capsys.readouterr().err
@@ -49,11 +49,6 @@ def test_a_fault_lets_the_next_one_speak(monkeypatch: pytest.MonkeyPatch) -> Non
     assert module._active is None
 
 
-def test_track_yields_everything() -> None:
-    assert list(track([1, 2, 3], "counting")) == [1, 2, 3]
-    assert list(track(iter("ab"), "counting", total=2)) == ["a", "b"]
-
-
 def test_the_bar_of_a_terminal_is_drawn(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -62,7 +57,7 @@ def test_the_bar_of_a_terminal_is_drawn(
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "100")
     with Progress("Filming", total=1, unit="frames") as work:
-        work.show(3, 4)
+        work.set(3, 4)
     told = capsys.readouterr().err
     assert "Filming" in told
     assert "3/4" in told

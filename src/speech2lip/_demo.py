@@ -54,7 +54,10 @@ def demo(folder: Path = Path("demo"), *, minutes: float = 5.5, takes: int = 16, 
         quick = EvaluateSettings(pairings=4, judge_steps=300)
         figures = EvaluateOutputs(json=metrics)
         speech2lip.evaluate(avatar=avatar, footage=footage, outputs=figures, settings=quick)
-    _tell_known(metrics)
+    # How the lips' opening agrees with the presenter's own, which is known exactly.
+    for name, row in read_json(metrics).get("details", {}).get("against_exact_truth", {}).items():
+        r = f"{row['opening_r']:.3f}"
+        _LOG.info(f"Lip opening against the known one on unseen sentences, {name}: r = {r}")
     _LOG.info(f"Done after {(time.monotonic() - began) / 60:.1f} minutes. Look at")
     _LOG.info(f"  {spoken}  a sentence that the avatar has never heard")
     _LOG.info(f"  {unseen[0]}  the presenter saying it")
@@ -63,30 +66,14 @@ def demo(folder: Path = Path("demo"), *, minutes: float = 5.5, takes: int = 16, 
     return spoken
 
 
-def _tell_known(metrics: Path) -> None:
-    """Say how the lips' opening agrees with the presenter's own, which is known exactly."""
-    rows = read_json(metrics).get("details", {}).get("against_exact_truth", {})
-    for name, row in rows.items():
-        _LOG.info(
-            f"Lip opening against the known one on unseen sentences, {name}: r = {row['opening_r']:.3f}"
-        )
-
-
 def _claim(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file. Name a folder for the demo.")
-    strange = (
-        sorted(path.name for path in folder.iterdir() if not _is_mine(path.name)) if folder.is_dir() else []
-    )
-    if strange:
-        raise OutputError(f"{folder} holds something else ({strange[0]}). Name a new folder for the demo.")
+    """Make the folder; hidden names in one that is there are what a stopped run left behind."""
+    there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    for name in there:
+        if name not in _MINE and not name.startswith("."):
+            raise OutputError(f"{folder} holds something else ({name}). Name a new folder for the demo.")
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-
-
-def _is_mine(name: str) -> bool:
-    """Hidden names are what a stopped run left behind."""
-    return name in _MINE or name.startswith(".")
 
 
 def _film(folder: Path, *, takes: int, size: int, split: Literal["train", "unseen"]) -> list[Path]:
@@ -98,5 +85,5 @@ def _film(folder: Path, *, takes: int, size: int, split: Literal["train", "unsee
         workers = min(takes, len(usable_cores()))
         with new_folder_atomically(folder) as made, Progress("Filming", total=1, unit="frames") as bar:
             settings = PresentSettings(takes=takes, size=size, split=split)
-            present(made, settings=settings, workers=workers, progress=bar.show)
+            present(made, settings=settings, workers=workers, progress=bar.set)
     return sorted(folder.glob("*.mp4"))

@@ -249,9 +249,7 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no number")
 
 
-def save_tensors(
-    path: Path, tensors: Mapping[str, Any], *, metadata: Mapping[str, str] | None = None
-) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, Any], *, metadata: dict[str, str] | None = None) -> None:
     """Write a safetensors file whole or not at all, readable for everybody whom the umask allows.
 
     Args:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from typing_extensions import Self
-
-T = TypeVar("T")
 
 _REDRAW_SECONDS = 0.2
 _LINE_SECONDS = 10.0
@@ -27,7 +26,7 @@ class Progress:
 
     Args:
         label: What is being done.
-        total: The size of the work; `done` grows to it. `show` sets it anew when more is known.
+        total: The size of the work; `done` grows to it.
         unit: What `total` counts.
     """
 
@@ -37,14 +36,12 @@ class Progress:
         self.unit = unit
         self.done = 0.0
         self._bar: Bar | None = None
-        self._shown = False
 
     def __enter__(self) -> Self:
         global _active
         self._began = self._told = time.monotonic()
         if _active is None:
             _active = self
-            self._shown = True
             if sys.stderr.isatty():
                 self._bar = _start_bar(self)
         return self
@@ -60,55 +57,28 @@ class Progress:
                 self._bar.update(self._bar.task_ids[0], completed=self.total)
             self._bar.stop()
 
-    def set(self, done: float) -> None:
-        """Say how much is done, in units of `total`."""
-        self.done = done
+    def set(self, done: float, total: float | None = None) -> None:
+        """Say how much is done, and of how much where more is known than at the beginning."""
+        self.done, self.total = done, self.total if total is None else total
         now = time.monotonic()
-        if self._bar is not None:
-            if now - self._told > _REDRAW_SECONDS:
-                self._told = now
-                self._bar.update(self._bar.task_ids[0], completed=done, total=self.total, refresh=True)
-        elif self._shown and now - self._told > _LINE_SECONDS:
-            self._told = now
+        if _active is not self or now - self._told <= (_REDRAW_SECONDS if self._bar else _LINE_SECONDS):
+            return
+        self._told = now
+        if self._bar is None:
             print(self.line(now - self._began), file=sys.stderr, flush=True)
+        else:
+            self._bar.update(self._bar.task_ids[0], completed=done, total=self.total, refresh=True)
 
     def advance(self, amount: float = 1.0) -> None:
         """Say that `amount` more is done."""
         self.set(self.done + amount)
 
-    def show(self, done: float, total: float) -> None:
-        """Say how much is done of how much."""
-        self.total = total
-        self.set(done)
-
     def line(self, seconds: float) -> str:
         """The state as plain text, `seconds` after the beginning."""
         share = min(1.0, self.done / self.total) if self.total else 1.0
-        left = f", {_clock(seconds * (1 - share) / share)} left" if share > 0 else ""
+        left = f", {timedelta(seconds=round(seconds * (1 - share) / share))} left" if share > 0 else ""
         unit = f" {self.unit}" if self.unit else ""
         return f"{self.label}: {self.done:.0f} of {self.total:.0f}{unit} ({100 * share:.0f} %){left}"
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Tell nothing but warnings inside: for work whose messages are not what the user asked about."""
-    logger = logging.getLogger("speech2lip")
-    before = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
-
-
-def track(items: Iterable[T], label: str, *, total: int | None = None, unit: str = "") -> Iterator[T]:
-    """Yield the items and show how far they are; `total` is needed where they have no length."""
-    if total is None:
-        total = len(items) if isinstance(items, Sized) else 0
-    with Progress(label, total=total, unit=unit) as progress:
-        for item in items:
-            yield item
-            progress.advance()
 
 
 def _start_bar(progress: Progress) -> Bar:
@@ -133,7 +103,13 @@ def _start_bar(progress: Progress) -> Bar:
     return bar
 
 
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Tell nothing but warnings inside: for work whose messages are not what the user asked about."""
+    logger = logging.getLogger("speech2lip")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

@@ -130,7 +130,7 @@ def test_openmp_waits_passively_unless_told(set_before: str) -> None:
         (["speak", "none.wav", "--avatar", "a.avatar", "--output", "a.mp4"], "none.wav|a.avatar"),
         (["speak", "words.txt", "--avatar", "a.avatar", "--output", "words.txt"], "words.txt"),
         (["evaluate", "--avatar", "a.avatar", "--footage", "a.footage"], "a.avatar|a.footage"),
-        (["demo", "words.txt"], "words.txt is a file"),
+        (["demo", "words.txt"], "words.txt: a file is in the way"),
         (["present", "words.txt"], "words.txt"),
     ],
 )

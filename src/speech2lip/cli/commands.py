@@ -180,7 +180,7 @@ class Present(Command):
         from speech2lip.progress import Progress
 
         with Progress("Filming the presenter", total=1, unit="frames") as bar:
-            paths = speech2lip.present(**vars(self), progress=bar.show)
+            paths = speech2lip.present(**vars(self), progress=bar.set)
         print(*paths, sep="\n")
         return 0
 
