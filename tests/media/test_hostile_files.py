@@ -245,7 +245,7 @@ def test_samples_that_were_never_scaled_are_one_line(tmp_path: Path, level: floa
     random = np.random.default_rng(0)
     soundfile.write(tmp_path / "a.wav", random.normal(0, level, RATE), RATE, subtype="FLOAT")
     assert "full scale is 1" in told_by(lambda: read_wave(tmp_path / "a.wav"), SoundError)
-    assert "full scale is 1" in told_by(lambda: check_speech(tmp_path / "a.wav"), SoundError)
+    assert "full scale is 1" in told_by(lambda: check_speech(SoundReader(tmp_path / "a.wav")), SoundError)
 
 
 def test_many_channels_are_mixed_or_one_line(tmp_path: Path) -> None:

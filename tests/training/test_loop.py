@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from speech2lip.composition.paste import Paster
-from speech2lip.compute import choose_device, faster_precision
+from speech2lip.compute import choose_device, probe_precision
 from speech2lip.config import LossWeights, TrainSettings, with_preset
 from speech2lip.errors import OutputError, TrainingError
 from speech2lip.model import LipModel, SpeechFeatures
@@ -161,9 +161,9 @@ def test_the_faster_precision_wins_only_clearly(monkeypatch: pytest.MonkeyPatch)
         seen.append(bf16)
         now[0] += bf16_seconds if bf16 else 1.0
 
-    assert faster_precision(lambda: work(0.8), compute) == "bf16"
+    assert probe_precision(lambda: work(0.8), compute)[0] == "bf16"
     assert set(seen) == {True, False}
-    assert faster_precision(lambda: work(0.95), compute) == "fp32"
+    assert probe_precision(lambda: work(0.95), compute)[0] == "fp32"
 
 
 def test_the_papers_preset_trains_and_goes_on(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from speech2lip.evaluation.result import Result
 from speech2lip.evaluation.runner import Runner
 from speech2lip.evaluation.speech_labels import MISSING, true_opening
 from speech2lip.inference.engine import Engine
-from speech2lip.media.sound import check_speech
+from speech2lip.media.sound import SoundReader, check_speech
 from speech2lip.progress import Progress
 
 _LOG = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ def _check(inputs: EvaluateInputs, outputs: EvaluateOutputs) -> None:
         if path is not None:
             check_output(Path(path), overwrite=outputs.overwrite)
     for sound in inputs.unseen_speakers:
-        check_speech(Path(sound))
+        check_speech(SoundReader(Path(sound)))
     if inputs.unseen_speakers and outputs.report is None:
         raise SettingsError(
             "sounds of unseen speakers are shown in the report; name a page to write (--report)"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -97,20 +96,30 @@ class SoundReader:
     def _blocks(self) -> Iterator[Samples]:
         """About a second of sound at a time."""
         pending: list[Samples] = []
-        waiting = 0
         total = 0
         for piece in self._pieces():
             pending.append(piece)
-            waiting += len(piece)
-            if waiting >= self.sample_rate:
-                yield _checked(np.concatenate(pending), self.path)
-                total, waiting = total + waiting, 0
+            if sum(map(len, pending)) >= self.sample_rate:
+                total += 1
+                yield self._joined(pending)
                 pending.clear()
-        if waiting:
-            yield _checked(np.concatenate(pending), self.path)
-        if total + waiting == 0:
+        if pending:
+            yield self._joined(pending)
+        elif not total:
             reason = "cannot be decoded" if self.broken_packets else "is empty"
             raise SoundError(f"The sound of {self.path} {reason}. Give a file with somebody speaking.")
+
+    def _joined(self, pieces: list[Samples]) -> Samples:
+        block = np.concatenate(pieces)
+        largest = float(np.abs(block).max())
+        if not np.isfinite(largest):
+            raise SoundError(f"{self.path} has samples that are no numbers. Convert it to 16-bit WAV.")
+        if largest > _LOUDEST:
+            raise SoundError(
+                f"{self.path} has samples of {largest:.3g}, full scale is 1. Scale it, or convert it to "
+                "16-bit WAV."
+            )
+        return block
 
     def _pieces(self) -> Iterator[Samples]:
         """Decoded sound in its place on the timeline: silence in gaps, nothing before the origin."""
@@ -212,68 +221,39 @@ def write_flac(path: Path, wave: Samples) -> None:
         path.write_bytes(coded.getbuffer())
 
 
-@dataclass(frozen=True)
-class SpeechLevel:
-    """How loud a sound is, in decibels below full scale (root mean square of moments of 20 ms)."""
+def check_speech(reader: SoundReader) -> float:
+    """Return how loud the loud moments are (5 % of 20 ms each), in decibels below full scale.
 
-    loud: float
-    """Level that 5 % of the moments exceed."""
-    quiet: float
-    """Level that 95 % of the moments exceed."""
-    seconds: float
-    """Length of the sound."""
+    A check of levels only: it does not tell speech from music.
 
-
-def speech_level(sound: Path | SoundReader) -> SpeechLevel:
-    """Measure a sound file of any length in one pass."""
-    reader = sound if isinstance(sound, SoundReader) else SoundReader(sound)
+    Raises:
+        SoundError: nobody can be heard speaking: silence, or a noise that never changes.
+    """
     moment = max(1, round(_MOMENT * reader.sample_rate))
-    powers: list[np.ndarray[Any, Any]] = []
+    powers: list[Samples] = []
     samples = 0
     for block in reader:
-        samples += len(block)
         mono = _mono(block)
+        samples += len(mono)
         whole = len(mono) // moment * moment
         pieces = mono[:whole].reshape(-1, moment) if whole else mono[None]
         powers.append(np.square(pieces, dtype=np.float64).mean(axis=1))
-    decibels = 10 * np.log10(np.concatenate(powers) + 1e-12)
-    quiet, loud = np.percentile(decibels, [5, 95])
-    return SpeechLevel(loud=float(loud), quiet=float(quiet), seconds=samples / reader.sample_rate)
-
-
-def check_speech(sound: Path | SoundReader) -> SpeechLevel:
-    """Raise SoundError where nobody can be heard speaking: silence, or a noise that never changes.
-
-    A check of levels only: it does not tell speech from music.
-    """
-    level = speech_level(sound)
-    path = sound.path if isinstance(sound, SoundReader) else sound
-    if level.loud < QUIETEST_SPEECH:
+    quiet, loud = np.percentile(10 * np.log10(np.concatenate(powers) + 1e-12), [5, 95])
+    if loud < QUIETEST_SPEECH:
         raise SoundError(
-            f"Nobody is heard in {path}: its loud parts are at {level.loud:.0f} dB, "
+            f"Nobody is heard in {reader.path}: its loud parts are at {loud:.0f} dB, "
             f"speech needs {QUIETEST_SPEECH:.0f} dB. Check the recording, or make it louder."
         )
-    if level.seconds > _STEADY_SECONDS and level.loud - level.quiet < STEADIEST_SPEECH:
+    if samples > _STEADY_SECONDS * reader.sample_rate and loud - quiet < STEADIEST_SPEECH:
         raise SoundError(
-            f"{path} holds a steady noise and no speech (it varies by {level.loud - level.quiet:.1f} dB). "
+            f"{reader.path} holds a steady noise and no speech (it varies by {loud - quiet:.1f} dB). "
             "Give a recording of somebody speaking."
         )
-    return level
+    return float(loud)
 
 
 def _mono(block: Samples) -> Samples:
     return block if block.ndim == 1 else block.mean(axis=1, dtype=np.float32)
-
-
-def _checked(block: Samples, path: Path) -> Samples:
-    largest = float(np.abs(block).max())
-    if not np.isfinite(largest):
-        raise SoundError(f"{path} has samples that are no numbers. Convert it to 16-bit WAV.")
-    if largest > _LOUDEST:
-        raise SoundError(
-            f"{path} has samples of {largest:.3g}, full scale is 1. Scale it, or convert it to 16-bit WAV."
-        )
-    return block
 
 
 def _shape(frame: AudioFrame) -> tuple[str, str, int]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from speech2lip.compute import Compute, faster_precision
+from speech2lip.compute import Compute, probe_precision
 from speech2lip.config import TrainSettings
 from speech2lip.errors import OutputError, TrainingError
 from speech2lip.progress import Progress
@@ -177,7 +177,7 @@ class TrainingRun:
             for parameter in [*phase.parameters, *phase.learned_before]:
                 parameter.grad = None
 
-        return faster_precision(once, self.compute)
+        return probe_precision(once, self.compute)[0]
 
     def _save(self, optimiser: torch.optim.Optimizer | None, *, needed: bool) -> None:
         """Save the state; where it is not `needed` now, training goes on if that fails."""
