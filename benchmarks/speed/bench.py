@@ -205,7 +205,7 @@ def _codec_fps(base: BaseVideo, frames: int, output: Path) -> float:
     )
     with BaseVideoReader(base) as planes, writer:
         for index in order:
-            writer.write_coded(planes[index])
+            writer.write(planes[index])
             writer.write_sound(sound)
     return frames / (time.perf_counter() - began)
 

@@ -38,7 +38,7 @@ def stages_ms(speaker: Speaker, rounds: int = 6) -> dict[str, float]:
                     drawn = engine.renderer.speak(pictures, heads, spoken)
                 with clock("encode"):
                     for picture in drawn:
-                        writer.write_coded(picture)
+                        writer.write(picture)
     # A pass decodes a whole chunk up to the next key frame, of which all frames are used in earnest.
     frames = {name: len(indices) for name in seconds} | {"decode": min(25, len(base.times))}
     return {name: 1000 * spent / rounds / frames[name] for name, spent in seconds.items()}

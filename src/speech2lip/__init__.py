@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any
 from speech2lip._version import __version__
 
 if TYPE_CHECKING:
-    from speech2lip._demo import demo
-    from speech2lip._doctor import doctor
-    from speech2lip.decomposition.prepare import prepare
-    from speech2lip.evaluation.evaluate import evaluate
-    from speech2lip.inference.export import export
-    from speech2lip.inference.live.show import live
-    from speech2lip.inference.speak import speak
-    from speech2lip.inference.stream import stream
-    from speech2lip.training.train import train
-    from speech2lip_presenter import present
-
+    from speech2lip._demo import demo as demo
+    from speech2lip._doctor import doctor as doctor
+    from speech2lip.decomposition.prepare import prepare as prepare
+    from speech2lip.evaluation.evaluate import evaluate as evaluate
+    from speech2lip.inference.export import export as export
+    from speech2lip.inference.live.show import live as live
+    from speech2lip.inference.speak import speak as speak
+    from speech2lip.inference.stream import stream as stream
+    from speech2lip.training.train import train as train
+    from speech2lip_presenter import present as present
 
 _PUBLIC = {
     "demo": "speech2lip._demo",
@@ -34,19 +33,7 @@ _PUBLIC = {
 }
 """Public name -> module that holds it, imported on first use: `import speech2lip` stays instant."""
 
-__all__ = [
-    "__version__",
-    "demo",
-    "doctor",
-    "evaluate",
-    "export",
-    "live",
-    "prepare",
-    "present",
-    "speak",
-    "stream",
-    "train",
-]
+__all__ = ["__version__", *_PUBLIC]
 
 
 def __getattr__(name: str) -> Any:

@@ -112,7 +112,7 @@ def speak(
     with writer, Progress("Speaking", total=reader.seconds or 1.0, unit="s") as progress:
         for stretch, composed in spoken_pictures(engine, motion, stretches, workers=workers):
             for picture in composed:
-                writer.write_coded(picture)
+                writer.write(picture)
             writer.write_sound(stretch.native)
             frames += len(composed)
             progress.set(frames / float(base.fps))

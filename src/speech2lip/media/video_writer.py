@@ -116,15 +116,28 @@ class VideoWriter:
     ) -> None:
         self._writing.__exit__(kind, error, trace)
 
-    def write(self, rgb: Picture, *, time: float | None = None) -> None:
-        """Write one picture, uint8 [H, W, 3], at `time` seconds or one frame after the one before."""
-        self._check(rgb, (self._format.height, self._format.width, 3))
-        self._write_frame(frame_from_rgb(rgb, self._reformatter), time)
+    def write(self, picture: Picture, *, time: float | None = None) -> None:
+        """Write one picture at `time` seconds or one frame after the one before.
 
-    def write_coded(self, coded: Picture, *, time: float | None = None) -> None:
-        """Write one picture as `write` does from yuv420p in BT.709 video range, uint8 [3 H / 2, W]."""
-        self._check(coded, (self._format.height * 3 // 2, self._format.width))
-        self._write_frame(frame_from_coded(coded), time)
+        Args:
+            picture: uint8, RGB [H, W, 3] or as it is coded [3 H / 2, W], yuv420p in BT.709 video range.
+            time: later than that of the picture before.
+        """
+        width, height = self._format.width, self._format.height
+        if picture.dtype != np.uint8 or picture.shape not in ((height, width, 3), (height * 3 // 2, width)):
+            raise ValueError(
+                f"expected uint8 [{height}, {width}, 3] or [{height * 3 // 2}, {width}], got {picture.dtype} "
+                f"{list(picture.shape)}"
+            )
+        tick = self._frames * self._ticks_per_frame if time is None else round(time * self._ticks_per_second)
+        if tick <= self._last_tick:
+            raise ValueError(f"frame {self._frames} at {time} s is not later than the one before it")
+        coded = picture.ndim == 2
+        frame = frame_from_coded(picture) if coded else frame_from_rgb(picture, self._reformatter)
+        frame.pts, frame.time_base = tick, Fraction(1, self._ticks_per_second)
+        self._last_tick = tick
+        self._frames += 1
+        self._mux(self._video, frame)
 
     def write_sound(self, block: np.ndarray[Any, np.dtype[np.float32]]) -> None:
         """Write the next samples, float32 [S] or [S, channels] in [-1, 1]."""
@@ -188,19 +201,6 @@ class VideoWriter:
         stream = container.add_stream("aac", rate=coded_rate, layout="stereo" if channels == 2 else "mono")
         stream.codec_context.bit_rate = min(128_000, 5 * coded_rate) * channels
         return stream
-
-    def _check(self, picture: Picture, shape: tuple[int, ...]) -> None:
-        if picture.shape != shape or picture.dtype != np.uint8:
-            raise ValueError(f"expected uint8 {list(shape)}, got {picture.dtype} {list(picture.shape)}")
-
-    def _write_frame(self, frame: av.VideoFrame, time: float | None) -> None:
-        tick = self._frames * self._ticks_per_frame if time is None else round(time * self._ticks_per_second)
-        if tick <= self._last_tick:
-            raise ValueError(f"frame {self._frames} at {time} s is not later than the one before it")
-        frame.pts, frame.time_base = tick, Fraction(1, self._ticks_per_second)
-        self._last_tick = tick
-        self._frames += 1
-        self._mux(self._video, frame)
 
     def _write_samples(self, samples: np.ndarray[Any, np.dtype[np.float32]], *, last: bool) -> None:
         assert self._audio is not None
