@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import tyro
 
 from speech2lip.checks import Unfit, above, between, fit, hints, matching, one_of
 from speech2lip.errors import SettingsError
 
-if TYPE_CHECKING:
-    from speech2lip.conventions import AnyPath
-
 C = TypeVar("C", bound="_Checked")
 
-Word = tyro.constructors.PrimitiveConstructorSpec(
-    nargs=1,
-    metavar="WORD",
-    instance_from_str=lambda given: given[0],
-    is_instance=lambda value: isinstance(value, str),
-    str_from_instance=lambda word: [word],
-)
-"""Of a `Literal`: the command line takes any text, so that a wrong one is told as in Python, in one line."""
 
+def _given(metavar: str, kind: Callable[[str], Any]) -> Any:
+    """Let the command line take any text, so that a wrong one is told as in Python, in one line."""
+    return tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=metavar,
+        instance_from_str=lambda given: kind(given[0]),
+        is_instance=lambda value: isinstance(value, str | os.PathLike),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+Word = _given("WORD", str)
+File = Annotated[str | os.PathLike[str], _given("PATH", Path)]
 Share = Annotated[float, between(0, 1)]
 Weight = Annotated[float, between(0, 1e6)]
 Quality = Annotated[float, between(0, 51)]
@@ -414,11 +417,11 @@ class EvaluateSettings(_Checked):
 class EvaluateInputs:
     """What an avatar is judged with, besides its footage."""
 
-    paper: AnyPath | None = None
+    paper: File | None = None
     """An avatar of the same footage and hold-out that was trained as the paper does it: one more row."""
-    transcripts: AnyPath | None = None
+    transcripts: File | None = None
     """A folder with the words of the takes, `TAKE.txt`; None: beside the source videos."""
-    unseen_speakers: Sequence[AnyPath] = ()
+    unseen_speakers: Sequence[File] = ()
     """Sounds of speakers that the avatar has never heard; the page shows it speaking 20 s of them."""
 
 
@@ -426,9 +429,9 @@ class EvaluateInputs:
 class EvaluateOutputs:
     """What an evaluation writes, besides the table that it prints."""
 
-    json: AnyPath | None = None
+    json: File | None = None
     """A file for the figures."""
-    report: AnyPath | None = None
+    report: File | None = None
     """A page (.html) with the table, players and plots."""
-    overwrite: bool = True
+    overwrite: Annotated[bool, tyro.conf.Suppress] = True
     """Whether older ones are replaced."""

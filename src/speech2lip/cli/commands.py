@@ -108,29 +108,12 @@ class Evaluate(Command):
     """The avatar."""
     footage: Path
     """The footage that it was trained on."""
-    paper: Path | None = None
-    """An avatar of the same footage that was trained as the paper does it: one more row."""
-    transcripts: Path | None = None
-    """Folder with the words of the takes, TAKE.txt; None: beside the source videos."""
-    json: Path | None = None
-    """A file for the figures too."""
-    report: Path | None = None
-    """An .html page with the table, players and plots."""
-    unseen_speakers: tuple[Path, ...] = ()
-    """Sounds of strangers; the page shows the person speaking 20 s of them."""
+    inputs: Annotated[EvaluateInputs, tyro.conf.arg(name="")] = field(default_factory=EvaluateInputs)
+    """What else it is judged with."""
+    outputs: Annotated[EvaluateOutputs, tyro.conf.arg(name="")] = field(default_factory=EvaluateOutputs)
+    """What is written."""
     settings: Annotated[EvaluateSettings, tyro.conf.arg(name="")] = field(default_factory=EvaluateSettings)
     """How."""
-
-    def run(self) -> int:
-        """Measure and print the table."""
-        speech2lip.evaluate(
-            avatar=self.avatar,
-            footage=self.footage,
-            inputs=EvaluateInputs(self.paper, self.transcripts, self.unseen_speakers),
-            outputs=EvaluateOutputs(self.json, self.report),
-            settings=self.settings,
-        )
-        return 0
 
 
 @dataclass(frozen=True)
