@@ -29,8 +29,10 @@ def _given(metavar: str, kind: Callable[[str], Any]) -> Any:
 
 
 Word = _given("WORD", str)
+Hidden: Any = tyro.conf.Suppress
+"""Of settings for programs: the command line does not have them."""
 File = Annotated[str | os.PathLike[str], _given("PATH", Path)]
-Share = Annotated[float, between(0, 1)]
+Share = Annotated[float, between(0, 1), Hidden]
 Weight = Annotated[float, between(0, 1e6)]
 Quality = Annotated[float, between(0, 51)]
 Seconds = Annotated[float, between(0, 1e6)]
@@ -38,7 +40,8 @@ Degrees = Annotated[float, between(-360, 360)]
 Steps = Annotated[int, between(0, 1e9)]
 Count = Annotated[int, between(1, 1e6)]
 Batch = Annotated[int, between(1, 65_536)]
-Width = Annotated[int, between(1, 1024)]
+Width = Annotated[int, between(1, 1024), Hidden]
+Cells = Annotated[int, between(1, 256)]
 Device = Annotated[str, one_of("auto", "cpu", "cuda")]
 Speech = Annotated[str, matching(r"mel|(mel\+)?hf:.+", "mel, mel+hf:FOLDER or hf:FOLDER")]
 Precision = Annotated[str, one_of("auto", "fp32", "bf16")]
@@ -130,7 +133,7 @@ class PrepareSettings(_Checked):
     """The frame whose head pose is the canonical one, as name of the take and frame number (`take1:25`);
     empty for the one that scores best.
     """
-    smoothing_frames: Annotated[float, between(0, 100)] = 0.7
+    smoothing_frames: Annotated[float, between(0, 100), Hidden] = 0.7
     """Standard deviation of the temporal smoothing of head poses, in frames of 1/25 s whatever the frame
     rate.
     """
@@ -140,7 +143,7 @@ class PrepareSettings(_Checked):
     """Width of the lip patch in canonical space, in pixels, at most; smaller faces take fewer."""
     patch_detail: Annotated[float, above(0, 16)] = 1.5
     """Pixels of the lip patch for one pixel of the footage: above 1, resampling blurs less."""
-    picture_crf: Quality = 17.0
+    picture_crf: Annotated[Quality, Hidden] = 17.0
     """Quality of the kept picture (H.264 constant rate factor: lower is better and larger)."""
 
 
@@ -180,7 +183,7 @@ class ModelSettings(_Checked):
     """What is heard of speech: `mel`, or `mel+hf:` (or `hf:` alone) and the folder or hub name of a
     pretrained encoder: HuBERT, wav2vec 2.0, WavLM or Whisper (docs/speech.md).
     """
-    code_size: Annotated[int, between(1, 4096)] = 64
+    code_size: Annotated[int, between(1, 4096), Hidden] = 64
     """Numbers in the speech code of a moment."""
     past_seconds: Annotated[float, between(0, 5)] = 0.4
     """Sound before the moment that the speech encoder hears."""
@@ -188,19 +191,19 @@ class ModelSettings(_Checked):
     """Sound after the moment that the speech encoder hears: the delay of live speech."""
     encoder_width: Width = 192
     """Channels of the speech encoder."""
-    shape_size: Annotated[int, between(1, 90)] = 8
+    shape_size: Annotated[int, between(1, 90), Hidden] = 8
     """Principal components of the lip shape."""
     field: Annotated[Literal["grid", "paper"], Word] = "grid"
     """The lip field: `grid`, ours, or `paper`, the published network."""
     field_width: Width = 48
     """Channels of the lip field's feature grid."""
-    field_cells: tuple[Annotated[int, between(1, 256)], Annotated[int, between(1, 256)]] = (18, 24)
+    field_cells: Annotated[tuple[Cells, Cells], Hidden] = (18, 24)
     """Rows and columns of the lip field's speech-driven feature grid."""
     point_width: Width = 48
     """Width of the network that turns the features of a point into a colour."""
     blend: Annotated[Literal["small", "paper"], Word] = "small"
     """The Blend-Net: `small`, ours, or `paper`, the published one, 22 times as dear."""
-    blend_width: Annotated[int, between(1, 256)] = 12
+    blend_width: Annotated[int, between(1, 256), Hidden] = 12
     """Channels of the first level of our Blend-Net."""
 
     def _check_together(self) -> None:
@@ -229,7 +232,7 @@ class TrainSettings(_Checked):
     """Frames drawn in a step."""
     shape_batch: Batch = 48
     """Frames in a step whose lip shape is read from speech."""
-    voice_changes: Share | None = None
+    voice_changes: Annotated[float, between(0, 1)] | None = None
     """Share of the sound that is varied in voice, room, microphone, level and background while training;
     None: 0.7, or half as much where training has less than ten minutes.
     """
@@ -238,13 +241,13 @@ class TrainSettings(_Checked):
     """
     tempo_changes: Annotated[float, between(0, 0.9)] = 0.4
     """Largest change of the sound's tempo around a frame while training, as a share."""
-    crop_points: Annotated[int, between(1, 2048)] = 48
+    crop_points: Annotated[int, between(1, 2048), Hidden] = 48
     """Points on a side of the square that is drawn of each frame's patch in a step."""
-    point_jitter_px: Annotated[float, between(0, 16)] = 0.5
+    point_jitter_px: Annotated[float, between(0, 16), Hidden] = 0.5
     """How far the square is shifted off the pixel grid, in pixels of the patch from side to side."""
     hole_probability: Share = 0.5
     """Share of the pictures into which a hole is punched for the Blend-Net to fill."""
-    point_spacing_px: Annotated[float, above(0, 64)] = 1.5
+    point_spacing_px: Annotated[float, above(0, 64), Hidden] = 1.5
     """Pixels of the patch between neighbouring points of the square."""
     learning_rate: Annotated[float, above(0, 1)] = 2e-3
     """Peak learning rate."""
