@@ -7,6 +7,7 @@ converted to RGB and back.
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 from speech2lip.conventions import Picture
 from speech2lip.errors import FootageError
 from speech2lip.media.container import BROKEN, MOST_PIXELS
-from speech2lip.media.wide_colour import Narrower, wide_kind
+from speech2lip.media.wide_colour import narrowed, narrowing_graph, wide_kind
 
 _Matrix = np.ndarray[Any, np.dtype[np.int32]]
 
@@ -56,7 +57,7 @@ class Upright:
             )
         self._size: tuple[int, int] | None = None
         self._reformat = VideoReformatter().reformat
-        self._narrow = Narrower()
+        self._graph = cache(narrowing_graph)
 
     def rgb(self, frame: av.VideoFrame) -> Picture:
         """Convert a decoded picture to RGB uint8 [H, W, 3] of even size, the first one's, contiguous.
@@ -85,10 +86,8 @@ class Upright:
         try:
             if wide_kind(frame) is not None:
                 return coded_from_rgb(self.rgb(frame))
-            ready = frame.format.name == "yuv420p" and frame.colorspace == BT709
-            if not (
-                ready and frame.color_range == ColorRange.MPEG and frame.width % 2 == frame.height % 2 == 0
-            ):
+            coding = (frame.format.name, frame.colorspace, frame.color_range)
+            if coding != ("yuv420p", BT709, ColorRange.MPEG) or frame.width % 2 or frame.height % 2:
                 frame = self._reformat(
                     frame,
                     width=frame.width // 2 * 2,
@@ -121,7 +120,8 @@ class Upright:
             src_color_range=frame.color_range or None,
             interpolation=_EXACTLY,
         )
-        rgb = scaled.to_ndarray() if kind is None else self._narrow(scaled, kind)
+        graph = None if kind is None else self._graph(kind, width, height)
+        rgb = scaled.to_ndarray() if graph is None else narrowed(scaled, graph)
         return _upright(rgb.astype(np.uint8, copy=False), matrix)
 
 

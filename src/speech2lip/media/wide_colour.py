@@ -55,23 +55,26 @@ def wide_kind(frame: av.VideoFrame) -> Wide | None:
     return Wide.SDR if frame.color_primaries == Wide.SDR.value else None
 
 
-class Narrower:
-    """Converts pictures to BT.709 by a table of `bt709_from_wide` that libavfilter looks up."""
+def narrowing_graph(kind: Wide, width: int, height: int) -> av.filter.Graph:
+    """Let libavfilter look up what `bt709_from_wide` makes of the pictures of one size in a table."""
+    graph = av.filter.Graph()
+    pixels = av.VideoFormat("gbrp16le")
+    source = graph.add_buffer(width=width, height=height, format=pixels, time_base=Fraction(1))
+    with TemporaryDirectory() as folder:  # the filter reads its table from a file, once
+        file = Path(folder) / "table.cube"
+        file.write_text(_table(kind))
+        table = graph.add("lut3d", file=str(file), interp="tetrahedral")
+        graph.link_nodes(source, table, graph.add("format", "rgb24"), graph.add("buffersink"))
+        graph.configure()
+    return graph
 
-    def __init__(self) -> None:
-        self._graph: av.filter.Graph | None = None
-        self._for: tuple[Wide, int, int] | None = None
 
-    def __call__(self, frame: av.VideoFrame, kind: Wide) -> NDArray[np.uint8]:
-        """Return a frame in gbrp16le, BT.2020 primaries in full range, as BT.709 [H, W, 3]."""
-        if self._graph is None or self._for != (kind, frame.width, frame.height):
-            self._graph = _look_up(kind, frame.width, frame.height)
-            self._for = (kind, frame.width, frame.height)
-        frame.pts = None
-        self._graph.push(frame)
-        narrow: Any = self._graph.pull()
-        rgb: NDArray[np.uint8] = narrow.to_ndarray()
-        return rgb
+def narrowed(frame: av.VideoFrame, graph: av.filter.Graph) -> NDArray[np.uint8]:
+    """Return a frame in gbrp16le, BT.2020 primaries in full range, as BT.709 [H, W, 3]."""
+    frame.pts = None
+    graph.push(frame)
+    narrow: Any = graph.pull()
+    return narrow.to_ndarray()
 
 
 def bt709_from_wide(rgb: NDArray[np.uint16], kind: Wide) -> NDArray[np.uint8]:
@@ -84,24 +87,6 @@ def bt709_from_wide(rgb: NDArray[np.uint16], kind: Wide) -> NDArray[np.uint8]:
         light = light * _compression(light)
     narrow: NDArray[np.uint8] = np.round(255 * np.clip(light, 0, 1) ** (1 / _GAMMA)).astype(np.uint8)
     return narrow
-
-
-def _look_up(kind: Wide, width: int, height: int) -> av.filter.Graph:
-    graph = av.filter.Graph()
-    source = graph.add_buffer(
-        width=width, height=height, format=av.VideoFormat("gbrp16le"), time_base=Fraction(1)
-    )
-    with TemporaryDirectory() as folder:  # the filter reads its table from a file, once
-        file = Path(folder) / "table.cube"
-        file.write_text(_table(kind))
-        table = graph.add("lut3d", file=str(file), interp="tetrahedral")
-        last = graph.add("format", "rgb24")
-        sink = graph.add("buffersink")
-        source.link_to(table)
-        table.link_to(last)
-        last.link_to(sink)
-        graph.configure()
-    return graph
 
 
 @cache
