@@ -26,7 +26,6 @@ from speech2lip.report.quality_page import (
     WORST,
     Player,
     QualityPage,
-    UnseenSpeaker,
     WorstFrames,
     head_box,
     joined,
@@ -35,11 +34,11 @@ from speech2lip.report.quality_page import (
 )
 
 
-def _page(result: Result, unseen_speaker: UnseenSpeaker | None = None) -> str:
-    avatar: Any = SimpleNamespace(info=SimpleNamespace(history=[]))
+def _page(result: Result, unseen_speaker: dict[str, object] | None = None) -> str:
+    avatar: Any = SimpleNamespace(folder=Path("A"), info=SimpleNamespace(history=[]))
     with QualityPage(avatar) as page:
         content = page.content(result, "One avatar")
-    return render("quality.html", command="evaluate", title="A", unseen_speaker=unseen_speaker, **content)
+    return render("quality.html", unseen_speaker=unseen_speaker, **content)
 
 
 def _result(**more: object) -> Result:
@@ -68,7 +67,7 @@ def test_the_detectors_own_bias_is_told() -> None:
 
 
 def test_names_of_sounds_cannot_break_the_page() -> None:
-    speaker = UnseenSpeaker(["a<b", "c"], "data:video/mp4;base64,AA", np.zeros((8, 8, 3), np.uint8))
+    speaker: dict[str, object] = {"names": ["a<b", "c"], "video": "data:video/mp4;base64,AA", "first": GREY}
     page = _page(_result(), speaker)
     assert "a&lt;b, c" in page
     assert page.count("<video") == 1

@@ -31,7 +31,7 @@ from speech2lip.evaluation.methods import AvatarLips, Method, all_methods
 from speech2lip.evaluation.metrics.mouth import OpeningScale
 from speech2lip.evaluation.metrics.published import published_observers
 from speech2lip.evaluation.metrics.statistics import concordance, pearson, std_ratio
-from speech2lip.evaluation.metrics.sync_judge import LEAST_SECONDS, SyncJudgeObserver, judge_of
+from speech2lip.evaluation.metrics.sync_judge import SyncJudgeObserver, judge_of
 from speech2lip.evaluation.result import Result
 from speech2lip.evaluation.runner import Runner
 from speech2lip.evaluation.speech_labels import MISSING, true_opening
@@ -89,20 +89,13 @@ def evaluate(
             page = stack.enter_context(QualityPage(person))
             observers = [page, *observers]
         judge = judge_of(person, prepared, steps=settings.judge_steps)
-        trials = None if judge is None else SyncJudgeObserver(judge, methods)
-        observers += [] if trials is None else [trials]
+        if judge is not None:
+            observers.append(SyncJudgeObserver(judge, methods))
         words = None if inputs.transcripts is None else Path(inputs.transcripts)
         runner = Runner(
             prepared, engine.paster, methods, accumulators, observers=observers, transcripts=words
         )
         details["phones"] = _follow(runner, spans)
-        if trials is not None:
-            details["sync_judge"] = {"tells_shifts_of_frames": trials.rows["real_video"].told_shifts()}
-        else:
-            reason = (
-                f"less than {LEAST_SECONDS:g} s to learn from" if settings.judge_steps else "not asked for"
-            )
-            details["sync_judge"] = {"missing": reason}
         leaks, by_row, trained_on = _cross_drive(methods, accumulators, unseen, prepared, settings)
         details |= {"rows": by_row, "other_sounds_trained_on": trained_on}
         takes = {name: one.takes for name, one in accumulators.items()}

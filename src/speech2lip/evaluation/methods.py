@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -154,7 +154,6 @@ _COMPARED = torch.arange(-20, 15)
 """Mel frames (10 ms) around the moment that are compared."""
 POOLED = (16, 7)
 """Bands and steps that the window is averaged to."""
-_READERS_KEPT = 16
 _KEYS_AT_ONCE = 1000
 """Moments of a take that are described together."""
 
@@ -177,6 +176,7 @@ class NearestLips:
     def __init__(self, avatar: Avatar, footage: Footage, paster: Paster) -> None:
         self.paster = paster
         self._avatar, self._tracks = avatar, dict[str, HeadTrack]()
+        self._reader = lru_cache(maxsize=16)(VideoReader)
         ranges = avatar.info.held_out
         seen = [take for take in footage.takes if take.name in avatar.info.takes]
         used = [(take, np.flatnonzero(trainable(take, ranges))) for take in seen]
@@ -190,7 +190,6 @@ class NearestLips:
                     keys.append(_keys_of(take, take.times[some]))
                     self._frames += [(take, int(index)) for index in some]
         self._keys = torch.cat(keys) if keys else torch.zeros(0, POOLED[0] * POOLED[1])
-        self._readers: OrderedDict[str, VideoReader] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -205,15 +204,6 @@ class NearestLips:
         return torch.stack([self._patch(take, index) for take, index in self.find(mel, times)])
 
     def _patch(self, take: Take, index: int) -> Tensor:
-        reader = self._reader(take)
-        frame = next(iter(reader.frames(start_frame=index, stop_frame=index + 1)))
+        frame = next(iter(self._reader(take.picture_path).frames(start_frame=index, stop_frame=index + 1)))
         picture = self.paster.tensor(frame.rgb).permute(2, 0, 1) / 255
         return self.paster.patch_of(picture, track_of(take, self._avatar, self._tracks)[index])
-
-    def _reader(self, take: Take) -> VideoReader:
-        """Return the take's reader, which remembers where its frames lie."""
-        reader = self._readers.pop(take.name, None) or VideoReader(take.picture_path)
-        self._readers[take.name] = reader
-        if len(self._readers) > _READERS_KEPT:
-            self._readers.popitem(last=False)
-        return reader

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -55,9 +54,22 @@ def write_report(footage: Footage, path: Path) -> None:
     Raises:
         OutputError: it cannot be written.
     """
+    chosen = _spread(_places(footage.takes, 0), SHEET)
+    frames = [(frame_at(*place), *place) for place in chosen]
+    examples = {
+        reason.told: [
+            (f"{take.name}, {take.times[index]:.2f} s", _example(take, index))
+            for take, index in _spread(_places(footage.takes, reason), _EXAMPLES)
+        ]
+        for reason in Rejection
+        if reason
+    }
     write_page(
         path, "footage.html", command="prepare", title=footage.folder.name, info=footage.info,
-        overview=look_over(footage), pictures=take_pictures(footage), histograms=_histograms(footage.takes),
+        overview=look_over(footage), histograms=_histograms(footage.takes), examples=examples,
+        observed=sheet([_outlined(*frame) for frame in frames]),
+        canonical=sheet([stabilised(footage, *frame) for frame in frames]),
+        mean=footage.canonical.picture, motion=heat(footage.canonical.motion),
     )  # fmt: skip
 
 
@@ -70,42 +82,6 @@ def _histograms(takes: Sequence[Take]) -> list[tuple[str, list[float], float, fl
         bars = _BAR * counts / max(counts.max(), 1)
         found.append((name, bars.tolist(), float(edges[0]), float(edges[-1])))
     return found
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """Everything the page shows."""
-
-    observed: Picture
-    """Contact sheet of frames, the face's outline drawn in."""
-    canonical: Picture
-    """The same frames with the head held still."""
-    mean: Picture
-    motion: Picture
-    """What still moves after the head is held still."""
-    left_out: dict[str, list[tuple[str, Picture]]]
-    """Per reason: where it is, and the frame."""
-
-
-def take_pictures(footage: Footage) -> Pictures:
-    """Decode a few frames and make all pictures of them."""
-    chosen = _spread(_places(footage.takes, 0), SHEET)
-    frames = [frame_at(take, index) for take, index in chosen]
-    both = list(zip(frames, chosen, strict=True))
-    return Pictures(
-        observed=sheet([_outlined(frame, *place) for frame, place in both]),
-        canonical=sheet([stabilised(footage, frame, *place) for frame, place in both]),
-        mean=footage.canonical.picture,
-        motion=heat(footage.canonical.motion),
-        left_out={
-            reason.told: [
-                (f"{take.name}, {take.times[index]:.2f} s", _example(take, index))
-                for take, index in _spread(places, _EXAMPLES)
-            ]
-            for reason in Rejection
-            if reason and (places := _places(footage.takes, reason))
-        },
-    )
 
 
 def _places(takes: Sequence[Take], reason: int) -> FramesOfTakes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from functools import cache
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters |= {"cell": cell, "picture": picture_uri}
+    environment.filters |= {"cell": cell, "picture": picture_uri, "json": as_json}
     return environment
 
 
@@ -55,6 +56,11 @@ def picture_uri(picture: Picture) -> str:
     done, packed = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 88])
     assert done, f"a picture of {picture.shape} could not be compressed"
     return data_uri(packed.tobytes(), "image/jpeg")
+
+
+def as_json(values: object) -> str:
+    """Return plain values as JSON for people."""
+    return json.dumps(values, indent=1, sort_keys=True, allow_nan=False)
 
 
 def resized(picture: Picture, width: int, height: int) -> Picture:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from types import TracebackType
 
 import numpy as np
 import soundfile
-from markupsafe import Markup
 
 from speech2lip.avatar import Avatar
 from speech2lip.config import EvaluateSettings, SpeakSettings
@@ -56,26 +54,13 @@ _APART = 25
 """Frames of a take among which only the worst is shown."""
 
 
-@dataclass(frozen=True)
-class TakeView:
-    """What the page shows of a take; pictures and video are data URIs."""
-
-    name: str
-    frames: int
-    video: str
-    poster: str
-    plot: Markup
-    sheet: str
-    seconds: Sequence[float]
-    """Of the columns of the sheet of mouths, truth above ours."""
-
-
 class QualityPage(Observer):
     """Watches an evaluation for its page; holds small pictures only."""
 
     def __init__(self, avatar: Avatar) -> None:
         self.avatar = avatar
-        self.takes: list[TakeView] = []
+        self.takes: list[dict[str, object]] = []
+        """What the page shows of each take; pictures and video are data URIs."""
         self.left_out = 0
         """Takes that the page has no room for."""
         self.worst = WorstFrames()
@@ -136,17 +121,15 @@ class QualityPage(Observer):
         lines = {"truth": ours.real[shown], "ours": ours.made[shown]}
         video = player.close()
         assert player.poster is not None
-        self.takes.append(
-            TakeView(
-                name=_name(self._span),
-                frames=len(self._span.kept),
-                video=data_uri(video, "video/mp4"),
-                poster=picture_uri(player.poster),
-                plot=opening_plot(ours.times[shown], lines, self._heard),
-                sheet=picture_uri(np.concatenate([pair for _, pair in self._mouths], axis=1)),
-                seconds=[second for second, _ in self._mouths],
-            )
-        )
+        self.takes.append({
+            "name": _name(self._span),
+            "frames": len(self._span.kept),
+            "video": data_uri(video, "video/mp4"),
+            "poster": picture_uri(player.poster),
+            "plot": opening_plot(ours.times[shown], lines, self._heard),
+            "sheet": picture_uri(np.concatenate([pair for _, pair in self._mouths], axis=1)),
+            "seconds": [second for second, _ in self._mouths],
+        })  # fmt: skip
 
     def write(
         self,
@@ -158,31 +141,25 @@ class QualityPage(Observer):
     ) -> None:
         """Write the page, with the person speaking what unseen speakers said."""
         sounds = [Path(sound) for sound in unseen_speakers]
-        write_page(
-            path,
-            "quality.html",
-            command="evaluate",
-            title=f"{self.avatar.folder.name} on {result.footage}",
-            unseen_speaker=unseen_speaker_video(self.avatar.folder, sounds, settings) if sounds else None,
-            **self.content(result, about),
-        )
+        speaker = unseen_speaker(self.avatar.folder, sounds, settings) if sounds else None
+        write_page(path, "quality.html", unseen_speaker=speaker, **self.content(result, about))
 
     def content(self, result: Result, about: str) -> dict[str, object]:
         """Return what the template shows of an evaluation and its takes."""
         rows = result.rows.values()
         return {
+            "command": "evaluate",
+            "title": f"{self.avatar.folder.name} on {result.footage}",
             "about": f"{about.strip()}.",
             "result": result,
             "metrics": METRICS,
             "missing": [name for name in METRICS if all(row.get(name) is None for row in rows)],
             "costs": COST,
-            "truth": result.ground_truth_line(),
             "gain": GAIN,
             "takes": self.takes,
             "left_out": self.left_out,
             "worst": self.worst.found,
             "training": training_plots(self.avatar.info.history),
-            "details": json.dumps(result.details, indent=1, sort_keys=True, allow_nan=False),
         }
 
 
@@ -300,20 +277,11 @@ class WorstFrames:
             kept.sort(key=lambda frame: frame.badness, reverse=True)
 
 
-@dataclass(frozen=True)
-class UnseenSpeaker:
-    """The person speaking what others said, whom the avatar has never heard."""
+def unseen_speaker(avatar: Path, sounds: Sequence[Path], settings: EvaluateSettings) -> dict[str, object]:
+    """Let an avatar speak the sounds of others, whom it has never heard.
 
-    names: Sequence[str]
-    """Of the sounds that are heard."""
-    video: str
-    """Data URI of an MP4, marked as every output is."""
-    first: Picture
-    """[H, W, 3], the first frame."""
-
-
-def unseen_speaker_video(avatar: Path, sounds: Sequence[Path], settings: EvaluateSettings) -> UnseenSpeaker:
-    """Let an avatar speak the sounds of others.
+    Returns:
+        `names` of the sounds that are heard, `video` (a data URI, marked as every output is), `first` frame.
 
     Raises:
         SoundError, AvatarError: as their messages say.
@@ -328,7 +296,7 @@ def unseen_speaker_video(avatar: Path, sounds: Sequence[Path], settings: Evaluat
         with quietly():
             speak(sound, avatar=avatar, output=video, settings=how)
         first = next(iter(read_frames(video, stop_frame=1)))
-        return UnseenSpeaker(names, data_uri(video.read_bytes(), "video/mp4"), first.rgb)
+        return {"names": names, "video": data_uri(video.read_bytes(), "video/mp4"), "first": first.rgb}
 
 
 def joined(sounds: Sequence[Path], *, seconds: float = SECONDS_SHOWN) -> tuple[Floats, list[str]]:

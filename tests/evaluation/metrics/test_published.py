@@ -85,7 +85,7 @@ def test_score_of_a_clip_runs(random: np.random.Generator) -> None:
     expert = SyncNet().eval()
     windows = random.integers(0, 256, (3, 5, 224, 224, 3)).astype(np.uint8)
     sounds = encode_sounds(expert, random.normal(0, 0.1, 6400).astype(np.float32), 3, batch=2)
-    score = score_distances(offset_distances(encode_faces(expert, list(windows)), sounds))
+    score = score_distances(offset_distances(encode_faces(expert, windows), sounds))
     assert -15 <= score.offset_frames <= 15
     assert np.isfinite([score.distance, score.confidence]).all()
 

@@ -1,6 +1,7 @@
 """The judge of sync learns on made mouths, and known faults of sync give known verdicts."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +10,14 @@ from numpy.typing import NDArray
 
 from speech2lip.decomposition.av_offset import av_offset
 from speech2lip.evaluation.metrics import sync_judge
-from speech2lip.evaluation.metrics.sync_judge import SyncJudge, SyncTrial, _Lesson, _lesson_loss, mouth
+from speech2lip.evaluation.metrics.sync_judge import (
+    Clips,
+    SyncJudge,
+    _lesson_loss,
+    judged,
+    lag_distances,
+    mouth,
+)
 
 FPS = 25
 BOX = (10, 10, 50, 50)
@@ -38,9 +46,7 @@ def judge() -> SyncJudge:
     lessons = []
     for seed in range(4):
         loud, mel = _talk(seed)
-        mouths = np.stack([mouth(_picture(one), BOX) for one in loud])
-        times = np.arange(len(loud)) / FPS
-        lessons.append(_Lesson(mouths, times, np.arange(len(loud) - 4), mel, 1 / FPS))
+        lessons.append(_clips([_picture(one) for one in loud], mel))
     optimiser = torch.optim.Adam(judge.parameters(), lr=2e-3)
     random = np.random.default_rng(0)
     for _ in range(60):
@@ -50,19 +56,25 @@ def judge() -> SyncJudge:
     return judge.eval()
 
 
-def _verdict(judge: SyncJudge, *, late: int = 0, sound: int = 9, still: bool = False) -> SyncTrial:
+def _clips(pictures: list[NDArray[np.uint8]], mel: torch.Tensor, *, fps: float = FPS) -> Clips:
+    seen = {index: mouth(picture, BOX) for index, picture in enumerate(pictures)}
+    return Clips.of(seen, np.arange(len(pictures)) / fps, mel, fps)
+
+
+def _distances(judge: SyncJudge, *, late: int = 0, sound: int = 9, still: bool = False) -> torch.Tensor:
     loud, mel = _talk(9)
-    trial = SyncTrial(judge)
-    for index in range(len(loud)):
-        shown = 0.4 if still else loud[max(0, index - late)]
-        trial.add(index / FPS, _picture(float(shown)), BOX)
-    trial.end_take(mel if sound == 9 else _talk(sound)[1])
-    return trial
+    shown = [0.4 if still else loud[max(0, index - late)] for index in range(len(loud))]
+    pictures = [_picture(float(one)) for one in shown]
+    return lag_distances(judge, _clips(pictures, mel if sound == 9 else _talk(sound)[1]))
+
+
+def _verdict(judge: SyncJudge, **how: Any) -> dict[str, Any]:
+    return judged([_distances(judge, **how)])
 
 
 def test_lips_in_sync_score_best(judge: SyncJudge) -> None:
-    true, other = _verdict(judge).figures(), _verdict(judge, sound=10).figures()
-    still = _verdict(judge, still=True).figures()
+    true, other = _verdict(judge), _verdict(judge, sound=10)
+    still = _verdict(judge, still=True)
     assert true["expert_offset_ms"] == 0
     assert true["expert_confidence"] > 2 * max(other["expert_confidence"], still["expert_confidence"])
     assert true["expert_distance"] < min(other["expert_distance"], still["expert_distance"])
@@ -76,27 +88,26 @@ def test_late_lips_have_the_sign_that_the_sync_offset_gives_them(judge: SyncJudg
     wave = noise * np.repeat(10 ** (2 * loud - 2), 640)
     other = av_offset(lips, wave.astype(np.float32), np.arange(len(loud)) / FPS, max_lag=0.5)
     assert other.milliseconds < 0
-    assert _verdict(judge, late=late).figures()["expert_offset_ms"] == pytest.approx(-40 * late)
+    assert _verdict(judge, late=late)["expert_offset_ms"] == pytest.approx(-40 * late)
 
 
 def test_shifted_sound_is_told_from_true_sound(judge: SyncJudge) -> None:
-    told = _verdict(judge).told_shifts()
-    assert set(told) == {"2", "3", "5"}
-    assert told["5"] > 0.8
-    blind = _verdict(judge, still=True).told_shifts()
-    assert blind["5"] < 0.7
+    told, blind = _distances(judge), _distances(judge, still=True)
+    own = sync_judge.MAX_LAG
+
+    def share(distances: torch.Tensor) -> float:
+        return float((distances[:, own, None] < distances[:, [own - 5, own + 5]]).float().mean())
+
+    assert share(told) > 0.8
+    assert share(blind) < 0.7
 
 
 def test_a_gap_is_not_bridged(judge: SyncJudge) -> None:
-    trial = SyncTrial(judge)
-    for index in range(9):
-        if index == 4:
-            trial.skip()
-        else:
-            trial.add(index / FPS, _picture(0.5), BOX)
-    trial.end_take(_talk(9)[1])
-    assert trial.figures()["expert_confidence"] is None  # never five in a row
-    trial.add(0.0, _picture(0.5), (0, 0, 0, 0))  # a mouth outside the frame is a gap too
+    seen = {index: mouth(_picture(0.5), BOX) for index in range(9) if index != 4}
+    clips = Clips.of(seen, np.array(list(seen)) / FPS, _talk(9)[1], FPS)
+    assert len(clips.frames) == 0  # never five in a row
+    assert judged([lag_distances(judge, clips)])["expert_confidence"] is None
+    assert mouth(_picture(0.5), (0, 0, 0, 0)) is None  # a mouth outside the frame is a gap too
 
 
 def test_a_kept_judge_of_something_else_is_not_used(tmp_path: Path, judge: SyncJudge) -> None:
@@ -113,13 +124,8 @@ def test_a_kept_judge_of_something_else_is_not_used(tmp_path: Path, judge: SyncJ
 
 
 @pytest.mark.parametrize(("fps", "clip"), [(25, [0, 1, 2, 3, 4]), (60, [0, 2, 5, 7, 10])])
-def test_a_clip_lasts_as_long_at_any_frame_rate(judge: SyncJudge, fps: int, clip: list[int]) -> None:
-    trial = SyncTrial(judge)
-    trial.begin_take(fps)
-    for index in range(20):
-        trial.add(index / fps, _picture(index / 20), BOX)
-    mouths = np.stack([mouth(_picture(index / 20), BOX) for index in range(20)])
-    shown = np.stack(trial._clips)
-    assert np.array_equal(shown, np.stack([mouths[np.add(clip, k)] for k in range(20 - clip[-1])]))
-    assert trial._moments == [(clip[2] + k) / fps for k in range(20 - clip[-1])]
+def test_a_clip_lasts_as_long_at_any_frame_rate(fps: int, clip: list[int]) -> None:
+    found = _clips([_picture(index / 20) for index in range(20)], _talk(9)[1], fps=fps)
+    assert found.frames.tolist() == [[frame + k for frame in clip] for k in range(20 - clip[-1])]
+    assert found.times[found.frames[:, 2]].tolist() == [(clip[2] + k) / fps for k in range(20 - clip[-1])]
     assert sync_judge.clip_frames(fps).tolist() == clip

@@ -7,7 +7,8 @@ files under their own names, see docs/metrics.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +30,7 @@ from speech2lip.evaluation.accumulate import Figures, Moment, Openings, Row
 from speech2lip.evaluation.held_out import Span
 from speech2lip.evaluation.runner import Observer
 from speech2lip.evaluation.speech_labels import Heard
+from speech2lip.synthesis.speech import mel_corners
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -70,8 +72,6 @@ PIECE_FRAMES = 60 * FPS
 """A take is scored in pieces of a minute at most, as clips of their own."""
 LEAST_FRAMES = FPS
 """Pieces below a second tell nothing."""
-BATCH = 8
-"""Windows encoded at a time."""
 
 MARGIN = 0.4
 """Around the face: of half its side, left and right; twice that below, none above."""
@@ -240,10 +240,9 @@ class LpipsObserver(Observer):
 
 
 @torch.inference_mode()
-def encode_faces(expert: SyncNet, windows: Sequence[Picture]) -> Floats:
-    """Encode windows of five faces, RGB [5, 224, 224, 3] each; [B, 1024]."""
-    turned = np.stack(windows)[..., ::-1].transpose(0, 4, 1, 2, 3)
-    clips = torch.from_numpy(np.ascontiguousarray(turned))
+def encode_faces(expert: SyncNet, windows: NDArray[np.uint8]) -> Floats:
+    """Encode windows of five faces, RGB [B, 5, 224, 224, 3]; [B, 1024]."""
+    clips = torch.from_numpy(windows).flip(-1).permute(0, 4, 1, 2, 3)
     device = next(expert.parameters()).device
     return expert.encode_face(clips.to(device, torch.float32)).cpu().numpy()
 
@@ -314,58 +313,11 @@ def mfcc(wave: Floats) -> Array:
 
 def _mel_filters() -> Array:
     """Return 26 triangles over the 257 bins of the spectrum, their corners rounded down to bins."""
-    top = 2595 * math.log10(1 + SAMPLE_RATE / 2 / 700)
-    hertz = 700 * (10 ** (np.linspace(0, top, 28) / 2595) - 1)
-    corners = np.floor(513 * hertz / SAMPLE_RATE)
+    corners = np.floor(513 * mel_corners(26).numpy() / SAMPLE_RATE)
     bins = np.arange(257)
     left, middle, right = (corners[i : i + 26, None] for i in range(3))
     rise, fall = (bins - left) / (middle - left), (right - bins) / (right - middle)
     return np.asarray(np.where(bins < middle, rise, fall).clip(0), np.float64)
-
-
-class _Row:
-    """What SyncNet sees of one method: codes of the piece that is under way, distances of those before."""
-
-    def __init__(self, expert: SyncNet) -> None:
-        self.expert = expert
-        self.scored: list[tuple[int, Array]] = []
-        """Windows and mean distances at all offsets, piece by piece."""
-        self._recent: list[Picture] = []
-        self._windows: list[Picture] = []
-        self._codes: list[Floats] = []
-
-    def add(self, crop: Picture) -> None:
-        self._recent = [*self._recent, crop][-WINDOW_FRAMES:]
-        if len(self._recent) == WINDOW_FRAMES:
-            self._windows.append(np.stack(self._recent))
-        if len(self._windows) == BATCH:
-            self._flush()
-
-    def end(self, sounds: Floats | None) -> None:
-        """Compare what was seen with the sound's embeddings; None: the piece is too short to tell."""
-        self._flush()
-        if sounds is not None:
-            faces = np.concatenate(self._codes)[: len(sounds)]
-            self.scored.append((len(sounds), offset_distances(faces, sounds)))
-        self._recent, self._codes = [], []
-
-    def _flush(self) -> None:
-        if self._windows:
-            self._codes.append(encode_faces(self.expert, self._windows))
-        self._windows = []
-
-    def figures(self) -> Row:
-        """Return means over pieces by length; the offset is that of the pooled distances."""
-        if not self.scored:
-            return dict.fromkeys(("syncnet_confidence", "syncnet_distance", "syncnet_offset_ms"))
-        weights = [count for count, _ in self.scored]
-        scores = [score_distances(distances) for _, distances in self.scored]
-        pooled = score_distances(np.average([distances for _, distances in self.scored], 0, weights))
-        return {
-            "syncnet_confidence": float(np.average([one.confidence for one in scores], weights=weights)),
-            "syncnet_distance": float(np.average([one.distance for one in scores], weights=weights)),
-            "syncnet_offset_ms": 1000 * pooled.offset_frames / FPS,
-        }
 
 
 class SyncNetObserver(Observer):
@@ -375,17 +327,22 @@ class SyncNetObserver(Observer):
     """
 
     def __init__(self, expert: SyncNet, methods: Iterable[str]) -> None:
-        self.expert = expert
-        self.rows = {name: _Row(expert) for name in methods}
-        self._wave: Floats = np.zeros(0, np.float32)
+        self.expert, self.methods = expert, list(methods)
+        self.scored: list[tuple[int, Array]] = []
+        """Windows and mean distances at all offsets, [methods, 31], piece by piece."""
+        self._span: Span
+        self._heard: Heard
         self._squares: Array = np.zeros((0, 3))
-        self._begins, self._half, self._start = 0.0, 0.5 / FPS, 0
+        self._recent: deque[NDArray[np.uint8]] = deque(maxlen=WINDOW_FRAMES)
+        """Faces of the latest moments, each [methods, 224, 224, 3]."""
+        self._codes: list[Floats] = []
+        """Of the piece that is under way, each [methods, 1024]."""
         self._expected, self._shown, self._begun = -1, 0, 0.0
 
     def begin_take(self, span: Span, heard: Heard) -> None:
         """Get ready for a take."""
-        self._wave, self._begins, self._half = heard.wave, heard.begins, 0.5 / float(span.take.fps)
-        self._start, self._squares = span.start, face_squares(span.take.landmarks[span.start : span.stop])
+        self._span, self._heard = span, heard
+        self._squares = face_squares(span.take.landmarks[span.start : span.stop])
         self._expected, self._shown = -1, 0
 
     def frame(self, moment: Moment, made: Mapping[str, Picture], figures: Mapping[str, Figures]) -> None:
@@ -395,14 +352,15 @@ class SyncNetObserver(Observer):
             self._begun = moment.time
         self._expected = moment.index + 1
         # The nearest frame of each moment of 25 a second: none, one or several times this one.
-        times = max(0, math.ceil((moment.time + self._half - self._begun) * FPS) - self._shown)
-        if not times:
-            return
-        square = self._squares[moment.index - self._start]
-        for name, row in self.rows.items():
-            crop = face_crop(made[name], square, side=SIDE)
-            for _ in range(times):
-                row.add(crop)
+        until = moment.time + 0.5 / float(self._span.take.fps) - self._begun
+        times = max(0, math.ceil(until * FPS) - self._shown)
+        if times:
+            square = self._squares[moment.index - self._span.start]
+            crops = np.stack([face_crop(made[name], square, side=SIDE) for name in self.methods])
+        for _ in range(times):
+            self._recent.append(crops)
+            if len(self._recent) == WINDOW_FRAMES:
+                self._codes.append(encode_faces(self.expert, np.stack(self._recent, axis=1)))
         self._shown += times
 
     def end_take(self, openings: Mapping[str, Openings]) -> None:
@@ -410,19 +368,34 @@ class SyncNetObserver(Observer):
         self._end_piece()
 
     def _end_piece(self) -> None:
-        wave = self._wave[round((self._begun - self._begins) * SAMPLE_RATE) :]
+        wave = self._heard.wave[round((self._begun - self._heard.begins) * SAMPLE_RATE) :]
         wave = wave[: self._shown * SAMPLE_RATE // FPS]
         # As many windows as the public tool scores in a clip of so many frames and this sound.
         count = min(self._shown, len(wave) * FPS // SAMPLE_RATE) - WINDOW_FRAMES
-        enough = self._shown >= LEAST_FRAMES and count > 0
-        sounds = encode_sounds(self.expert, wave, count) if enough else None
-        for row in self.rows.values():
-            row.end(sounds)
-        self._shown = 0
+        if self._shown >= LEAST_FRAMES and count > 0:
+            sounds = encode_sounds(self.expert, wave, count)
+            faces = np.stack(self._codes[:count], axis=1)
+            self.scored.append((count, np.stack([offset_distances(one, sounds) for one in faces])))
+        self._recent.clear()
+        self._codes, self._shown = [], 0
 
     def figures(self) -> dict[str, Row]:
-        """Return confidence, distance and offset (positive: sound late) by method."""
-        return {name: row.figures() for name, row in self.rows.items()}
+        """Return means over pieces by length, by method; the offset is that of the pooled distances."""
+        if not self.scored:
+            names = ("syncnet_confidence", "syncnet_distance", "syncnet_offset_ms")
+            return {name: dict.fromkeys(names) for name in self.methods}
+        weights = [count for count, _ in self.scored]
+        found: dict[str, Row] = {}
+        for number, name in enumerate(self.methods):
+            distances = [piece[number] for _, piece in self.scored]
+            scores = [score_distances(piece) for piece in distances]
+            pooled = score_distances(np.average(distances, 0, weights))
+            found[name] = {
+                "syncnet_confidence": float(np.average([one.confidence for one in scores], weights=weights)),
+                "syncnet_distance": float(np.average([one.distance for one in scores], weights=weights)),
+                "syncnet_offset_ms": 1000 * pooled.offset_frames / FPS,
+            }
+        return found
 
 
 def face_squares(landmarks: NDArray[np.floating[Any]]) -> Array:

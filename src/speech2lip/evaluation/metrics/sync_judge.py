@@ -94,11 +94,6 @@ def _seen(channels_in: int, channels_out: int) -> list[nn.Module]:
     return [nn.Conv2d(channels_in, channels_out, 5, stride=2, padding=2), nn.SiLU()]
 
 
-def windows_of(mel: Tensor, times: Array) -> Tensor:
-    """Return the sound around moments [B] of a mel spectrum; [B, M, W]."""
-    return mel_windows(mel, torch.from_numpy(times), _HEARD)
-
-
 def mouth(picture: Picture, box: Box) -> NDArray[np.uint8] | None:
     """Return the grey mouth box of a frame as the judge sees it; None where it lies outside the frame."""
     x0, y0, x1, y1 = box
@@ -111,21 +106,36 @@ def mouth(picture: Picture, box: Box) -> NDArray[np.uint8] | None:
 
 
 @dataclass(frozen=True)
-class _Lesson:
-    """One take to learn from."""
+class Clips:
+    """The mouths of one take, or of a part of it, and its sound."""
 
     mouths: NDArray[np.uint8]
     """[T, side, side]."""
     times: Array
-    starts: NDArray[np.intp]
-    """Clips: indices of first frames."""
+    """[T] seconds in `mel`."""
+    frames: NDArray[np.intp]
+    """[N, 5] mouths of each clip; no clip reaches across a missing frame."""
     mel: Tensor
-    frame_seconds: float
+    fps: float
 
-    @property
-    def clip(self) -> NDArray[np.intp]:
-        """[5] frames of a clip, counted from its first."""
-        return clip_frames(1 / self.frame_seconds)
+    @staticmethod
+    def of(seen: Mapping[int, NDArray[np.uint8]], times: Array, mel: Tensor, fps: float) -> Clips:
+        """Make clips of what was seen of a take's mouth in some frames, in order, at times [T]."""
+        indices, clip = np.array(list(seen), np.intp), clip_frames(fps)
+        starts = np.arange(max(0, len(indices) - int(clip[-1])))
+        unbroken = indices[starts + clip[-1]] - indices[starts] == clip[-1]
+        return Clips(
+            mouths=np.array(list(seen.values()), np.uint8).reshape(-1, SIDE, SIDE),
+            times=times,
+            frames=starts[unbroken, None] + clip,
+            mel=mel,
+            fps=fps,
+        )
+
+    def windows(self, clips: NDArray[np.intp], *, late: float | Array = 0.0) -> Tensor:
+        """Return the sound around the middle of clips [B], heard some seconds late; [B, M, W]."""
+        moments = self.times[self.frames[clips, CLIP // 2]] + late
+        return mel_windows(self.mel, torch.from_numpy(moments), _HEARD)
 
 
 def clip_frames(fps: float) -> NDArray[np.intp]:
@@ -140,7 +150,7 @@ def train_judge(footage: Footage, ranges: Ranges, *, steps: int) -> SyncJudge | 
         ranges: what is held out, take by take.
     """
     lessons = _lessons(footage, ranges)
-    if sum(len(lesson.times) * lesson.frame_seconds for lesson in lessons) < LEAST_SECONDS:
+    if sum(len(lesson.times) / lesson.fps for lesson in lessons) < LEAST_SECONDS:
         return None
     kept_state = torch.get_rng_state()
     torch.manual_seed(_SEED)
@@ -160,68 +170,52 @@ def train_judge(footage: Footage, ranges: Ranges, *, steps: int) -> SyncJudge | 
     return judge.eval()
 
 
-def _lessons(footage: Footage, ranges: Ranges) -> list[_Lesson]:
-    lessons: list[_Lesson] = []
-    room = MAX_FRAMES
+def _lessons(footage: Footage, ranges: Ranges) -> list[Clips]:
+    """Return the takes that hold clips to learn from."""
+    lessons, room = [], MAX_FRAMES
     for take in footage.takes:
         used = np.flatnonzero(trainable(take, ranges))[:room]
         room -= len(used)
         if len(used):
             lessons.append(_lesson(take, footage, used))
-    return [lesson for lesson in lessons if len(lesson.starts)]
+    return [lesson for lesson in lessons if len(lesson.frames)]
 
 
-def _lesson(take: Take, footage: Footage, used: NDArray[np.intp]) -> _Lesson:
-    chosen, found = set(used.tolist()), dict[int, NDArray[np.uint8]]()
+def _lesson(take: Take, footage: Footage, used: NDArray[np.intp]) -> Clips:
+    chosen, seen = set(used.tolist()), dict[int, NDArray[np.uint8]]()
     for frame in take.frames(int(used[0]), int(used[-1]) + 1):
         if frame.index in chosen:
-            seen = mouth(frame.rgb, mouth_box(take, frame.index, footage.canonical.shape))
-            found |= {} if seen is None else {frame.index: seen}
-    places = np.array(list(found), np.intp)
-    unbroken, reach = np.diff(places) == 1, int(clip_frames(float(take.fps))[-1])
-    starts = [k for k in range(len(places) - reach) if unbroken[k : k + reach].all()]
+            found = mouth(frame.rgb, mouth_box(take, frame.index, footage.canonical.shape))
+            seen |= {} if found is None else {frame.index: found}
     wave, begins = take.wave_around(*take.times[used[[0, -1]]].tolist())
-    return _Lesson(
-        mouths=np.array(list(found.values()), np.uint8).reshape(-1, SIDE, SIDE),
-        times=take.times[places] - begins,
-        starts=np.array(starts, np.intp),
-        mel=log_mel(torch.from_numpy(wave)),
-        frame_seconds=1 / float(take.fps),
-    )
+    return Clips.of(seen, take.times[list(seen)] - begins, log_mel(torch.from_numpy(wave)), float(take.fps))
 
 
-def _lesson_loss(judge: SyncJudge, lessons: Sequence[_Lesson], random: np.random.Generator) -> Tensor:
+def _lesson_loss(judge: SyncJudge, lessons: Sequence[Clips], random: np.random.Generator) -> Tensor:
     """Return how badly clips find their own sound among others: of the batch, and their own, shifted.
 
     Many clips are taken from one take, so that most of the others are other times of the same take: they
     cannot be told by the look or the hum of the take.
     """
-    sizes = np.array([len(lesson.starts) for lesson in lessons], float)
-    clips, windows, shifted, owners = [], [], [], []
+    sizes = np.array([len(lesson.frames) for lesson in lessons], float)
+    shown, windows, shifted, owners = [], [], [], []
     for number in random.choice(len(lessons), _BATCH // _TOGETHER, p=sizes / sizes.sum()):
         lesson = lessons[number]
-        starts = random.choice(lesson.starts, _TOGETHER)
-        frames = starts[:, None] + lesson.clip
-        times = lesson.times[frames[:, CLIP // 2]]
-        off = random.integers(2, 13, _TOGETHER) * random.choice([-1, 1], _TOGETHER) * MOMENT_SECONDS
-        clips.append(lesson.mouths[frames])
-        windows.append(windows_of(lesson.mel, times))
-        shifted.append(windows_of(lesson.mel, times + off))
-        owners += [(int(number), float(time)) for time in times]
-    shown = _shaken(np.concatenate(clips), random)
-    seen = judge.see(torch.from_numpy(shown))
+        clips = random.choice(len(lesson.frames), _TOGETHER)
+        late = random.integers(2, 13, _TOGETHER) * random.choice([-1, 1], _TOGETHER) * MOMENT_SECONDS
+        shown.append(lesson.mouths[lesson.frames[clips]])
+        windows.append(lesson.windows(clips))
+        shifted.append(lesson.windows(clips, late=late))
+        owners += [(int(number), float(time)) for time in lesson.times[lesson.frames[clips, CLIP // 2]]]
+    # All are moved by up to a pixel, so that places of pixels are not learned by heart.
+    moved = np.roll(np.concatenate(shown), tuple(random.integers(-1, 2, 2).tolist()), axis=(2, 3))
+    seen = judge.see(torch.from_numpy(moved))
     heard, wrong = judge.hear(_hushed(torch.cat(windows + shifted), random)).chunk(2)
     near = torch.tensor([[a[0] == b[0] and 0 < abs(a[1] - b[1]) < 0.35 for b in owners] for a in owners])
     scores = (seen @ heard.T).masked_fill(near, -1.0)
     scores = torch.cat([scores, (seen * wrong).sum(1, keepdim=True)], dim=1) * judge.sharpness.exp()
     target = torch.arange(len(scores))
     return functional.cross_entropy(scores, target) + functional.cross_entropy(scores[:, :-1].T, target)
-
-
-def _shaken(clips: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-    """Move the clips of a batch by up to two pixels, so that places of pixels are not learned by heart."""
-    down, across = random.integers(-1, 2, 2)
-    return np.ascontiguousarray(np.roll(clips, (int(down), int(across)), axis=(2, 3)))
 
 
 def _hushed(windows: Tensor, random: np.random.Generator) -> Tensor:
@@ -267,114 +261,68 @@ def _kept_judge(path: Path, key: str) -> SyncJudge | None:
 
 MAX_LAG = 15
 """Steps of 0.04 s to either side at which sound is tried, as SyncNet's public tool does."""
-SHIFTS = (2, 3, 5)
-"""Steps by which the judge is tested to tell late sound from true sound."""
-_CLIP_BATCH = 48
+_AT_ONCE = 48
+"""Clips that are embedded together."""
 
 
-class SyncTrial:
-    """Shows one method's frames to the judge, frame by frame; memory holds embeddings, no pictures."""
+@torch.inference_mode()
+def lag_distances(judge: SyncJudge, clips: Clips) -> Tensor:
+    """Return each clip's distance to the sound of its moment and up to 15 steps of 0.04 s off; [N, 31]."""
+    found = [torch.zeros(0, 2 * MAX_LAG + 1)]
+    for first in range(0, len(clips.frames), _AT_ONCE):
+        some = np.arange(first, min(first + _AT_ONCE, len(clips.frames)))
+        seen = judge.see(torch.from_numpy(clips.mouths[clips.frames[some]]))
+        lags = range(-MAX_LAG, MAX_LAG + 1)
+        heard = (judge.hear(clips.windows(some, late=lag * MOMENT_SECONDS)) for lag in lags)
+        found.append(torch.stack([1 - (seen * one).sum(1) for one in heard], dim=1))
+    return torch.cat(found)
 
-    def __init__(self, judge: SyncJudge) -> None:
-        self.judge = judge
-        self._clip = clip_frames(1 / MOMENT_SECONDS)
-        self._recent: list[tuple[float, NDArray[np.uint8]]] = []
-        self._clips: list[NDArray[np.uint8]] = []
-        self._moments: list[float] = []
-        self._seen: list[Tensor] = []
-        self._curves: list[Tensor] = []
 
-    def begin_take(self, fps: float) -> None:
-        """Choose the frames of a clip, so that it lasts as long at any frame rate."""
-        self._clip = clip_frames(fps)
+def judged(distances: Sequence[Tensor]) -> Row:
+    """Return the figures of the distances [N, 31] of all takes.
 
-    def add(self, time: float, picture: Picture, box: Box) -> None:
-        """Take in a frame."""
-        seen = mouth(picture, box)
-        if seen is None:
-            self.skip()
-            return
-        needed = int(self._clip[-1]) + 1
-        self._recent = [*self._recent, (time, seen)][-needed:]
-        if len(self._recent) == needed:
-            self._clips.append(np.stack([self._recent[frame][1] for frame in self._clip]))
-            self._moments.append(self._recent[self._clip[CLIP // 2]][0])
-            if len(self._clips) == _CLIP_BATCH:
-                self._flush()
-
-    def skip(self) -> None:
-        """Note that a frame is missing: no clip reaches across."""
-        self._recent = []
-
-    @torch.inference_mode()
-    def _flush(self) -> None:
-        if self._clips:
-            self._seen.append(self.judge.see(torch.from_numpy(np.stack(self._clips))))
-        self._clips = []
-
-    @torch.inference_mode()
-    def end_take(self, mel: Tensor) -> None:
-        """Compare what was seen with the sound of its moments and up to 15 steps of 0.04 s off."""
-        self._flush()
-        self.skip()
-        if self._seen:
-            seen, times = torch.cat(self._seen), np.array(self._moments)
-            lags = range(-MAX_LAG, MAX_LAG + 1)
-            heard = [self.judge.hear(windows_of(mel, times + lag * MOMENT_SECONDS)) for lag in lags]
-            self._curves.append(torch.stack([1 - (seen * one).sum(1) for one in heard], dim=1))
-        self._seen, self._moments = [], []
-
-    def figures(self) -> Row:
-        """Return what is found over all takes.
-
-        `expert_confidence`: median less least mean distance over lags; `expert_distance`: the least;
-        `expert_offset_ms`: its lag, positive where the sound is late, as in `sync_offset_ms`.
-        """
-        if not self._curves:
-            return {"expert_confidence": None, "expert_distance": None, "expert_offset_ms": None}
-        mean = torch.cat(self._curves).mean(0)
-        best = int(mean.argmin())
-        return {
-            "expert_confidence": float(mean.median() - mean[best]),
-            "expert_distance": float(mean[best]),
-            "expert_offset_ms": 1000 * MOMENT_SECONDS * (best - MAX_LAG),
-        }
-
-    def told_shifts(self) -> dict[str, float]:
-        """Return the share of clips whose own sound is nearer than one shifted by some frames."""
-        curves = torch.cat(self._curves)
-        own = curves[:, MAX_LAG, None]
-        nearer = {shift: own < curves[:, [MAX_LAG - shift, MAX_LAG + shift]] for shift in SHIFTS}
-        return {str(shift): round(float(one.float().mean()), 4) for shift, one in nearer.items()}
+    `expert_confidence`: median less least mean distance over lags; `expert_distance`: the least;
+    `expert_offset_ms`: its lag, positive where the sound is late, as in `sync_offset_ms`.
+    """
+    if not sum(map(len, distances)):
+        return {"expert_confidence": None, "expert_distance": None, "expert_offset_ms": None}
+    mean = torch.cat(list(distances)).mean(0)
+    best = int(mean.argmin())
+    return {
+        "expert_confidence": float(mean.median() - mean[best]),
+        "expert_distance": float(mean[best]),
+        "expert_offset_ms": 1000 * MOMENT_SECONDS * (best - MAX_LAG),
+    }
 
 
 class SyncJudgeObserver(Observer):
-    """Shows the frames of all methods to the judge."""
+    """Shows the frames of all methods to the judge; memory holds small mouths of one take, no pictures."""
 
     def __init__(self, judge: SyncJudge, methods: Iterable[str]) -> None:
-        self.rows = {name: SyncTrial(judge) for name in methods}
-        self._mel = torch.zeros(0)
-        self._begins, self._expected = 0.0, -1
+        self.judge = judge
+        self.distances: dict[str, list[Tensor]] = {name: [] for name in methods}
+        self._seen: dict[str, dict[int, NDArray[np.uint8]]] = {}
+        """Mouths of this take by method and frame."""
+        self._span: Span
+        self._heard: Heard
 
     def begin_take(self, span: Span, heard: Heard) -> None:
-        """Hear the sound of a take."""
-        self._mel, self._begins, self._expected = heard.mel, heard.begins, span.start
-        for trial in self.rows.values():
-            trial.begin_take(float(span.take.fps))
+        """Get ready for a take."""
+        self._span, self._heard, self._seen = span, heard, {name: {} for name in self.distances}
 
     def frame(self, moment: Moment, made: Mapping[str, Picture], figures: Mapping[str, Figures]) -> None:
         """See a frame of every method."""
-        for name, trial in self.rows.items():
-            if moment.index != self._expected:
-                trial.skip()
-            trial.add(moment.time - self._begins, made[name], moment.box)
-        self._expected = moment.index + 1
+        for name, mouths in self._seen.items():
+            if (seen := mouth(made[name], moment.box)) is not None:
+                mouths[moment.index] = seen
 
     def end_take(self, openings: Mapping[str, Openings]) -> None:
         """Compare what was seen of a take with its sound."""
-        for trial in self.rows.values():
-            trial.end_take(self._mel)
+        take, heard = self._span.take, self._heard
+        for name, mouths in self._seen.items():
+            clips = Clips.of(mouths, take.times[list(mouths)] - heard.begins, heard.mel, float(take.fps))
+            self.distances[name].append(lag_distances(self.judge, clips))
 
     def figures(self) -> dict[str, Row]:
         """Return confidence, distance and offset by method."""
-        return {name: trial.figures() for name, trial in self.rows.items()}
+        return {name: judged(distances) for name, distances in self.distances.items()}
