@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -25,6 +26,8 @@ from speech2lip.progress import Progress
 from speech2lip.synthesis.pretrained import pretrained_name
 from speech2lip.synthesis.speech import SILENT_MEL, log_mel, window_offsets
 from speech2lip.training.split import Ranges, trainable
+
+_LOG = logging.getLogger(__name__)
 
 MAX_FRAMES = 9000
 """Frames held in memory, at most: six minutes at 25 a second; of longer footage runs are chosen."""
@@ -184,35 +187,33 @@ def motion_weight(patches: Tensor, mask: Tensor) -> Tensor:
     return weight / weight[inside].mean()
 
 
-def usable(footage: Footage, ranges: Ranges) -> dict[str, NDArray[np.bool_]]:
-    """Tell which frames of each take are trained on: those that may be and whose head pose the mapping bears.
-
-    In the others the far cheek has folded over what lies behind it, whose colour lips would learn.
-    """
-    surface = region_surface(footage.canonical)
-    return {
-        take.name: trainable(take, ranges) & surface.bears(take.camera_from_head) for take in footage.takes
-    }
-
-
 def build_training_set(footage: Footage, ranges: Ranges, settings: ModelSettings) -> TrainingSet:
     """Read all frames that may be trained on and bring their mouths into canonical space (O2C).
 
     Raises:
         FootageError: nothing is left to train on.
     """
-    allowed = usable(footage, ranges)
-    count = sum(int(flags.sum()) for flags in allowed.values())
+    surface = region_surface(footage.canonical)
+    may = {take.name: trainable(take, ranges) for take in footage.takes}
+    # Where the head has turned away the far cheek has folded over what lies behind it, whose colour lips
+    # would learn.
+    usable = {take.name: may[take.name] & surface.bears(take.camera_from_head) for take in footage.takes}
+    count = sum(int(flags.sum()) for flags in usable.values())
     _require_enough(count)
-    frames = chosen_frames(allowed, MAX_FRAMES)
+    frames = chosen_frames(usable, MAX_FRAMES)
     wanted = sum(map(len, frames.values()))
     collector = _Collector(footage, settings, wanted)
     with Progress("Reading the footage", total=wanted, unit="frames") as progress:
         for take in footage.takes:
             if len(frames[take.name]):
                 collector.add(take, frames[take.name], progress.set)
-    rates = [float(take.fps) for take in footage.takes]
-    return collector.finish(count / float(np.mean(rates)))
+    rates = {take.name: float(take.fps) for take in footage.takes}
+    data = collector.finish(count / float(np.mean(list(rates.values()))))
+    held = sum((stop - start) / rates[name] for name, (start, stop) in ranges.items())
+    _LOG.info(f"{len(data.times)} frames ({data.seconds:.0f} s) to train on, {held:.0f} s held out")
+    if turned := sum(int(flags.sum()) for flags in may.values()) - count:
+        _LOG.info(f"{turned} more frames are not trained on: the head has turned away")
+    return data
 
 
 def _require_enough(count: int) -> None:
