@@ -11,7 +11,6 @@ import torch
 
 from speech2lip.decomposition.footage import read_footage
 from speech2lip.errors import FootageError
-from speech2lip.head_track import HeadTrack, median_skin_colour
 from speech2lip.training import dataset
 from speech2lip.training.dataset import build_training_set, chosen_frames
 from tests.evaluation.made_footage import FRAMES, write_footage
@@ -78,13 +77,10 @@ def test_short_footage_is_kept_whole() -> None:
 
 def test_patches_are_held_once(tmp_path: Path) -> None:
     footage = read_footage(write_footage(tmp_path / "a.footage", ("a",)))
-    collector = dataset._Collector(footage, 30)
-    track = HeadTrack.of_take(footage.takes[0], footage.canonical, median_skin_colour(footage.takes))
-    for frame in footage.takes[0].frames(0, 30):
-        collector.add(footage.takes[0], frame, track[frame.index])
-    collector.end_take(torch.zeros(16_000), 10, keep_wave=False)
+    collector = dataset._Collector(footage, TINY, 30)
+    collector.add(footage.takes[0], np.arange(30), lambda _: None)
     data = collector.finish(1.2)
-    assert data.patches.data_ptr() == collector.rows["patches"].data_ptr()
+    assert data.patches.data_ptr() == collector.patches.data_ptr()
     assert data.crops.picture.data_ptr() == collector.crops.picture.data_ptr()
     assert data.rates.tolist() == [25.0] * 30
 

@@ -20,8 +20,7 @@ from speech2lip.decomposition.footage import read_footage
 from speech2lip.errors import FootageError, OutputError
 from speech2lip.training import dataset
 from speech2lip.training import train as training
-from speech2lip.training.checkpoint import state_folder, state_path
-from speech2lip.training.fingerprint import footage_fingerprint
+from speech2lip.training.checkpoint import footage_fingerprint, state_folder, state_path
 from speech2lip.training.loop import TrainingRun
 from speech2lip.training.sync import SyncExpert
 from speech2lip.training.train import train

@@ -4,30 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from speech2lip.config import ModelSettings
 from speech2lip.faces.landmarks import INNER_LIPS, SHAPE_POINTS
 
 _PLACE = {point: place for place, point in enumerate(SHAPE_POINTS)}
-
-
-def principal_components(
-    points: NDArray[np.float64], count: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Find mean and whitened principal components of outlines.
-
-    Args:
-        points: [T, N] coordinates, N = 2 x number of points.
-
-    Returns:
-        mean [N] and components [count, N], scaled so that the numbers of the footage have a variance of 1.
-    """
-    mean = points.mean(0)
-    _, values, vectors = np.linalg.svd(points - mean, full_matrices=False)
-    spread = np.maximum(values[:count] / np.sqrt(max(len(points) - 1, 1)), 1e-6)
-    return mean.astype(np.float32), (vectors[:count] * spread[:, None]).astype(np.float32)
 
 
 def outline_opening(outlines: Tensor) -> Tensor:
@@ -50,6 +32,18 @@ class LipShape(nn.Module):
         self.head = nn.Sequential(
             nn.Linear(settings.code_size, 128), nn.GELU(), nn.Linear(128, settings.shape_size)
         )
+
+    def learn(self, outlines: Tensor) -> None:
+        """Find mean and principal components of a person's outlines [T, N].
+
+        They are whitened: the numbers that describe these outlines have a variance of 1.
+        """
+        points = outlines.numpy().astype(np.float64)
+        mean, count = points.mean(0), len(self.components)
+        _, values, vectors = np.linalg.svd(points - mean, full_matrices=False)
+        spread = np.maximum(values[:count] / np.sqrt(max(len(points) - 1, 1)), 1e-6)
+        self.mean.copy_(torch.from_numpy(mean))
+        self.components.copy_(torch.from_numpy(vectors[:count] * spread[:, None]))
 
     def forward(self, code: Tensor) -> Tensor:
         """[B, D] -> [B, K]."""

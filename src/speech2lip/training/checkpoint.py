@@ -1,4 +1,7 @@
-"""The state of training in one file that appears whole or not at all, to put down and take up."""
+"""The state of training in one file that appears whole or not at all, to put down and take up.
+
+It is taken up by the same training alone: a key names what is trained on what.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import shutil
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +21,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+import speech2lip
 from speech2lip.atomic import LOCK, locked, output_errors, save_tensors, write_atomically
 from speech2lip.avatar import Avatar, read_avatar
-from speech2lip.errors import AvatarError, OutputError
+from speech2lip.config import TrainSettings, with_preset
+from speech2lip.decomposition.footage import Footage, canonical_plain
+from speech2lip.errors import AvatarError, FootageError, OutputError
+from speech2lip.synthesis.pretrained import PretrainedEncoder
+from speech2lip.synthesis.speech import encoder_weights_fingerprint
+from speech2lip.training.dataset import TrainingSet
 
 _LOG = logging.getLogger(__name__)
 
@@ -29,6 +38,12 @@ Key = Mapping[str, Any]
 
 _MOST_NAMED = 3
 """Differences that a message names."""
+_MAKE = 1
+"""Counted up whenever a state of the same networks would be trained on otherwise."""
+_NOT_LEARNED = ("minutes", "save_seconds", "device", "precision", "base_seconds")
+"""Settings that change nothing of what is learned, or only how well."""
+_BLOCK, _PARTS = 1 << 16, 16
+"""Bytes of a part of a large file, and how many parts of it are looked at."""
 
 
 @dataclass
@@ -78,7 +93,7 @@ class KeptState:
             OutputError: the file cannot be read.
         """
         found = self._read()
-        aside = self._aside(_digest(json.dumps(self.key)))
+        aside = self._aside(_digest(self.key)[:8])
         if found is None and aside.is_file():
             aside.rename(self.path)
             found = self._read()
@@ -114,7 +129,7 @@ class KeptState:
         try:
             with safe_open(self.path, framework="pt") as file:
                 metadata = file.metadata() or {}
-                key = _key_of(metadata)
+                key = dict(json.loads(metadata["key"]))
                 if key == self.key:
                     tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                     return _parsed(metadata, tensors)
@@ -123,8 +138,7 @@ class KeptState:
             return None
         except OSError as error:
             raise OutputError(f"{self.path} cannot be read: {error.strerror or error}.") from error
-        name = _digest(metadata["key"])
-        self._set_aside(name, f"is of another training ({differences(key, self.key)})")
+        self._set_aside(_digest(key)[:8], f"is of another training ({differences(key, self.key)})")
         return None
 
     def _set_aside(self, name: str, why: str) -> None:
@@ -145,16 +159,6 @@ def _difference(name: str, old: Key, new: Key) -> str:
     if name in old and name in new and len(f"{old[name]}{new[name]}") <= 40:
         return f"{name} was {old[name]}, is {new[name]}"
     return f"{name} changed"
-
-
-def _key_of(metadata: Mapping[str, str]) -> dict[str, Any]:
-    if "checksum" not in metadata:
-        # As it was written before keys told what they are made of.
-        return {"the version of speech2lip": metadata["key"]}
-    key = json.loads(metadata["key"])
-    if not isinstance(key, dict):
-        raise TypeError("its key is no object")
-    return key
 
 
 def _parsed(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Saved:
@@ -179,14 +183,95 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
     return f"{mark:08x}"
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+def _digest(values: Any) -> str:
+    return hashlib.blake2b(json.dumps(values).encode(), digest_size=16).hexdigest()
 
 
 def restore_moments(optimiser: torch.optim.Optimizer, moments: dict[int, dict[str, Tensor]]) -> None:
     """Put saved moments into an optimiser over the same parameters."""
     plain = optimiser.state_dict()
     optimiser.load_state_dict({"state": moments, "param_groups": plain["param_groups"]})
+
+
+def footage_fingerprint(footage: Footage) -> str:
+    """Return a mark of the content of footage, the same for a copy of it.
+
+    Small files are read whole; of pictures and sound size and some parts, spread evenly.
+
+    Raises:
+        FootageError: a file is missing or cannot be read.
+    """
+    told: list[Any] = [canonical_plain(footage.canonical), footage.settings.focal]
+    mark = hashlib.blake2b(digest_size=16)
+    try:
+        _add_file(mark, footage.folder / "canonical.safetensors")
+        for take in footage.takes:
+            told += [take.name, take.width, take.height, str(take.fps), take.focal, take.sound_shift]
+            for name in ("track.safetensors", "poses.safetensors"):
+                _add_file(mark, take.folder / name)
+            for name in ("picture.mp4", "sound.flac"):
+                _add_file(mark, take.folder / name, parts=_PARTS)
+    except OSError as error:
+        raise FootageError(
+            f"{footage.folder} is damaged ({error.filename}: {error.strerror}); prepare it again"
+        ) from error
+    mark.update(json.dumps(told).encode())
+    return mark.hexdigest()
+
+
+def _add_file(mark: hashlib.blake2b, path: Path, *, parts: int | None = None) -> None:
+    """Add a file to a mark: its size, and its content or so many parts of it."""
+    size = path.stat().st_size
+    last = max(0, size - _BLOCK)
+    starts = range(0, size, _BLOCK) if parts is None else [last * n // (parts - 1) for n in range(parts)]
+    mark.update(str(size).encode())
+    with path.open("rb") as file:
+        for start in starts:
+            file.seek(start)
+            mark.update(file.read(_BLOCK))
+
+
+def training_key(
+    footage: str,
+    settings: TrainSettings,
+    networks: nn.Module,
+    *,
+    data: TrainingSet,
+    encoder: PretrainedEncoder | None,
+) -> dict[str, Any]:
+    """Name what is trained on what: a saved state of another key is not taken up.
+
+    Args:
+        footage: its fingerprint.
+        settings: as asked for, before anything is decided by the time that there is.
+        data: what is trained on, on the processor.
+        encoder: the pretrained one, if any.
+    """
+    sizes = [(name, list(value.shape)) for name, value in networks.state_dict().items()]
+    key: dict[str, Any] = {
+        "the version of speech2lip": speech2lip.__version__,
+        "the footage": footage,
+        "the frames trained on": _digest([data.times.tolist(), data.followed.tolist()]),
+        "what is learned": _digest([_MAKE, sizes]),
+    }
+    if settings.encoder_init != "nothing":
+        key["the built-in encoder weights"] = encoder_weights_fingerprint()
+    if encoder is not None:
+        key["the pretrained encoder"] = encoder.fingerprint.hex()
+    plain = asdict(with_preset(settings))
+    for name in _NOT_LEARNED:
+        plain.pop(name)
+    if settings.voice_changes is None:
+        plain.pop("voice_changes")
+    return key | {f"--{name.replace('_', '-')}": value for name, value in _flat(plain)}
+
+
+def _flat(plain: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in plain.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield before + name, value
 
 
 _WRITTEN = "written"

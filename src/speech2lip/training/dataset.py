@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -20,11 +22,12 @@ from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.errors import FootageError
 from speech2lip.faces.landmarks import SHAPE_POINTS
 from speech2lip.head_track import HeadTrack, median_skin_colour
-from speech2lip.media.video import Frame
 from speech2lip.progress import Progress
 from speech2lip.synthesis.pretrained import pretrained_name
 from speech2lip.synthesis.speech import SILENT_MEL, log_mel, window_offsets
 from speech2lip.training.split import Ranges, trainable
+
+_LOG = logging.getLogger(__name__)
 
 MAX_FRAMES = 9000
 """Frames held in memory, at most: six minutes at 25 a second; of longer footage runs are chosen."""
@@ -32,6 +35,9 @@ _RUN = 100
 """Neighbouring frames of such a run."""
 MAX_CROPS = 2000
 """Frames that the Blend-Net is trained on, at most."""
+
+
+D = TypeVar("D", "Crops", "TrainingSet")
 
 
 @dataclass
@@ -82,88 +88,89 @@ class TrainingSet:
 
     def to(self, device: torch.device) -> TrainingSet:
         """Move every tensor to a device."""
-        moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        crops = Crops(**{name: value.to(device) for name, value in vars(self.crops).items()})
-        return TrainingSet(**moved, crops=crops, seconds=self.seconds)
+        return replace(_moved(self, device), crops=_moved(self.crops, device))
+
+
+def _moved(held: D, device: torch.device) -> D:
+    moved: dict[str, Any] = {
+        n: value.to(device) for n, value in vars(held).items() if isinstance(value, Tensor)
+    }
+    return replace(held, **moved)
 
 
 class _Collector:
-    """Gathers the parts of a training set frame by frame."""
+    """Gathers the parts of a training set, take by take."""
 
-    def __init__(self, footage: Footage, count: int) -> None:
-        """Make room for `count` frames: patches that were gathered first would be held twice."""
-        self.paster = Paster(footage.canonical)
-        self.rows = {
-            "patches": torch.empty(count, 3, *self.paster.patch_points.shape[:2], dtype=torch.uint8),
-            "outlines": torch.empty(count, 2 * len(SHAPE_POINTS)),
-            "times": torch.empty(count, dtype=torch.float64),
-            "rates": torch.empty(count, dtype=torch.float64),
-            "poses": torch.empty(count, 6),
-            "light": torch.empty(count, 3),
-        }
+    def __init__(self, footage: Footage, settings: ModelSettings, count: int) -> None:
+        """Make room for the pictures of `count` frames: gathered first they would be held twice."""
+        self.canonical, self.paster = footage.canonical, Paster(footage.canonical)
+        self.skin_colour = median_skin_colour(footage.takes)
+        self.silence = len(window_offsets(settings)) + MEL_RATE
+        self.keep_wave = pretrained_name(settings.speech) is not None
+        self.patches = torch.empty(count, 3, *footage.canonical.patch.size, dtype=torch.uint8)
         self.crop_every = max(1, -(-count // MAX_CROPS))
         crops = -(-count // self.crop_every)
         self.crops = Crops(
-            index=torch.empty(crops, dtype=torch.long),
+            index=torch.arange(crops) * self.crop_every,
             picture=torch.empty(crops, 3, *CROP_SIZE, dtype=torch.uint8),
             uv=torch.empty(crops, *CROP_SIZE, 2),
         )
-        self.mel: list[Tensor] = []
-        self.waves: list[Tensor] = []
-        self.clock = 0
-        self.count = 0
-        self.followed: list[int] = []
-        self.latest: tuple[str, int] | None = None
+        self.takes: list[dict[str, Tensor]] = []
+        self.count = self.clock = 0
 
-    def add(self, take: Take, frame: Frame, head: HeadTrack) -> None:
-        """Gather a frame of a take, with the track of this frame."""
-        paster, index, number = self.paster, frame.index, self.count
-        picture = torch.from_numpy(frame.rgb).permute(2, 0, 1).float() / 255
-        landmarks = torch.from_numpy(take.landmarks[index, list(SHAPE_POINTS), :2])[None]
-        patch = paster.patch_of(picture, head, mode="bicubic")
-        self.rows["patches"][number] = (patch * 255).round().byte()
-        self.rows["outlines"][number] = paster.patch_places(landmarks, head).reshape(-1)
-        self.rows["times"][number] = take.times[index] + self.clock / MEL_RATE
-        self.rows["rates"][number] = float(take.fps)
-        self.rows["poses"][number] = torch.from_numpy(head.pose[0])
-        self.rows["light"][number] = torch.from_numpy(head.light_gain[0])
-        if number % self.crop_every == 0:
-            self._add_crop(number, picture, head)
-        if self.latest == (take.name, index - 1) and index not in take.cuts:
-            self.followed.append(number - 1)
-        self.latest, self.count = (take.name, index), number + 1
+    def add(self, take: Take, chosen: NDArray[np.intp], report: Callable[[int], None]) -> None:
+        """Gather frames of a take, sorted, and its sound."""
+        head, first, read = HeadTrack.of_take(take, self.canonical, self.skin_colour), self.count, []
+        for frame in take.frames(int(chosen[0]), int(chosen[-1]) + 1, only=set(chosen.tolist())):
+            self._add_picture(torch.from_numpy(frame.rgb).permute(2, 0, 1).float() / 255, head[frame.index])
+            read.append(frame.index)
+            report(self.count)
+        used = np.array(read, np.intp)
+        landmarks = torch.from_numpy(take.landmarks[used][:, list(SHAPE_POINTS), :2])
+        unbroken = (np.diff(used) == 1) & ~np.isin(used[1:], take.cuts)
+        wave = torch.from_numpy(take.wave())
+        mel = functional.pad(log_mel(wave), (0, self.silence), value=SILENT_MEL)
+        samples = mel.shape[1] * SAMPLE_RATE // MEL_RATE
+        self.takes.append(
+            {
+                "outlines": self.paster.patch_places(landmarks, head[used]).flatten(1),
+                "times": torch.from_numpy(take.times[used]) + self.clock / MEL_RATE,
+                "rates": torch.full((len(used),), float(take.fps), dtype=torch.float64),
+                "poses": torch.from_numpy(head.pose[used]),
+                "light": torch.from_numpy(head.light_gain[used]),
+                "followed": first + torch.from_numpy(np.flatnonzero(unbroken)),
+                "mel": mel.T,
+                "wave": functional.pad(wave, (0, samples - len(wave))) if self.keep_wave else wave[:0],
+            }
+        )
+        self.clock += mel.shape[1]
 
-    def _add_crop(self, number: int, picture: Tensor, head: HeadTrack) -> None:
-        boxes = self.paster.regions(head, (picture.shape[1], picture.shape[2]))
-        x0, y0, x1, y1 = boxes[0]
-        crop = shrink(picture[None, :, y0:y1, x0:x1])[0]
-        uv = shrink(self.paster.patch_uv(head, boxes).movedim(-1, 1))[0].movedim(0, -1)
-        crops, row = self.crops, number // self.crop_every
-        crops.index[row], crops.uv[row] = number, uv
-        crops.picture[row] = (crop.clamp(0, 1) * 255).round().byte()
-
-    def end_take(self, wave: Tensor, silence: int, *, keep_wave: bool) -> None:
-        mel = log_mel(wave)
-        self.mel += [mel, torch.full((mel.shape[0], silence), SILENT_MEL)]
-        self.clock += mel.shape[1] + silence
-        if keep_wave:
-            samples = (mel.shape[1] + silence) * SAMPLE_RATE // MEL_RATE
-            self.waves.append(functional.pad(wave, (0, samples - len(wave))))
+    def _add_picture(self, picture: Tensor, head: HeadTrack) -> None:
+        """Gather the mouth of a frame [3, H, W], of which `head` is the track."""
+        self.patches[self.count] = (self.paster.patch_of(picture, head, mode="bicubic") * 255).round().byte()
+        if self.count % self.crop_every == 0:
+            row = self.count // self.crop_every
+            boxes = self.paster.regions(head, (picture.shape[1], picture.shape[2]))
+            x0, y0, x1, y1 = boxes[0]
+            crop = shrink(picture[None, :, y0:y1, x0:x1])[0]
+            self.crops.picture[row] = (crop.clamp(0, 1) * 255).round().byte()
+            self.crops.uv[row] = shrink(self.paster.patch_uv(head, boxes).movedim(-1, 1))[0].movedim(0, -1)
+        self.count += 1
 
     def finish(self, seconds: float) -> TrainingSet:
         # Fewer than there was room for where a picture ends early.
-        count = self.count
-        _require_enough(count)
-        rows = {name: values[:count] for name, values in self.rows.items()}
-        crops = -(-count // self.crop_every)
+        _require_enough(self.count)
+        patches, crops = self.patches[: self.count], -(-self.count // self.crop_every)
+        parts = {name: torch.cat([take[name] for take in self.takes]) for name in self.takes[0]}
+        mel, wave = parts.pop("mel").T.contiguous(), parts.pop("wave")
         return TrainingSet(
-            **rows,
-            mel=torch.cat(self.mel, dim=1),
-            followed=torch.tensor(self.followed, dtype=torch.long),
-            motion=motion_weight(rows["patches"], self.paster.mask[0, 0]),
+            **parts,
+            patches=patches,
+            mel=mel,
+            motion=motion_weight(patches, self.paster.mask[0, 0]),
             crops=Crops(**{name: value[:crops] for name, value in vars(self.crops).items()}),
             seconds=seconds,
-            wave=torch.cat(self.waves) if self.waves else None,
+            wave=wave if self.keep_wave else None,
         )
 
 
@@ -180,44 +187,33 @@ def motion_weight(patches: Tensor, mask: Tensor) -> Tensor:
     return weight / weight[inside].mean()
 
 
-def usable(footage: Footage, ranges: Ranges) -> dict[str, NDArray[np.bool_]]:
-    """Tell which frames of each take are trained on: those that may be and whose head pose the mapping bears.
-
-    In the others the far cheek has folded over what lies behind it, whose colour lips would learn.
-    """
-    surface = region_surface(footage.canonical)
-    return {
-        take.name: trainable(take, ranges) & surface.bears(take.camera_from_head) for take in footage.takes
-    }
-
-
 def build_training_set(footage: Footage, ranges: Ranges, settings: ModelSettings) -> TrainingSet:
     """Read all frames that may be trained on and bring their mouths into canonical space (O2C).
 
     Raises:
         FootageError: nothing is left to train on.
     """
-    allowed = usable(footage, ranges)
-    count = sum(int(flags.sum()) for flags in allowed.values())
+    surface = region_surface(footage.canonical)
+    may = {take.name: trainable(take, ranges) for take in footage.takes}
+    # Where the head has turned away the far cheek has folded over what lies behind it, whose colour lips
+    # would learn.
+    usable = {take.name: may[take.name] & surface.bears(take.camera_from_head) for take in footage.takes}
+    count = sum(int(flags.sum()) for flags in usable.values())
     _require_enough(count)
-    frames = chosen_frames(allowed, MAX_FRAMES)
+    frames = chosen_frames(usable, MAX_FRAMES)
     wanted = sum(map(len, frames.values()))
-    silence = len(window_offsets(settings)) + MEL_RATE
-    keep_wave = pretrained_name(settings.speech) is not None
-    collector = _Collector(footage, wanted)
-    skin_colour = median_skin_colour(footage.takes)
+    collector = _Collector(footage, settings, wanted)
     with Progress("Reading the footage", total=wanted, unit="frames") as progress:
         for take in footage.takes:
-            chosen = set(frames[take.name].tolist())
-            if not chosen:
-                continue
-            head = HeadTrack.of_take(take, footage.canonical, skin_colour)
-            for frame in take.frames(min(chosen), max(chosen) + 1, only=chosen):
-                collector.add(take, frame, head[frame.index])
-                progress.set(collector.count)
-            collector.end_take(torch.from_numpy(take.wave()), silence, keep_wave=keep_wave)
-    rates = [float(take.fps) for take in footage.takes]
-    return collector.finish(count / float(np.mean(rates)))
+            if len(frames[take.name]):
+                collector.add(take, frames[take.name], progress.set)
+    rates = {take.name: float(take.fps) for take in footage.takes}
+    data = collector.finish(count / float(np.mean(list(rates.values()))))
+    held = sum((stop - start) / rates[name] for name, (start, stop) in ranges.items())
+    _LOG.info(f"{len(data.times)} frames ({data.seconds:.0f} s) to train on, {held:.0f} s held out")
+    if turned := sum(int(flags.sum()) for flags in may.values()) - count:
+        _LOG.info(f"{turned} more frames are not trained on: the head has turned away")
+    return data
 
 
 def _require_enough(count: int) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
+import time
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +23,8 @@ from speech2lip.progress import Progress
 from speech2lip.synthesis.pretrained import PretrainedEncoder, PretrainedListener, Projection, step_windows
 from speech2lip.synthesis.speech import log_mel
 from speech2lip.training.dataset import TrainingSet
+
+_LOG = logging.getLogger(__name__)
 
 VERSIONS = 4
 """The sound as it is, and so often in other voices, rooms and noise."""
@@ -48,6 +52,7 @@ def hear_takes(data: TrainingSet, encoder: PretrainedEncoder, *, seed: int, cach
         How its features are reduced, on the processor.
     """
     assert data.wave is not None
+    began = time.monotonic()
     random = np.random.default_rng(seed)
     waves = _versions(data.wave.numpy(), random)
     quiet = quiet_wave(_QUIET_PIECES, random)
@@ -64,6 +69,7 @@ def hear_takes(data: TrainingSet, encoder: PretrainedEncoder, *, seed: int, cach
     data.heard = torch.cat([torch.cat([data.mel, row]) for row in features], dim=1)
     data.quiet = torch.cat([log_mel(torch.from_numpy(quiet)), rows[-1].float()])
     data.wave = None
+    _LOG.info(f"the pretrained encoder heard the takes in {time.monotonic() - began:.0f} s")
     return projection
 
 

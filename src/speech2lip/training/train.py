@@ -6,11 +6,9 @@ import logging
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -21,39 +19,38 @@ from speech2lip.atomic import (
     save_tensors,
     write_json,
 )
-from speech2lip.avatar import AVATAR_KIND, FORMAT, Avatar, read_avatar
+from speech2lip.avatar import AVATAR_KIND, Avatar, read_avatar
 from speech2lip.checks import to_plain
 from speech2lip.composition.coverage import region_surface
 from speech2lip.composition.paste import Paster
 from speech2lip.compute import choose_device, device_name
 from speech2lip.config import PrepareSettings, TrainSettings, with_preset
 from speech2lip.conventions import AnyPath, Floats
-from speech2lip.decomposition.canonical import Canonical
 from speech2lip.decomposition.footage import Footage, Take, canonical_plain, canonical_tensors, read_footage
 from speech2lip.decomposition.overview import look_over
 from speech2lip.errors import FootageError, SettingsError
 from speech2lip.faces.landmarks import eye_opening
+from speech2lip.formats import AvatarInfo, CanonicalInfo
 from speech2lip.geometry.rigid import unbroken_runs
 from speech2lip.head_track import light_gain, median_skin_colour
 from speech2lip.media.video import VideoFormat, VideoWriter
 from speech2lip.model import LipModel
-from speech2lip.synthesis.lip_shape import principal_components
-from speech2lip.synthesis.pretrained import PretrainedEncoder, load_pretrained, pretrained_name
+from speech2lip.synthesis.pretrained import load_pretrained, pretrained_name
 from speech2lip.synthesis.speech import init_encoder
 from speech2lip.training.checkpoint import (
     KeptState,
-    Progressed,
     finished_before,
+    footage_fingerprint,
     note_written,
     remove_state,
     state_folder,
+    training_key,
 )
-from speech2lip.training.dataset import TrainingSet, build_training_set, usable
-from speech2lip.training.fingerprint import footage_fingerprint, training_key
+from speech2lip.training.dataset import TrainingSet, build_training_set
 from speech2lip.training.loop import TrainingRun
 from speech2lip.training.phases import phases
 from speech2lip.training.pretrained_sound import hear_takes
-from speech2lip.training.split import Ranges, held_out_ranges, trainable
+from speech2lip.training.split import held_out_ranges
 from speech2lip.training.sync import SyncExpert
 
 _LOG = logging.getLogger(__name__)
@@ -84,7 +81,6 @@ def train(
     videos, avatar = [Path(take) for take in takes], Path(avatar)
     footage = None if footage is None else Path(footage)
     asked = settings or TrainSettings()
-    settings = with_preset(asked)
     if complete := finished_before(avatar):
         return complete
     check_output(avatar, overwrite=overwrite, kind=AVATAR_KIND)
@@ -93,67 +89,49 @@ def train(
         mark = footage_fingerprint(prepared)
         for line in look_over(prepared).lines():
             _LOG.info(line)
-        learned = _learn(_Job(prepared, mark, asked, settings, part))
+        model, info = _learn(prepared, mark, asked, part)
         with new_folder_atomically(avatar, replaces=AVATAR_KIND if overwrite else None) as folder:
             # What was learned belongs to the footage as it was: neither other poses nor other pictures.
             _require_unchanged(prepared, mark, part)
-            _write_avatar(folder, learned, prepared, settings)
+            save_tensors(folder / "weights.safetensors", model.state_dict())
+            save_tensors(folder / "canonical.safetensors", canonical_tensors(prepared.canonical))
+            bases = _write_bases(folder / "base", prepared, with_preset(asked).base_seconds)
+            write_json(folder / "avatar.json", to_plain(replace(info, bases=tuple(bases))))
             _require_unchanged(prepared, mark, part)
             note_written(part, folder)
         made = read_avatar(avatar)
         remove_state(part)
-    about = learned.about
-    _LOG.info(
-        f"{avatar}: trained {about['seconds_trained']:.0f} s in {about['precision']} on {about['device']}"
-    )
+    _LOG.info(f"{avatar}: trained {info.seconds_trained:.0f} s in {info.precision} on {info.device}")
     return made
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What is trained on what."""
+def _learn(footage: Footage, mark: str, asked: TrainSettings, part: Path) -> tuple[LipModel, AvatarInfo]:
+    """Train the networks, going on where the state was last saved.
 
-    footage: Footage
-    mark: str
-    """Fingerprint of the footage."""
-    asked: TrainSettings
-    """As the user wrote them."""
-    settings: TrainSettings
-    """With everything decided that was left open."""
-    part: Path
-    """The folder of the state."""
+    Args:
+        mark: fingerprint of the footage; asked: settings as the user wrote them; part: folder of the state.
 
-
-@dataclass(frozen=True)
-class _Learned:
-    model: LipModel
-    """On the processor."""
-    canonical: Canonical
-    about: dict[str, Any]
-
-
-def _learn(job: _Job) -> _Learned:
-    """Train the networks, going on where the state was last saved."""
+    Returns:
+        The networks on the processor, and what is said of them, without base videos.
+    """
     began = time.monotonic()
-    settings = job.settings
+    settings = with_preset(asked)
     compute = choose_device(settings.device)
-    ranges = held_out_ranges(job.footage.takes, settings.hold_out)
+    ranges = held_out_ranges(footage.takes, settings.hold_out)
     # Whatever is wrong with it shows before footage is read.
-    encoder = _pretrained(settings)
-    footage = job.footage
+    name = pretrained_name(settings.model.speech)
+    encoder = None if name is None else load_pretrained(name, download=True)
     data = build_training_set(footage, ranges, settings.model)
-    held = _held_seconds(footage, ranges)
-    _LOG.info(f"{len(data.times)} frames ({data.seconds:.0f} s) to train on, {held:.0f} s held out")
-    if turned := _turned_away(footage, ranges):
-        _LOG.info(f"{turned} more frames are not trained on: the head has turned away")
-    model = new_model(data, footage, settings)
+    model = new_model(data, settings)
     reading = time.monotonic() - began
     if encoder is not None:
-        _hear_with(encoder.to(compute.device), model, data, job)
+        # This does not count as training.
+        cache = part / "heard.safetensors"
+        projection = hear_takes(data, encoder.to(compute.device), seed=settings.seed, cache=cache)
+        model.encoder.pretrained = projection
     expert = SyncExpert().to(compute.device)
     networks = nn.ModuleDict({"model": compute.place(model), "expert": expert})
-    key = training_key(job.mark, job.asked, networks, data=data, encoder=encoder)
-    kept = KeptState(job.part, key)
+    kept = KeptState(part, training_key(mark, asked, networks, data=data, encoder=encoder))
     saved = kept.take_up()
     if saved:
         settings = replace(settings, voice_changes=saved.progressed.voice_changes)
@@ -167,8 +145,24 @@ def _learn(job: _Job) -> _Learned:
         saved,
         budget_seconds=max(60 * settings.minutes - reading, 1.0),
     ).run()
-    about = _about(footage, settings, ranges, data, state, device_name(compute))
-    return _Learned(model.cpu(), footage.canonical, about)
+    info = AvatarInfo(
+        model=settings.model,
+        canonical=CanonicalInfo(**canonical_plain(footage.canonical)),
+        focal=footage.settings.focal,
+        bases=(),
+        version=speech2lip.__version__,
+        settings=to_plain(settings),
+        median_skin_colour=median_skin_colour(footage.takes).tolist(),
+        footage=footage.folder.name,
+        takes=tuple(take.name for take in footage.takes),
+        held_out=ranges,
+        seconds_footage=round(data.seconds, 2),
+        seconds_trained=round(state.seconds, 1),
+        precision=state.precision,
+        device=device_name(compute),
+        history=tuple(state.history),
+    )
+    return model.cpu(), info
 
 
 def _require_unchanged(footage: Footage, mark: str, part: Path) -> None:
@@ -201,82 +195,16 @@ def footage_beside(avatar: Path) -> Path:
     return avatar.with_name(avatar.name.removesuffix(".avatar") + ".footage")
 
 
-def new_model(data: TrainingSet, footage: Footage, settings: TrainSettings) -> LipModel:
+def new_model(data: TrainingSet, settings: TrainSettings) -> LipModel:
     """Make the networks, with built-in encoder weights, the lip shape's components and the mean patch."""
     torch.manual_seed(settings.seed)
-    model = LipModel(settings.model, footage.canonical.patch.size)
+    model = LipModel(settings.model, (data.patches.shape[2], data.patches.shape[3]))
     if settings.encoder_init != "nothing" and not init_encoder(model.encoder):
         _LOG.info("the built-in weights fit mel at the default sizes alone: the encoder begins with nothing")
-    mean, components = principal_components(
-        data.outlines.numpy().astype(np.float64), settings.model.shape_size
-    )
-    model.lip_shape.mean.copy_(torch.from_numpy(mean))
-    model.lip_shape.components.copy_(torch.from_numpy(components))
-    with torch.no_grad():
-        model.lip_field.mean.copy_(
-            torch.stack([p.float() for p in data.patches[:: max(1, len(data.patches) // 500)]]).mean(0) / 255
-        )
+    model.lip_shape.learn(data.outlines)
+    some = data.patches[:: max(1, len(data.patches) // 500)]
+    model.lip_field.mean.data.copy_(some.float().mean(0) / 255)
     return model
-
-
-def _pretrained(settings: TrainSettings) -> PretrainedEncoder | None:
-    name = pretrained_name(settings.model.speech)
-    return None if name is None else load_pretrained(name, download=True)
-
-
-def _hear_with(encoder: PretrainedEncoder, model: LipModel, data: TrainingSet, job: _Job) -> None:
-    """Let the pretrained encoder hear the takes; this time does not count as training."""
-    assert model.encoder.pretrained is not None
-    began = time.monotonic()
-    seed, cache = job.settings.seed, job.part / "heard.safetensors"
-    projection = hear_takes(data, encoder, seed=seed, cache=cache)
-    model.encoder.pretrained.load_state_dict(projection.state_dict())
-    _LOG.info(f"{job.settings.model.speech} heard the takes in {time.monotonic() - began:.0f} s")
-
-
-def _turned_away(footage: Footage, ranges: Ranges) -> int:
-    allowed = sum(int(trainable(take, ranges).sum()) for take in footage.takes)
-    return allowed - sum(int(flags.sum()) for flags in usable(footage, ranges).values())
-
-
-def _held_seconds(footage: Footage, ranges: Ranges) -> float:
-    return sum(
-        (ranges[t.name][1] - ranges[t.name][0]) / float(t.fps) for t in footage.takes if t.name in ranges
-    )
-
-
-def _about(
-    footage: Footage,
-    settings: TrainSettings,
-    ranges: Ranges,
-    data: TrainingSet,
-    state: Progressed,
-    device: str,
-) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "version": speech2lip.__version__,
-        "model": to_plain(settings.model),
-        "settings": to_plain(settings),
-        "canonical": canonical_plain(footage.canonical),
-        "focal": footage.settings.focal,
-        "median_skin_colour": median_skin_colour(footage.takes).tolist(),
-        "footage": footage.folder.name,
-        "takes": [take.name for take in footage.takes],
-        "held_out": {name: list(span) for name, span in ranges.items()},
-        "seconds_footage": round(data.seconds, 2),
-        "seconds_trained": round(state.seconds, 1),
-        "precision": state.precision,
-        "device": device,
-        "history": state.history,
-    }
-
-
-def _write_avatar(folder: Path, learned: _Learned, footage: Footage, settings: TrainSettings) -> None:
-    save_tensors(folder / "weights.safetensors", learned.model.state_dict())
-    save_tensors(folder / "canonical.safetensors", canonical_tensors(learned.canonical))
-    bases = _write_bases(folder / "base", footage, settings.base_seconds)
-    write_json(folder / "avatar.json", learned.about | {"bases": bases})
 
 
 def _write_bases(folder: Path, footage: Footage, seconds: float) -> list[str]:
