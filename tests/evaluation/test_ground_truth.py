@@ -33,7 +33,10 @@ def take(tmp_path_factory: pytest.TempPathFactory) -> Take:
     write_truth(measure(STATES, fps=25.0, size=256), folder / "clip.mp4")
     found = made_take("clip", folder=folder, frames=len(STATES))
     found.folder.mkdir()
-    write_json(found.folder / "take.json", {"source": {"path": str(folder / "clip.mp4")}})
+    write_json(
+        found.folder / "take.json",
+        {"width": 64, "height": 64, "fps": "25", "source": {"path": str(folder / "clip.mp4")}},
+    )
     return found
 
 
@@ -51,7 +54,7 @@ def test_truth_is_read_at_the_takes_own_times(take: Take) -> None:
 def test_others_have_no_truth(tmp_path: Path) -> None:
     take = made_take("a", folder=tmp_path)
     take.folder.mkdir()
-    write_json(take.folder / "take.json", {"width": 1})
+    write_json(take.folder / "take.json", {"width": 64, "height": 64, "fps": "25"})
     assert true_opening(take) is None
     assert against_ground_truth({"ours": _openings(take, np.zeros(40))}, [Span(take, 0, 40)]) == {}
 

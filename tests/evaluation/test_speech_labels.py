@@ -36,7 +36,11 @@ from tests.evaluation.made_footage import made_take, write_footage
 def _take(tmp_path: Path, name: str) -> Any:
     take = made_take(name, folder=tmp_path)
     take.folder.mkdir()
-    (take.folder / "take.json").write_text(json.dumps({"source": {"path": str(tmp_path / f"{name}.mp4")}}))
+    (take.folder / "take.json").write_text(
+        json.dumps(
+            {"width": 64, "height": 64, "fps": "25", "source": {"path": str(tmp_path / f"{name}.mp4")}}
+        )
+    )
     return take
 
 
