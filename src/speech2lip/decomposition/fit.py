@@ -40,7 +40,8 @@ from speech2lip.decomposition.footage import (
     read_track,
 )
 from speech2lip.decomposition.head_pose import fit_poses
-from speech2lip.decomposition.photometric.refine import agree, refine_takes
+from speech2lip.decomposition.photometric.align import align_takes
+from speech2lip.decomposition.photometric.refine import refine_takes
 from speech2lip.decomposition.sampled_frames import Space, sample_frames
 from speech2lip.decomposition.staging import Staging
 from speech2lip.decomposition.tracking.landmarks import chosen_points
@@ -234,12 +235,12 @@ def fit_canonical(
     space = Space(shape, take.camera_from_head[index], k, size)
     sample = sample_frames(takes, scale, count=_DEPTH_FRAMES, home=(take.name, index))
     depth = head_depth(space.points_3d, size)
-    agreed = agree(takes, space, sample, depth, settings) if settings.photometric else None
+    aligned = align_takes(takes, space, sample, depth, settings) if settings.photometric else None
     refined = None
-    if agreed is not None:
-        space, depth = agreed.space, agreed.depth
-        mean = sample.views(agreed.takes, space).mean(torch.from_numpy(depth))
-        takes, refined = refine_takes(agreed, as_picture(mean))
+    if aligned is not None:
+        space, depth = aligned.space, aligned.depth
+        mean = sample.views(aligned.takes, space).mean(torch.from_numpy(depth))
+        takes, refined = refine_takes(aligned, as_picture(mean))
     views = sample.views(takes, space)
     mean = views.mean(torch.from_numpy(depth))
     motion = views.motion(torch.from_numpy(depth), mean).numpy()
