@@ -18,7 +18,7 @@ from speech2lip.atomic import output_errors, save_tensors, write_json
 from speech2lip.checks import to_plain
 from speech2lip.config import PrepareSettings
 from speech2lip.conventions import Array
-from speech2lip.decomposition.av_offset import LEAST_OFFSET_MS, SoundOffset, find_offsets
+from speech2lip.decomposition.av_offset import LEAST_OFFSET_MS, find_offsets
 from speech2lip.decomposition.canonical import (
     Canonical,
     canonical_camera,
@@ -48,7 +48,7 @@ from speech2lip.decomposition.tracking.landmarks import chosen_points
 from speech2lip.decomposition.tracking.rejection import find_other_people, reject_frames
 from speech2lip.errors import FootageError, SettingsError
 from speech2lip.faces.landmarks import FACE_OVAL, eye_opening
-from speech2lip.formats import CanonicalInfo, FootageInfo
+from speech2lip.formats import CanonicalInfo, FootageInfo, SoundOffset
 from speech2lip.geometry.mapping import sample_array
 
 _LOG = logging.getLogger(__name__)
@@ -143,8 +143,10 @@ def _keep_poses(staging: Staging, fitted: CanonicalFit) -> None:
 
 def _sound_offsets(takes: Sequence[Take]) -> dict[str, SoundOffset]:
     """Find how late the sound of each take is, and tell."""
-    openings = {t.name: np.where(t.left_out == 0, t.opening, np.float32(np.nan)) for t in takes}
-    offsets = find_offsets(openings, {t.name: t.wave() for t in takes}, {t.name: t.times for t in takes})
+    offsets = find_offsets({
+        take.name: (np.where(take.left_out == 0, take.opening, np.float32(np.nan)), take.wave(), take.times)
+        for take in takes
+    })  # fmt: skip
     put_right = [o.milliseconds for o in offsets.values() if o.corrected and o.milliseconds is not None]
     doubtful = [
         o
