@@ -96,13 +96,13 @@ def pooled_offset(curves: Sequence[SyncCurve]) -> SyncOffset:
 
     Positive = sound late, to a fraction of a frame: lips that lag k frames behind their sound give
     -1000 k / fps. Read it as a difference to the real video's row; real offsets found are 0 +- 15 ms
-    (grid_s1; one take in eight 43), 2 to 45 ms (words), +87 ms (whitehouse). A still mouth: offset NaN, correlation and
-    confidence 0.
+    (grid_s1; one take in eight 43), 2 to 45 ms (words), +87 ms (whitehouse). A still mouth: offset NaN,
+    correlation and confidence 0.
 
-    It needs much speech: on 8 s of real footage right sound peaks at 0.29 to 0.78 and foreign sound mostly at
-    0.2, but up to 0.39, so two of three hdtf clips give a wrong offset. On 64 s pooled, right sound gives
-    0.43 and foreign at most 0.13 (grid_s1). Trust no peak below 0.4 (8 s) or 0.2 (a minute). Isolated words repeat
-    so evenly that foreign sound still gives 0.34 to 0.48.
+    It needs much speech: on 8 s of real footage right sound peaks at 0.29 to 0.78 and foreign sound mostly
+    at 0.2, but up to 0.39, so two of three hdtf clips give a wrong offset. On 64 s pooled, right sound gives
+    0.43 and foreign at most 0.13 (grid_s1). Trust no peak below 0.4 (8 s) or 0.2 (a minute). Isolated words
+    repeat so evenly that foreign sound still gives 0.34 to 0.48.
     """
     weights = np.array([curve.weight for curve in curves])
     known = weights.sum() > 0

@@ -24,13 +24,13 @@ from speech2lip.decomposition.canonical import (
     canonical_camera,
     eye_distance,
     fill_polygon,
+    head_depth,
     jaw_mask,
     jaw_outline,
     lip_patch,
     named_frame,
     rest_scores,
 )
-from speech2lip.decomposition.depth import head_depth
 from speech2lip.decomposition.footage import (
     Take,
     Track,
