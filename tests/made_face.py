@@ -15,8 +15,7 @@ from speech2lip.atomic import write_json
 from speech2lip.avatar import FORMAT
 from speech2lip.checks import to_plain
 from speech2lip.config import ModelSettings
-from speech2lip.decomposition.canonical import Canonical, canonical_camera, jaw_mask, lip_patch
-from speech2lip.decomposition.depth import mesh_depth
+from speech2lip.decomposition.canonical import Canonical, canonical_camera, jaw_mask, lip_patch, mesh_depth
 from speech2lip.decomposition.footage import canonical_plain, canonical_tensors
 from speech2lip.faces.landmarks import FACE_OVAL, JAW_LINE, LIPS_INNER, LIPS_OUTER
 from speech2lip.geometry.rigid import camera_matrix, project

@@ -14,8 +14,7 @@ from scipy.spatial.transform import Rotation
 from benchmarks.geometry.presenter_surface import head_height, render_surface
 from benchmarks.geometry.visibility import view_canonical
 from speech2lip.conventions import Array
-from speech2lip.decomposition.canonical import Canonical, fill_polygon
-from speech2lip.decomposition.depth import head_depth
+from speech2lip.decomposition.canonical import Canonical, fill_polygon, head_depth
 from speech2lip.decomposition.footage import Take
 from speech2lip.faces.landmarks import FACE_OVAL
 from speech2lip.geometry.mapping import observed_from_canonical_points, pixel_centres

@@ -11,12 +11,15 @@ from scipy.ndimage import gaussian_filter1d
 
 from speech2lip.decomposition.av_offset import (
     SyncCurve,
-    av_offset,
+    SyncOffset,
+    find_offsets,
     pooled_offset,
+    shifted,
     speech_energy,
     sync_curve,
     trusted_offset,
 )
+from speech2lip.formats import SoundOffset
 
 SECONDS = 10
 
@@ -39,6 +42,12 @@ def sound(opening: NDArray[np.float64], *, late: float = 0.0, seed: int = 9) -> 
     loud = np.interp(t - late, np.arange(len(opening)) / 1000, opening)
     noise = np.random.default_rng(seed).normal(0, 0.01, len(t))
     return (0.5 * loud * np.sin(2 * np.pi * 1000 * t) + noise).astype(np.float32)
+
+
+def av_offset(
+    series: NDArray[np.float64], wave: NDArray[np.float32], times: NDArray[np.float64]
+) -> SyncOffset:
+    return pooled_offset([sync_curve(series, wave, times)])
 
 
 def lips(opening: NDArray[np.float64], times: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -128,3 +137,66 @@ def test_a_peak_that_may_be_chance_is_not_trusted() -> None:
     assert (
         trusted_offset([SyncCurve(lags, np.exp(lags), 60.0)]) is None
     )  # the best lies beyond what was looked at
+
+
+def _talking(seconds: float, late: float, *, seed: int = 0) -> tuple[NDArray, NDArray, NDArray]:
+    """Return lip openings, a sound that is `late` seconds behind them, and the frame times."""
+    random = np.random.default_rng(seed)
+    fine = np.arange(int(seconds * 16_000)) / 16_000
+    beats = np.cumsum(random.uniform(0.18, 0.45, int(seconds * 4)))
+    loud = sum(np.exp(-(((fine - late - b) / 0.05) ** 2)) for b in beats if b < seconds)
+    wave = (random.normal(0, 0.1, len(fine)) * (loud + 0.002)).astype(np.float32)
+    times = np.arange(int(seconds * 25)) / 25
+    opening = sum(np.exp(-(((times - b) / 0.05) ** 2)) for b in beats if b < seconds) * 0.1
+    return np.asarray(opening + random.normal(0, 0.005, len(times)), np.float32), wave, times
+
+
+@pytest.mark.parametrize("late", [0.12, -0.1])
+def test_a_late_sound_is_found_and_put_right(late: float) -> None:
+    opening, wave, times = _talking(24, late)
+    found = find_offsets({"a": (opening, wave, times)})["a"]
+    assert found.corrected
+    assert found.basis == "take"
+    assert found.milliseconds == pytest.approx(1000 * late, abs=25)
+    again = shifted(wave, found.shift_seconds)
+    mended = find_offsets({"a": (opening, again, times)})["a"]
+    assert mended.milliseconds == pytest.approx(0, abs=15)
+    assert not mended.corrected
+
+
+def test_sound_in_step_is_left_alone() -> None:
+    opening, wave, times = _talking(24, 0.0)
+    found = find_offsets({"a": (opening, wave, times)})["a"]
+    assert found.milliseconds == pytest.approx(0, abs=25)
+    assert not found.corrected
+    assert found.shift_seconds == 0
+
+
+def test_short_takes_are_judged_together() -> None:
+    made = {f"t{n}": _talking(4, 0.12, seed=n) for n in range(6)}
+    found = find_offsets(made)
+    assert {offset.basis for offset in found.values()} == {"all takes"}
+    assert all(offset.corrected for offset in found.values())
+
+
+def test_foreign_sound_and_still_lips_tell_nothing() -> None:
+    opening, _, times = _talking(24, 0.0, seed=1)
+    other = _talking(24, 0.0, seed=2)[1]
+    assert not find_offsets({"a": (opening, other, times)})["a"].corrected
+    still = np.full_like(opening, 0.1)
+    found = find_offsets({"a": (still, other, times)})["a"]
+    assert found.milliseconds is None
+    assert found.basis == "none"
+
+
+def test_shifting_moves_sound_to_its_picture_and_keeps_the_length() -> None:
+    wave = np.arange(1, 16_001, dtype=np.float32)
+    earlier, later = shifted(wave, 0.5), shifted(wave, -0.25)
+    assert earlier[0] == 8001
+    assert earlier[-1] == 0
+    assert len(earlier) == len(wave)
+    assert later[3999] == 0
+    assert later[4000] == 1
+    assert len(later) == len(wave)
+    assert not shifted(wave, 5.0).any()
+    assert SoundOffset(80.0, 1.0, 0.5, "take", False).shift_seconds == 0

@@ -1,8 +1,7 @@
 import numpy as np
 import torch
 
-from speech2lip.decomposition.canonical import eye_distance
-from speech2lip.decomposition.depth import head_depth, mesh_depth
+from speech2lip.decomposition.canonical import eye_distance, head_depth, mesh_depth
 from speech2lip.decomposition.sampled_frames import Views
 from speech2lip.geometry.mapping import canonical_from_observed_points, look_up, pixel_centres
 from tests.made_face import head_pose, made_canonical

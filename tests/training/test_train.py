@@ -15,9 +15,9 @@ from safetensors.numpy import load_file, save_file
 
 from speech2lip.atomic import locked
 from speech2lip.config import TrainSettings
-from speech2lip.decomposition.av_offset import SoundOffset
 from speech2lip.decomposition.footage import read_footage
 from speech2lip.errors import FootageError, OutputError
+from speech2lip.formats import SoundOffset
 from speech2lip.training import dataset
 from speech2lip.training import train as training
 from speech2lip.training.checkpoint import footage_fingerprint, state_folder, state_path

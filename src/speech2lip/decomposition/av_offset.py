@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -31,6 +30,15 @@ MAX_LAG = 0.3
 """Seconds."""
 LEAST_SECONDS = 2.0
 """Of speech, below which no offset is trusted."""
+LEAST_OFFSET_MS = 60.0
+"""Smaller offsets are left alone: takes that are in step measure up to 45 ms."""
+SURE_MS = 20.0
+"""Largest standard error of an offset that is corrected."""
+ALONE_SECONDS = 20.0
+"""From this length on a take is judged for itself; shorter ones share what all takes together show."""
+_PIECE_SECONDS = 4.0
+_DRAWS = 100
+_UNKNOWN = SoundOffset(None, None, 0.0, "none", False)
 
 
 @dataclass(frozen=True)
@@ -57,38 +65,19 @@ class SyncOffset:
     """Height of the peak above the median over all lags, about 0 to 0.8."""
 
 
-def av_offset(
-    series: Series, wave: NDArray[np.float32], times: Series, *, max_lag: float = MAX_LAG
-) -> SyncOffset:
-    """Return how late the sound is against the lips, to a fraction of a frame, and how sure that is.
+def sync_curve(series: Series, wave: NDArray[np.float32], times: Series) -> SyncCurve:
+    """Return the correlation of one take's lips and sound at every lag of the sound.
 
-    Positive = sound late. Lips that lag k frames behind their sound therefore give -1000 k / fps. Read it as
-    a difference to the real video's row; real offsets found are 0 +- 15 ms (grid_s1; one take in eight 43), 2
-    to 45 ms (words), +87 ms (whitehouse).
-
-    Cannot see: which phone the lips show; sound of another take with the same rhythm. Needs much speech: on 8
-    s of real footage right sound peaks at 0.29 to 0.78 and foreign sound mostly at 0.2, but up to 0.39, so
-    two of three hdtf clips give a wrong offset. On 64 s pooled, right sound gives 0.43 and foreign at most
-    0.13 (grid_s1). Pool takes with `pooled_offset`, and trust no peak below 0.4 (8 s) or 0.2 (a minute).
-    Isolated words repeat so evenly that foreign sound still gives 0.34 to 0.48. A still mouth: offset NaN,
-    correlation and confidence 0.
+    Cannot see: which phone the lips show; sound of another take with the same rhythm.
 
     Args:
         series: [T], lip opening (or any motion that grows as the mouth opens), NaN without a face.
         wave: [S], 16 kHz; sample 0 is at time 0.
         times: [T], seconds, increasing.
-        max_lag: largest offset looked for, seconds.
     """
-    return pooled_offset([sync_curve(series, wave, times, max_lag=max_lag)])
-
-
-def sync_curve(
-    series: Series, wave: NDArray[np.float32], times: Series, *, max_lag: float = MAX_LAG
-) -> SyncCurve:
-    """Return the correlation of one take's lips and sound at every lag; arguments as in `av_offset`."""
     assert series.shape == times.shape and series.ndim == 1, f"{series.shape} values at {times.shape} times"
     count = min(len(wave) * RATE // SAMPLE_RATE, int(times[-1] * RATE) + 1)
-    steps = round(max_lag * RATE)
+    steps = round(MAX_LAG * RATE)
     lags = np.arange(-steps, steps + 1) / RATE
     known = np.isfinite(series)
     if count < 3 * steps or known.sum() < 3:
@@ -103,11 +92,23 @@ def sync_curve(
 
 
 def pooled_offset(curves: Sequence[SyncCurve]) -> SyncOffset:
-    """Return the offset that several takes share: the peak of their curves' mean, weighted by length."""
+    """Return the offset that several takes share: the peak of their curves' mean, weighted by length.
+
+    Positive = sound late, to a fraction of a frame: lips that lag k frames behind their sound give
+    -1000 k / fps. Read it as a difference to the real video's row; real offsets found are 0 +- 15 ms
+    (grid_s1; one take in eight 43), 2 to 45 ms (words), +87 ms (whitehouse). A still mouth: offset NaN,
+    correlation and confidence 0.
+
+    It needs much speech: on 8 s of real footage right sound peaks at 0.29 to 0.78 and foreign sound mostly
+    at 0.2, but up to 0.39, so two of three hdtf clips give a wrong offset. On 64 s pooled, right sound gives
+    0.43 and foreign at most 0.13 (grid_s1). Trust no peak below 0.4 (8 s) or 0.2 (a minute). Isolated words
+    repeat so evenly that foreign sound still gives 0.34 to 0.48.
+    """
     weights = np.array([curve.weight for curve in curves])
-    if not weights.sum() > 0:
-        return SyncOffset(float("nan"), 0.0, 0.0)
-    mean = np.average([curve.correlation for curve in curves], axis=0, weights=weights)
+    known = weights.sum() > 0
+    mean = (
+        np.average([curve.correlation for curve in curves], axis=0, weights=weights) if known else np.zeros(1)
+    )
     if np.ptp(mean) < 1e-9:
         return SyncOffset(float("nan"), 0.0, 0.0)
     best = int(mean.argmax())
@@ -163,25 +164,8 @@ def _shifted_correlation(lips: Array, sound: Array, usable: NDArray[np.bool_], s
     return float(np.corrcoef(x, y)[0, 1])
 
 
-__all__ = ["LEAST_OFFSET_MS", "UNKNOWN", "SoundOffset", "find_offsets", "shifted"]
-
-LEAST_OFFSET_MS = 60.0
-"""Smaller offsets are left alone: takes that are in step measure up to 45 ms."""
-SURE_MS = 20.0
-"""Largest standard error of an offset that is corrected."""
-ALONE_SECONDS = 20.0
-"""From this length on a take is judged for itself; shorter ones share what all takes together show."""
-_PIECE_SECONDS = 4.0
-_DRAWS = 100
-
-
-UNKNOWN = SoundOffset(None, None, 0.0, "none", False)
-
-
 def find_offsets(
-    openings: Mapping[str, NDArray[np.float32]],
-    waves: Mapping[str, NDArray[np.float32]],
-    times: Mapping[str, NDArray[np.float64]],
+    takes: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32], Array]],
 ) -> dict[str, SoundOffset]:
     """Find every take's sound offset.
 
@@ -189,15 +173,14 @@ def find_offsets(
     judged together.
 
     Args:
-        openings: per take [T], NaN where the mouth cannot be trusted.
-        waves: per take [S] at 16 kHz; times: per take [T] in seconds.
+        takes: lip opening [T], NaN where the mouth cannot be trusted; sound [S], 16 kHz; times [T], seconds.
     """
-    pieces = {name: _pieces(openings[name], waves[name], times[name]) for name in openings}
+    pieces = {name: _pieces(*take) for name, take in takes.items()}
     together = _judge([piece for every in pieces.values() for piece in every], "all takes")
     found = {}
     for name, curves in pieces.items():
         long = sum(curve.weight for curve in curves) >= ALONE_SECONDS
-        alone = _judge(curves, "take") if long else UNKNOWN
+        alone = _judge(curves, "take") if long else _UNKNOWN
         found[name] = alone if alone.milliseconds is not None else together
     return found
 
@@ -205,41 +188,27 @@ def find_offsets(
 def shifted(wave: NDArray[np.float32], seconds: float) -> NDArray[np.float32]:
     """Return the sound `seconds` earlier (negative: later), filled up with silence; as long as before."""
     samples = round(seconds * SAMPLE_RATE)
-    if samples == 0:
-        return wave
-    moved = np.zeros_like(wave)
-    if samples > 0:
-        moved[: max(0, len(wave) - samples)] = wave[samples:]
-    else:
-        moved[-samples:] = wave[: max(0, len(wave) + samples)]
+    moved = np.roll(wave, -samples)
+    moved[slice(max(0, len(wave) - samples), None) if samples > 0 else slice(-samples)] = 0
     return moved
 
 
-def _pieces(
-    opening: NDArray[np.float32], wave: NDArray[np.float32], times: NDArray[np.float64]
-) -> list[SyncCurve]:
+def _pieces(opening: NDArray[np.float32], wave: NDArray[np.float32], times: Array) -> list[SyncCurve]:
     """Return curves of pieces of about four seconds."""
-    if len(times) < 2:
-        return []
     count = max(1, round(float(times[-1]) / _PIECE_SECONDS))
-    edges = np.linspace(0, len(times), count + 1).astype(int)
     curves = []
-    for start, stop in pairwise(edges.tolist()):
-        if stop - start < 3:
-            continue
-        begin = float(times[start])
-        first = round(begin * SAMPLE_RATE)
-        last = round((float(times[stop - 1]) + 0.1) * SAMPLE_RATE)
-        part = wave[first:last]
-        if len(part) and stop - start > 2:
-            curves.append(sync_curve(opening[start:stop], part, times[start:stop] - begin))
+    for frames in np.array_split(np.arange(len(times)), count):
+        first, last = float(times[frames[0]]), float(times[frames[-1]])
+        part = wave[round(first * SAMPLE_RATE) : round((last + 0.1) * SAMPLE_RATE)]
+        if len(part) and len(frames) > 2:
+            curves.append(sync_curve(opening[frames], part, times[frames] - first))
     return [curve for curve in curves if curve.weight > 0]
 
 
 def _judge(curves: Sequence[SyncCurve], basis: Literal["take", "all takes"]) -> SoundOffset:
     trusted = trusted_offset(curves) if curves else None
     if trusted is None:
-        return UNKNOWN
+        return _UNKNOWN
     error = _standard_error(curves)
     sure = error is not None and error <= SURE_MS and abs(trusted) >= LEAST_OFFSET_MS
     return SoundOffset(trusted, error, pooled_offset(curves).correlation, basis, sure)
@@ -250,8 +219,5 @@ def _standard_error(curves: Sequence[SyncCurve]) -> float | None:
     if len(curves) < 4:
         return None
     random = np.random.default_rng(0)
-    draws = [
-        pooled_offset([curves[i] for i in random.integers(0, len(curves), len(curves))]).milliseconds
-        for _ in range(_DRAWS)
-    ]
-    return float(np.nanstd(draws))
+    draws = [random.integers(0, len(curves), len(curves)) for _ in range(_DRAWS)]
+    return float(np.nanstd([pooled_offset([curves[i] for i in draw]).milliseconds for draw in draws]))

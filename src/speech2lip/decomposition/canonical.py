@@ -6,18 +6,24 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from speech2lip.conventions import Array
 from speech2lip.errors import SettingsError
 from speech2lip.faces.landmarks import (
+    CHIN,
     FACE_OVAL,
     JAW_LINE,
     MOUTH_CORNERS,
     OUTER_EYE_CORNERS,
     SUBNASALE,
 )
-from speech2lip.geometry.rigid import project
+from speech2lip.geometry.rigid import head_angles, project
+
+_BACK = 0.5
+"""How far behind the edge of the face the head's sides and hair lie, in eye units."""
+_STEEP = 0.8
+"""How fast the head recedes at that edge."""
 
 
 @dataclass(frozen=True)
@@ -99,14 +105,12 @@ def rest_scores(camera_from_head: Array, opening: Array, eyes: Array, sharpness:
     """Score how well each frame would serve as the canonical one; higher is better.
 
     The sum of four terms, each about 1 where it begins to hurt: distance from the median head pose (in 10
-    degrees, in a tenth of
-    the distance), an open mouth (in 0.05 eye units), closed eyes, and blur against the sharpest frames.
+    degrees, in a tenth of the distance), an open mouth (in 0.05 eye units), closed eyes, and blur against the
+    sharpest frames.
 
     Args:
         camera_from_head: [T, 4, 4]; opening, eyes: [T] in eye units; sharpness: [T], any unit.
     """
-    from speech2lip.geometry.rigid import head_angles
-
     angles = head_angles(camera_from_head)
     turned = np.linalg.norm(angles - np.median(angles, axis=0), axis=1) / 10
     distance = camera_from_head[:, 2, 3]
@@ -206,8 +210,7 @@ def jaw_mask(
         points: [478, 2] in canonical pixels.
         patch: the lip patch.
         motion: [h, w] in [0, 1] over the patch: how much each place moves with the lips in this footage;
-            places that move
-            more than half are taken in beyond the outline.
+            places that move more than half are taken in beyond the outline.
 
     Returns:
         [h, w] in [0, 1].
@@ -218,14 +221,55 @@ def jaw_mask(
         region |= motion > 0.5
     pixel = (patch.box[2] - patch.box[0]) / patch.size[1]
     sigma = 0.045 * eye_distance(points) / pixel
-    rows, columns = patch.size
-    edge = np.minimum.outer(
-        np.minimum(np.arange(rows), np.arange(rows)[::-1]),
-        np.minimum(np.arange(columns), np.arange(columns)[::-1]),
-    )
+    from_end = [np.minimum(np.arange(count), np.arange(count)[::-1]) for count in patch.size]
+    edge = np.minimum.outer(*from_end)
     region &= edge > 2 * sigma
     soft = gaussian_filter(region.astype(np.float32), sigma)
-    mask: NDArray[np.float32] = (np.clip(1.25 * soft - 0.125, 0, 1) * np.clip(edge / 2, 0, 1)).astype(
-        np.float32
-    )
-    return mask
+    mask = np.clip(1.25 * soft - 0.125, 0, 1) * np.clip(edge / 2, 0, 1)
+    return mask.astype(np.float32)
+
+
+def mesh_depth(points: Array, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Interpolate depth between the points of the face and carry it on beyond them.
+
+    Args:
+        points: [N, 3]: canonical pixels x, y and depth in eye units.
+        size: (H, W) of the canonical picture.
+
+    Returns:
+        [H, W] in eye units, smooth.
+    """
+    from scipy.interpolate import LinearNDInterpolator, NearestNDInterpolator  # takes a while
+
+    y, x = np.mgrid[0 : size[0], 0 : size[1]] + 0.5
+    inside = LinearNDInterpolator(points[:, :2], points[:, 2])(x, y)
+    beyond = NearestNDInterpolator(points[:, :2], points[:, 2])(x, y)
+    sigma = 0.03 * max(size)
+    far = gaussian_filter(beyond, 2 * sigma)
+    depth = np.where(np.isnan(inside), far, inside)
+    smooth: NDArray[np.float32] = gaussian_filter(depth, sigma / 3).astype(np.float32)
+    return smooth
+
+
+def head_depth(points: Array, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the depth that is assumed before any is learned: the mesh, and a head that recedes beyond it.
+
+    Beyond the sides and the top of the face the head curves back; neck and shoulders, which do not turn with
+    it, go on as `mesh_depth` has them.
+
+    Args:
+        points: [478, 3]: canonical pixels x, y and depth in eye units; size: (H, W) of the canonical picture.
+
+    Returns:
+        [H, W] in eye units.
+    """
+    unit = eye_distance(points[:, :2])
+    y, x = np.mgrid[0 : size[0], 0 : size[1]] + 0.5
+    where = np.stack([x, y], axis=-1).astype(np.float32)
+    face = fill_polygon(points[list(FACE_OVAL), :2], where)
+    away = distance_transform_edt(~face) / unit
+    nose, chin = points[SUBNASALE, 1], points[CHIN[0], 1]
+    sides = np.clip((chin - where[..., 1]) / (chin - nose), 0, 1)
+    back = _BACK * (1 - np.exp(-away * _STEEP / _BACK)) * sides
+    smooth: NDArray[np.float32] = gaussian_filter(back, 0.03 * unit).astype(np.float32)
+    return mesh_depth(points, size) + smooth

@@ -18,19 +18,19 @@ from speech2lip.atomic import output_errors, save_tensors, write_json
 from speech2lip.checks import to_plain
 from speech2lip.config import PrepareSettings
 from speech2lip.conventions import Array
-from speech2lip.decomposition.av_offset import LEAST_OFFSET_MS, SoundOffset, find_offsets
+from speech2lip.decomposition.av_offset import LEAST_OFFSET_MS, find_offsets
 from speech2lip.decomposition.canonical import (
     Canonical,
     canonical_camera,
     eye_distance,
     fill_polygon,
+    head_depth,
     jaw_mask,
     jaw_outline,
     lip_patch,
     named_frame,
     rest_scores,
 )
-from speech2lip.decomposition.depth import head_depth
 from speech2lip.decomposition.footage import (
     Take,
     Track,
@@ -40,14 +40,15 @@ from speech2lip.decomposition.footage import (
     read_track,
 )
 from speech2lip.decomposition.head_pose import fit_poses
-from speech2lip.decomposition.photometric.refine import agree, refine_takes
+from speech2lip.decomposition.photometric.align import align_takes
+from speech2lip.decomposition.photometric.refine import refine_takes
 from speech2lip.decomposition.sampled_frames import Space, sample_frames
 from speech2lip.decomposition.staging import Staging
 from speech2lip.decomposition.tracking.landmarks import chosen_points
 from speech2lip.decomposition.tracking.rejection import find_other_people, reject_frames
 from speech2lip.errors import FootageError, SettingsError
 from speech2lip.faces.landmarks import FACE_OVAL, eye_opening
-from speech2lip.formats import CanonicalInfo, FootageInfo
+from speech2lip.formats import CanonicalInfo, FootageInfo, SoundOffset
 from speech2lip.geometry.mapping import sample_array
 
 _LOG = logging.getLogger(__name__)
@@ -142,8 +143,10 @@ def _keep_poses(staging: Staging, fitted: CanonicalFit) -> None:
 
 def _sound_offsets(takes: Sequence[Take]) -> dict[str, SoundOffset]:
     """Find how late the sound of each take is, and tell."""
-    openings = {t.name: np.where(t.left_out == 0, t.opening, np.float32(np.nan)) for t in takes}
-    offsets = find_offsets(openings, {t.name: t.wave() for t in takes}, {t.name: t.times for t in takes})
+    offsets = find_offsets({
+        take.name: (np.where(take.left_out == 0, take.opening, np.float32(np.nan)), take.wave(), take.times)
+        for take in takes
+    })  # fmt: skip
     put_right = [o.milliseconds for o in offsets.values() if o.corrected and o.milliseconds is not None]
     doubtful = [
         o
@@ -234,12 +237,12 @@ def fit_canonical(
     space = Space(shape, take.camera_from_head[index], k, size)
     sample = sample_frames(takes, scale, count=_DEPTH_FRAMES, home=(take.name, index))
     depth = head_depth(space.points_3d, size)
-    agreed = agree(takes, space, sample, depth, settings) if settings.photometric else None
+    aligned = align_takes(takes, space, sample, depth, settings) if settings.photometric else None
     refined = None
-    if agreed is not None:
-        space, depth = agreed.space, agreed.depth
-        mean = sample.views(agreed.takes, space).mean(torch.from_numpy(depth))
-        takes, refined = refine_takes(agreed, as_picture(mean))
+    if aligned is not None:
+        space, depth = aligned.space, aligned.depth
+        mean = sample.views(aligned.takes, space).mean(torch.from_numpy(depth))
+        takes, refined = refine_takes(aligned, as_picture(mean))
     views = sample.views(takes, space)
     mean = views.mean(torch.from_numpy(depth))
     motion = views.motion(torch.from_numpy(depth), mean).numpy()

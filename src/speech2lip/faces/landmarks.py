@@ -111,55 +111,37 @@ class LandmarkDetector:
 
         Returns:
             [478, 3]: x, y in pixels and z in pixels relative to the head's centre, away from the camera
-            positive;
-            None where no face is found.
+            positive; None where no face is found.
         """
-        points = self._detect_at(rgb, self._factor)
-        if (
-            points is None
-            and self._factor == 1.0
-            and self._enlarge_below
-            and rgb.shape[1] < 2 * self._enlarge_below * 2
-        ):
-            points = self._detect_at(rgb, 2.0)
-        if points is not None:
-            self._factor = self._enlargement(points)
-        return points
+        found = self.detect_all(rgb)
+        if not found and self._factor == 1.0 and rgb.shape[1] < 4 * self._enlarge_below:
+            self._factor = 2.0
+            found = self.detect_all(rgb)
+            self._factor = self._factor if found else 1.0
+        return found[0] if found else None
 
     def detect_all(self, rgb: NDArray[np.uint8]) -> list[Points]:
         """Find the landmarks of several faces, each as `detect` gives them, in no certain order."""
-        found = self._all_at(rgb, self._factor)
+        large = rgb
+        if self._factor != 1.0:
+            import cv2
+
+            size = (round(rgb.shape[1] * self._factor), round(rgb.shape[0] * self._factor))
+            large = np.asarray(cv2.resize(rgb, size, interpolation=cv2.INTER_CUBIC), np.uint8)
+        with _quiet_stderr() if self._quiet_calls > 0 else contextlib.nullcontext():
+            faces = self._mesh.process(large).multi_face_landmarks
+        self._quiet_calls -= 1
+        size_3d = np.array([rgb.shape[1], rgb.shape[0], rgb.shape[1]], np.float32)
+        every = [np.array([(p.x, p.y, p.z) for p in face.landmark], np.float32) for face in faces or ()]
+        found = [points * size_3d for points in every if points.shape == (LANDMARK_COUNT, 3)]
         if found:
-            self._factor = self._enlargement(max(found, key=lambda points: float(np.ptp(points[:, 0]))))
+            width = max(float(np.ptp(points[:, 0])) for points in found)
+            self._factor = 2.0 if 0 < width < self._enlarge_below else 1.0
         return found
 
     def forget(self) -> None:
         """Look for the face anew in the next frame: the picture has changed abruptly."""
         self._mesh.process(np.zeros((64, 64, 3), np.uint8))  # no face in it: nothing to follow
-
-    def _detect_at(self, rgb: NDArray[np.uint8], factor: float) -> Points | None:
-        found = self._all_at(rgb, factor)
-        return found[0] if found else None
-
-    def _all_at(self, rgb: NDArray[np.uint8], factor: float) -> list[Points]:
-        if factor != 1.0:
-            import cv2
-
-            large = (round(rgb.shape[1] * factor), round(rgb.shape[0] * factor))
-            rgb_large = np.asarray(cv2.resize(rgb, large, interpolation=cv2.INTER_CUBIC), np.uint8)
-        else:
-            rgb_large = rgb
-        with _quiet_stderr() if self._quiet_calls > 0 else contextlib.nullcontext():
-            faces = self._mesh.process(rgb_large).multi_face_landmarks
-        self._quiet_calls -= 1
-        height, width = rgb.shape[:2]
-        size = np.array([width, height, width], np.float32)
-        found = [np.array([(p.x, p.y, p.z) for p in face.landmark], np.float32) for face in faces or ()]
-        return [points * size for points in found if points.shape == (LANDMARK_COUNT, 3)]
-
-    def _enlargement(self, points: Points) -> float:
-        width = float(np.ptp(points[:, 0]))
-        return 2.0 if 0 < width < self._enlarge_below else 1.0
 
 
 def lip_opening(points: NDArray[np.floating[Any]]) -> NDArray[np.float32]:

@@ -10,7 +10,7 @@ import pytest
 
 from speech2lip.conventions import Array
 from speech2lip.decomposition.footage import Take
-from speech2lip.decomposition.photometric.refine import correct_takes, refocus_takes
+from speech2lip.decomposition.photometric.align import correct_takes, refocus_takes
 from speech2lip.geometry.rigid import changed_poses, pose_change, project
 from tests.made_face import head_pose, made_face
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from speech2lip.decomposition.av_offset import av_offset
+from speech2lip.decomposition.av_offset import pooled_offset, sync_curve
 from speech2lip.evaluation.metrics import sync_judge
 from speech2lip.evaluation.metrics.sync_judge import (
     Clips,
@@ -86,7 +86,7 @@ def test_late_lips_have_the_sign_that_the_sync_offset_gives_them(judge: SyncJudg
     lips = loud[np.maximum(0, np.arange(len(loud)) - late)]
     noise = np.random.default_rng(0).normal(size=len(loud) * 640)
     wave = noise * np.repeat(10 ** (2 * loud - 2), 640)
-    other = av_offset(lips, wave.astype(np.float32), np.arange(len(loud)) / FPS, max_lag=0.5)
+    other = pooled_offset([sync_curve(lips, wave.astype(np.float32), np.arange(len(loud)) / FPS)])
     assert other.milliseconds < 0
     assert _verdict(judge, late=late)["expert_offset_ms"] == pytest.approx(-40 * late)
 

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
 
 from speech2lip.conventions import Array, Floats
-from speech2lip.decomposition.canonical import Canonical, eye_distance, fill_polygon
-from speech2lip.decomposition.depth import mesh_depth
+from speech2lip.decomposition.canonical import Canonical, eye_distance, fill_polygon, mesh_depth
 from speech2lip.faces.landmarks import FACE_OVAL
 
 STEP = 4

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +12,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from speech2lip.config import PrepareSettings
 from speech2lip.conventions import Array, Floats
 from speech2lip.decomposition.canonical import eye_distance, fill_polygon, jaw_outline
 from speech2lip.decomposition.footage import Take
+from speech2lip.decomposition.head_pose import refine_shape
 from speech2lip.decomposition.photometric.bundle import (
     Knots,
     Scene,
@@ -27,7 +29,8 @@ from speech2lip.decomposition.photometric.bundle import (
 from speech2lip.decomposition.sampled_frames import Sample, Space
 from speech2lip.faces.landmarks import FACE_OVAL
 from speech2lip.geometry.mapping import pixel_centres, sample_array
-from speech2lip.geometry.rigid import rays, to_pixels, transformed
+from speech2lip.geometry.rigid import changed_poses, pose_change, rays, to_pixels, transformed
+from speech2lip.progress import Progress
 
 LOCAL = 0.1
 """What changes over more than this, in eye units, is light and not the head."""
@@ -35,7 +38,7 @@ EYES = ((33, 133), (362, 263))
 """Corners of the eyes."""
 _FINEST = 6.0
 """Standard deviation, in pixels, that a Gaussian keeps at least where it is computed on a smaller picture."""
-ROUNDS = 2
+_ROUNDS = 2
 """Times that places are looked for."""
 _STEADY = 1.5
 """Places outside the face whose median error is larger, in pixels, are no part of the head."""
@@ -67,26 +70,22 @@ is seen, as only every fourth pixel is counted.
 """
 _FLOOR = 0.15
 """Standard deviation of the best track, in pixels."""
+_LANDMARK_NOISE = 0.01
+"""Usual error of a head pose from landmarks that does not follow the pose: radians, eye units."""
+_SLOPE = 0.15
+"""Usual error of it as a share of how far the head is from the canonical pose."""
 
 
 @dataclass(frozen=True)
-class Aligned:
-    """What sampled frames agree on."""
+class Alignment:
+    """Takes and canonical space in which sampled frames agree."""
 
-    transforms: Array
-    """[F, 4, 4] observed_from_canonical."""
-    k: Array
-    """[3, 3] canonical camera of the focal length found."""
+    takes: list[Take]
+    space: Space
     depth: Floats
-    """[H, W] of the canonical picture, in eye units."""
+    """[H, W] in eye units."""
     steady: NDArray[np.bool_]
     """[H, W] where the head was seen to move as one: not on brows, at outlines, beside the head."""
-    factor: float
-    """Focal length found, times the one that was assumed."""
-    error: float
-    """Median distance in the face between where places are seen and where they are mapped, in pixels."""
-    before: float
-    """The same before anything was fitted."""
 
 
 def detail(grey: NDArray[Any], unit: float) -> Floats:
@@ -119,24 +118,17 @@ def still_face(points: Array, size: tuple[int, int]) -> NDArray[np.bool_]:
     return still
 
 
-def align_frames(
-    sample: Sample,
-    takes: Sequence[Take],
-    space: Space,
-    depth: Floats,
-    *,
-    focal_spread: float,
-    report: Callable[[], None] = lambda: None,
-) -> Aligned | None:
-    """Fit frames, depth and focal length to places that are found by looking; None where too few are.
+def align_takes(
+    takes: Sequence[Take], space: Space, sample: Sample, depth: Floats, settings: PrepareSettings
+) -> Alignment | None:
+    """Fit depth, focal length and head poses to places that are found by looking at sampled frames.
 
     Args:
-        sample: the frames.
         takes: with head poses and cameras to begin with.
-        space: of the canonical frame.
-        depth: [H, W] there, to begin with.
-        focal_spread: usual error of the assumed focal length, natural logarithm; 0 keeps it.
-        report: called after each of the `ROUNDS`.
+        space: of the canonical frame; depth: [H, W] there, to begin with.
+
+    Returns:
+        None where that is no better than landmarks, or too few places are found.
     """
     points, size = space.points_3d[:, :2], space.size
     unit = eye_distance(points)
@@ -149,23 +141,85 @@ def align_frames(
     in_face: NDArray[np.bool_] = face[_pixels(places)]
     if in_face.sum() < _LEAST_PLACES:
         return None
-    knots = Knots.over(size, unit)
+    knots, distance = Knots.over(size, unit), float(space.pose[2, 3])
     scene = Scene(
         sample.poses(takes) @ np.linalg.inv(space.pose), space.pose[:3, 3], space.k, sample.ks(takes),
         np.zeros(knots.shape[0] * knots.shape[1]),
     )  # fmt: skip
-    fit = _Fit(grey, template, places, in_face, depth.astype(np.float64), knots, unit)
-    before = error = float("nan")
-    errors, factor = np.full(len(places), np.inf), 1.0
-    for number in range(ROUNDS):
-        scene, errors, chosen, first = fit.round(scene, factor, focal_spread)
-        error = float(np.median(errors[in_face]))
-        factor *= chosen
-        before = first if number == 0 else before
-        report()
+    fit = _Fit(grey, template, places, in_face, depth.astype(np.float64), distance, knots, unit)
+    errors, before = np.full(len(places), np.inf), []
+    with Progress("Bringing frames into agreement", total=_ROUNDS) as progress:
+        for _ in range(_ROUNDS):
+            scene, errors, error = fit.round(scene, settings.focal_spread)
+            before.append(error)
+            progress.advance()
+    error = float(np.median(errors[in_face]))
+    if not error < before[0]:
+        return None
     steady = _around(places[errors < error], size, unit) & (face | beyond)
-    depth = fit.depth_of(scene, factor).astype(np.float32)
-    return Aligned(scene.transforms, scene.k_canonical, depth, steady, factor, error, before)
+    pose, factor = space.pose.copy(), scene.centre[2] / distance
+    pose[2, 3] *= factor
+    takes, fitted = refocus_takes(takes, factor), scene.transforms @ pose
+    corrected = correct_takes(takes, sample.poses(takes), fitted, pose)
+    for (take, index), found in zip(sample.places, fitted, strict=True):
+        corrected[take].camera_from_head[index] = found  # arrays of their own, made just now
+    aligned = Space(_fitted_shape(corrected, space.shape, sample), pose, scene.k_canonical, size)
+    return Alignment(corrected, aligned, fit.depth_of(scene).astype(np.float32), steady)
+
+
+def _fitted_shape(takes: Sequence[Take], shape: Array, sample: Sample) -> Array:
+    """Move the points of the rigid face to where the sampled frames' landmarks see them."""
+    focal = float(np.median([takes[n].k[0, 0] for n, _ in sample.places]))
+    usual = [(n, i) for n, i in sample.places if takes[n].k[0, 0] == focal] or sample.places[:1]
+    points = np.stack([takes[n].landmarks[i : i + 1][0] for n, i in usual]).astype(np.float64)
+    poses = np.stack([takes[n].camera_from_head[i] for n, i in usual])
+    for _ in range(2):
+        shape = refine_shape(poses, shape, points[..., :2], takes[usual[0][0]].k)
+    return shape
+
+
+def refocus_takes(takes: Sequence[Take], factor: float) -> list[Take]:
+    """Give takes another focal length, heads as much further away: they look nearly the same."""
+    result = []
+    for take in takes:
+        poses = take.camera_from_head.copy()
+        poses[:, 2, 3] *= factor
+        result.append(dataclasses.replace(take, focal=take.focal * factor, camera_from_head=poses))
+    return result
+
+
+def correct_takes(takes: Sequence[Take], landmarks: Array, aligned: Array, canonical: Array) -> list[Take]:
+    """Take out of all head poses what landmarks get wrong in step with the head pose.
+
+    Landmarks take a turned face for one that is turned a little more or less, in the same way in every frame:
+    a linear function of the head pose, learned where both are known.
+
+    Args:
+        takes: with head poses from landmarks.
+        landmarks, aligned: [F, 4, 4] head poses of sampled frames, from landmarks and as fitted.
+        canonical: [4, 4] the canonical head pose.
+    """
+    targets = pose_change(aligned, landmarks)
+    features = _features(landmarks, canonical)
+    hold = np.eye(features.shape[1]) * (_LANDMARK_NOISE / _SLOPE) ** 2
+    hold[0, 0] = 1e-6
+    weight = np.ones(len(features))
+    slopes = np.zeros((features.shape[1], 6))
+    for _ in range(5):
+        weighted = features * weight[:, None]
+        slopes = np.linalg.solve(weighted.T @ features + hold, weighted.T @ targets)
+        away = np.abs(targets - features @ slopes)[:, :5].max(1)  # how far away it is says little
+        weight = 1 / (1 + (away / _LANDMARK_NOISE) ** 2)
+
+    def corrected(poses: Array) -> Array:
+        return changed_poses(poses, _features(poses, canonical) @ slopes)
+
+    return [dataclasses.replace(take, camera_from_head=corrected(take.camera_from_head)) for take in takes]
+
+
+def _features(poses: Array, canonical: Array) -> Array:
+    """Return 1 and the difference from the canonical head pose; [T, 7]."""
+    return np.column_stack([np.ones(len(poses)), pose_change(poses, np.broadcast_to(canonical, poses.shape))])
 
 
 def _pixels(places: Array) -> tuple[NDArray[np.intp], ...]:
@@ -189,17 +243,19 @@ class _Fit:
     in_face: NDArray[np.bool_]
     depth: Array
     """Before any correction, at the focal length first assumed."""
+    distance: float
+    """Of the head at that focal length."""
     knots: Knots
     unit: float
 
-    def depth_of(self, scene: Scene, factor: float) -> Array:
+    def depth_of(self, scene: Scene) -> Array:
         """Return the depth with its correction; [H, W]."""
         size = (self.depth.shape[0], self.depth.shape[1])
-        return self.depth + _further(scene, factor) + self.knots.surface(scene.knots, size)
+        return self.depth + scene.centre[2] - self.distance + self.knots.surface(scene.knots, size)
 
-    def round(self, scene: Scene, factor: float, spread: float) -> tuple[Scene, Array, float, float]:
-        """Look for the places and fit; the scene, errors [N] after, focal factor found, errors before."""
-        moved, seen = self._seen(scene, factor)
+    def round(self, scene: Scene, spread: float) -> tuple[Scene, Array, float]:
+        """Look for the places and fit; the scene, errors [N] after, the median error before."""
+        moved, seen = self._seen(scene)
         found = seen.found & self.in_face
         before = float(np.median(np.linalg.norm(moved, axis=-1)[found]))
         scene, _, errors = fit_scene(scene, seen, self.knots, kept=self.in_face, rounds=4)
@@ -207,18 +263,19 @@ class _Fit:
         telling = self.in_face | (kept & (errors < _STEADY))  # of the focal length: nothing that was bent far
         scene, _, errors = fit_scene(scene, seen, self.knots, kept=kept, rounds=4)
         kept = self.in_face | (kept & (errors < _STEADY))
-        chosen = self._focal(scene, seen, telling, spread / factor) if spread > 0 else 1.0
+        held = spread * self.distance / scene.centre[2]
+        chosen = self._focal(scene, seen, telling, held) if spread > 0 else 1.0
         seen = seen.further((chosen - 1) * scene.centre[2])
         scene, _, errors = fit_scene(refocused(scene, chosen), seen, self.knots, kept=kept, rounds=4)
-        return scene, errors, chosen, before
+        return scene, errors, before
 
-    def _seen(self, scene: Scene, factor: float) -> tuple[Array, Sightings]:
+    def _seen(self, scene: Scene) -> tuple[Array, Sightings]:
         """Look for the places in all frames, as the scene brings them into canonical space.
 
         Returns:
             [F, N, 2] canonical pixels by which they lie beside where the scene puts them, and where they are.
         """
-        depth, centres = self.depth_of(scene, factor), pixel_centres(*self.depth.shape).double().numpy()
+        depth, centres = self.depth_of(scene), pixel_centres(*self.depth.shape).double().numpy()
 
         def warped(f: int) -> Floats:
             return detail(sample_array(self.grey[f], _observed(scene, depth, f, centres)), self.unit)
@@ -227,7 +284,7 @@ class _Fit:
             canonical = np.stack(list(pool.map(warped, range(len(self.grey)))))
         moved, information = track_places(self.template, canonical, self.places, unit=self.unit)
         seen = [_observed(scene, depth, f, self.places + moved[f]) for f in range(len(moved))]
-        plain = self.depth[_pixels(self.places)] + _further(scene, factor)
+        plain = self.depth[_pixels(self.places)] + scene.centre[2] - self.distance
         return moved, Sightings(self.places, np.stack(seen), information, plain, self.in_face)
 
     def _with_head(self, scene: Scene, seen: Sightings) -> tuple[Scene, NDArray[np.bool_]]:
@@ -258,11 +315,6 @@ def believable_factors(distance: float) -> list[float]:
     """Return the focal lengths to try, times the present one, where the head is so many eye units away."""
     nearest = min(_NEAREST / distance, 1.0)
     return [factor for factor in _FACTORS if factor >= nearest]
-
-
-def _further(scene: Scene, factor: float) -> float:
-    """The head stands further away by this than at the focal length first assumed."""
-    return float(scene.centre[2] * (1 - 1 / factor))
 
 
 def _observed(scene: Scene, depth: Array, f: int, points: Array) -> Array:

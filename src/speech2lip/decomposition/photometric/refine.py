@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2lip.config import PrepareSettings
 from speech2lip.conventions import Array, Floats
 from speech2lip.decomposition.canonical import eye_distance
 from speech2lip.decomposition.footage import Take
-from speech2lip.decomposition.head_pose import refine_shape
-from speech2lip.decomposition.photometric.align import LOCAL, ROUNDS, align_frames, detail
-from speech2lip.decomposition.sampled_frames import Sample, Space
+from speech2lip.decomposition.photometric.align import LOCAL, Alignment, detail
 from speech2lip.geometry.mapping import sample_array
 from speech2lip.geometry.rigid import (
     by_motion,
@@ -222,69 +219,16 @@ def _bridged(take: Take, changes: Array) -> Array:
     return changed_poses(take.camera_from_head, filled)
 
 
-_LANDMARK_NOISE = 0.01
-"""Usual error of a head pose from landmarks that does not follow the pose: radians, eye units."""
-_SLOPE = 0.15
-"""Usual error of it as a share of how far the head is from the canonical pose."""
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """Takes and canonical space in which sampled frames agree."""
-
-    takes: list[Take]
-    space: Space
-    depth: Floats
-    """[H, W] in eye units."""
-    steady: NDArray[np.bool_]
-    """[H, W] where the head moves as one."""
-
-
-def agree(
-    takes: Sequence[Take], space: Space, sample: Sample, initial: Floats, settings: PrepareSettings
-) -> Alignment | None:
-    """Fit depth, focal length and head poses to what is seen; None where that is no better than landmarks.
-
-    Args:
-        initial: [H, W] depth to start from.
-    """
-    with Progress("Bringing frames into agreement", total=ROUNDS) as progress:
-        found = align_frames(
-            sample, takes, space, initial, focal_spread=settings.focal_spread, report=progress.advance
-        )
-    if found is None or not found.error < found.before:
-        return None
-    pose = space.pose.copy()
-    pose[2, 3] *= found.factor
-    takes, fitted = refocus_takes(takes, found.factor), found.transforms @ pose
-    corrected = correct_takes(takes, sample.poses(takes), fitted, pose)
-    for place, pose_there in zip(sample.places, fitted, strict=True):
-        corrected[place[0]].camera_from_head[place[1]] = pose_there  # arrays of their own, made just now
-    shape = _fitted_shape(corrected, space.shape, sample)
-    return Alignment(corrected, Space(shape, pose, found.k, space.size), found.depth, found.steady)
-
-
-def _fitted_shape(takes: Sequence[Take], shape: Array, sample: Sample) -> Array:
-    """Move the points of the rigid face to where the sampled frames' landmarks see them."""
-    focal = float(np.median([takes[n].k[0, 0] for n, _ in sample.places]))
-    usual = [(n, i) for n, i in sample.places if takes[n].k[0, 0] == focal] or sample.places[:1]
-    points = np.stack([takes[n].landmarks[i : i + 1][0] for n, i in usual]).astype(np.float64)
-    poses = np.stack([takes[n].camera_from_head[i] for n, i in usual])
-    for _ in range(2):
-        shape = refine_shape(poses, shape, points[..., :2], takes[usual[0][0]].k)
-    return shape
-
-
-def refine_takes(agreed: Alignment, picture: NDArray[np.uint8]) -> tuple[list[Take], float]:
+def refine_takes(aligned: Alignment, picture: NDArray[np.uint8]) -> tuple[list[Take], float]:
     """Refine the head poses of all frames; the takes and the share of frames to train on that could be.
 
     Args:
         picture: [H, W, 3] mean of the footage in canonical space.
     """
-    space, takes = agreed.space, agreed.takes
+    space, takes = aligned.space, aligned.takes
     unit = eye_distance(space.points_3d[:, :2])
     template = make_template(
-        picture, agreed.depth, agreed.steady, unit=unit, camera_from_head=space.pose, k=space.k
+        picture, aligned.depth, aligned.steady, unit=unit, camera_from_head=space.pose, k=space.k
     )
     if template is None:
         return takes, 0.0
@@ -292,47 +236,3 @@ def refine_takes(agreed: Alignment, picture: NDArray[np.uint8]) -> tuple[list[Ta
         refined = [refine_take(take, template, report=progress.advance) for take in takes]
     kept = sum(int((take.left_out == 0).sum()) for take in takes)
     return [take for take, _ in refined], sum(int(known.sum()) for _, known in refined) / max(kept, 1)
-
-
-def refocus_takes(takes: Sequence[Take], factor: float) -> list[Take]:
-    """Give takes another focal length, heads as much further away: they look nearly the same."""
-    result = []
-    for take in takes:
-        poses = take.camera_from_head.copy()
-        poses[:, 2, 3] *= factor
-        result.append(dataclasses.replace(take, focal=take.focal * factor, camera_from_head=poses))
-    return result
-
-
-def correct_takes(takes: Sequence[Take], landmarks: Array, aligned: Array, canonical: Array) -> list[Take]:
-    """Take out of all head poses what landmarks get wrong in step with the head pose.
-
-    Landmarks take a turned face for one that is turned a little more or less, in the same way in every frame:
-    a linear function of the head pose, learned where both are known.
-
-    Args:
-        takes: with head poses from landmarks.
-        landmarks, aligned: [F, 4, 4] head poses of sampled frames, from landmarks and as fitted.
-        canonical: [4, 4] the canonical head pose.
-    """
-    targets = pose_change(aligned, landmarks)
-    features = _features(landmarks, canonical)
-    hold = np.eye(features.shape[1]) * (_LANDMARK_NOISE / _SLOPE) ** 2
-    hold[0, 0] = 1e-6
-    weight = np.ones(len(features))
-    slopes = np.zeros((features.shape[1], 6))
-    for _ in range(5):
-        weighted = features * weight[:, None]
-        slopes = np.linalg.solve(weighted.T @ features + hold, weighted.T @ targets)
-        away = np.abs(targets - features @ slopes)[:, :5].max(1)  # how far away it is says little
-        weight = 1 / (1 + (away / _LANDMARK_NOISE) ** 2)
-
-    def corrected(poses: Array) -> Array:
-        return changed_poses(poses, _features(poses, canonical) @ slopes)
-
-    return [dataclasses.replace(take, camera_from_head=corrected(take.camera_from_head)) for take in takes]
-
-
-def _features(poses: Array, canonical: Array) -> Array:
-    """Return 1 and the difference from the canonical head pose; [T, 7]."""
-    return np.column_stack([np.ones(len(poses)), pose_change(poses, np.broadcast_to(canonical, poses.shape))])

@@ -112,20 +112,18 @@ class KeptLandmarks:
 
     def __getitem__(self, key: Any) -> Points:
         """Look up as in an array [T, 478, 3]."""
-        rows, rest = (key[0], key[1:]) if isinstance(key, tuple) else (key, ())
+        rows, *rest = key if isinstance(key, tuple) else (key,)
         if rows is Ellipsis:
-            rows, rest = slice(None), (Ellipsis, *rest)
+            rows, rest = slice(None), [Ellipsis, *rest]
         wanted = np.arange(len(self))[rows]
         if wanted.ndim == 0:
-            number, place = divmod(int(wanted), BLOCK)
-            return np.array(self._block(number)[place][rest], np.float32)
+            return np.array(self[[int(wanted)]][0][tuple(rest)], np.float32)
         within = (slice(None), *rest)
         like = np.empty((0, *self.shape[1:]), np.float32)[within]
         found = np.empty((len(wanted), *like.shape[1:]), np.float32)
-        number_of = wanted // BLOCK
-        for number in np.unique(number_of).tolist():
-            here = number_of == number
-            found[here] = self._block(number)[wanted[here] - number * BLOCK][within]
+        for number in np.unique(wanted // BLOCK).tolist():
+            here = wanted // BLOCK == number
+            found[here] = self._block(number)[wanted[here] % BLOCK][within]
         return found
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
