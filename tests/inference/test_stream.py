@@ -16,7 +16,7 @@ from speech2lip.config import SpeakSettings
 from speech2lip.conventions import Picture
 from speech2lip.errors import SoundError
 from speech2lip.inference import base_video as base_planes
-from speech2lip.inference.audio_buffer import AudioBuffer
+from speech2lip.inference.audio_buffer import AudioBuffer, HeardWindows
 from speech2lip.inference.speak import speech_stretches, spoken_pictures
 from speech2lip.inference.speaker import Speaker
 from speech2lip.inference.stream import SpeechStream, Streamed, stream
@@ -58,7 +58,7 @@ def _all(speech: SpeechStream, **how: bool) -> list[Streamed]:
 def _offline(speaker: Speaker, path: Path) -> tuple[list[Picture], np.ndarray]:
     base, engine = speaker.base, speaker.engine
     model = engine.model.settings
-    stretches = speech_stretches(SoundReader(path), base.fps, model.past_seconds, model.ahead_seconds)
+    stretches = speech_stretches(SoundReader(path), HeardWindows.of(model, base.fps))
     pictures, native = [], []
     for stretch, composed in spoken_pictures(engine, speaker.motion, stretches, workers=2):
         pictures += composed

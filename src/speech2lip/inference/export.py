@@ -28,12 +28,12 @@ from speech2lip.atomic import (
 )
 from speech2lip.avatar import Avatar, BaseVideo, read_avatar
 from speech2lip.composition.blend_net import CROP_SIZE, BlendNet
+from speech2lip.composition.coverage import drawn_shares
 from speech2lip.composition.paste import REGION_MARGIN
 from speech2lip.conventions import MEL_BANDS, MEL_RATE, SAMPLE_RATE, AnyPath
 from speech2lip.errors import MissingExtra, OutputError, SettingsError, Speech2LipError
 from speech2lip.geometry.mapping import ROUNDS, look_up, map_points
 from speech2lip.inference.engine import Engine
-from speech2lip.inference.motion.coverage import drawn_shares
 from speech2lip.model import LipModel
 from speech2lip.synthesis.lip_field import FLOW_SCALE_PX, POSE_SIZE, LipField
 from speech2lip.synthesis.speech import SILENT_MEL, mel_filters, window_offsets
