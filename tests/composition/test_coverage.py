@@ -70,7 +70,7 @@ def test_half_a_cylinder_is_hidden_as_geometry_says() -> None:
     assert np.allclose(found, [0, 0, 0.25, 0.5], atol=0.01)
 
 
-FPS = 25
+FPS = 25.0
 
 
 def _flags(*away: tuple[int, int], count: int = 400) -> np.ndarray:
