@@ -172,7 +172,7 @@ def test_every_graph_gives_the_numbers_of_the_reference(exported: tuple[Path, Pa
         k_observed=player.tables["base/k_observed"],
         **{name: table[3:4] for name, table in track.items()},
     )
-    expected = engine.paster.carry_mask(truth)[0, 0]
+    expected = engine.paster.warp_mask(truth)[0, 0]
     assert np.abs(uv - truth.numpy())[:, expected.numpy() > 0].max() < 1e-3
     assert np.abs(mask[0, 0] - expected.numpy()).max() < 0.02
 

@@ -299,7 +299,7 @@ def graphs(engine: Engine) -> dict[str, Graph]:
             pixels, paster.depth, forth, paster.k, k, canonical_from_observed=back
         )
         uv = (found - paster.box_start) / paster.box_size
-        return uv, paster.carry_mask(uv)
+        return uv, paster.warp_mask(uv)
 
     def read(grid: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
         return lips.read(grid, uv), look_up(lips.mean, uv * uv.new_tensor(lips.patch_size[::-1]))
