@@ -24,9 +24,9 @@ from benchmarks.speed.memory import growth_mb, speak_watched
 from speech2lip.avatar import read_avatar
 from speech2lip.config import SpeakSettings
 from speech2lip.conventions import SAMPLE_RATE
-from speech2lip.inference.base_video import BaseVideoReader
 from speech2lip.inference.engine import Engine
-from speech2lip.inference.motion.motion import Motion, speak_shown
+from speech2lip.inference.motion import Motion
+from speech2lip.inference.speaker import BaseVideoReader
 from speech2lip.media.sound import SoundReader
 from speech2lip.media.video import CodedReader
 from speech2lip.media.yuv import split
@@ -112,7 +112,7 @@ def picture_late_frames(avatar: Path, sound: Path, output: Path, settings: Speak
     errors = {}
     for shift in _SHIFTS:
         moments = [(number - shift) / fps - begin for number in numbers]
-        drawn = speak_shown(engine, motion, filmed, shown, engine.encode_speech(mel, moments))
+        drawn = motion.speak(engine.renderer, filmed, shown, engine.encode_speech(mel, moments))
         errors[shift] = sum(
             float(np.square(split(a)[0][y0:y1, x0:x1].astype(float) - split(b)[0][y0:y1, x0:x1]).mean())
             for a, b, (x0, y0, x1, y1) in zip(drawn, written, boxes, strict=True)

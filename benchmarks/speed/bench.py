@@ -29,9 +29,8 @@ from speech2lip.config import SpeakSettings
 from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.errors import SettingsError
 from speech2lip.evaluation.cost import gflop_per_frame
-from speech2lip.inference.base_video import BaseVideoReader
 from speech2lip.inference.speak import speak
-from speech2lip.inference.speaker import Speaker
+from speech2lip.inference.speaker import BaseVideoReader, Speaker
 from speech2lip.inference.stream import stream
 from speech2lip.media.video import VideoFormat, VideoWriter
 from speech2lip.parallel import usable_cores

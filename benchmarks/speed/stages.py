@@ -9,8 +9,7 @@ from pathlib import Path
 import torch
 
 from speech2lip.conventions import SAMPLE_RATE
-from speech2lip.inference.base_video import BaseVideoReader
-from speech2lip.inference.speaker import Speaker
+from speech2lip.inference.speaker import BaseVideoReader, Speaker
 from speech2lip.media.video import VideoFormat, VideoWriter
 
 _BATCH = 8

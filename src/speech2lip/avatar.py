@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from speech2lip.atomic import FolderKind, recover_folder
 from speech2lip.checks import Unfit
 from speech2lip.config import ModelSettings
+from speech2lip.conventions import Picture
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.decomposition.footage import read_canonical
 from speech2lip.errors import AvatarError, FootageError, SettingsError
@@ -100,6 +101,11 @@ class BaseVideo:
             raise AvatarError(f"A base video of the avatar cannot be read: {error}") from error
         if following < min(stop, len(self.times)):
             raise self.damaged(f"it ends before frame {following} of {len(self.times)}")
+
+    def spread_frames(self, count: int) -> list[tuple[Picture, HeadTrack]]:
+        """Decode at most so many frames [H, W, 3], evenly spread, each with the track of its head."""
+        chosen = np.unique(np.linspace(0, len(self.times) - 1, count).astype(int)).tolist()
+        return [(frame.rgb, self.head[i]) for i in chosen for frame in self.frames(i, i + 1)]
 
     def damaged(self, why: str) -> AvatarError:
         """Return the line about a base video that is not what take.json says."""

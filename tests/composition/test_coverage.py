@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
-from speech2lip.composition.coverage import MOST_HIDDEN, RegionSurface, region_surface
+from speech2lip.composition.coverage import (
+    MOST_HIDDEN,
+    RegionSurface,
+    best_stretch,
+    drawn_shares,
+    region_surface,
+    with_shares,
+)
 from tests.made_face import head_pose, made_canonical
 
 
@@ -59,3 +68,48 @@ def test_half_a_cylinder_is_hidden_as_geometry_says() -> None:
         np.stack([head_pose(turn=(0, np.radians(t), 0), shift=(0, 0, 1e6)) for t in (0, 20, 60, 90)])
     )
     assert np.allclose(found, [0, 0, 0.25, 0.5], atol=0.01)
+
+
+FPS = 25.0
+
+
+def _flags(*away: tuple[int, int], count: int = 400) -> np.ndarray:
+    flags = np.ones(count, bool)
+    for start, stop in away:
+        flags[start:stop] = False
+    return flags
+
+
+def test_the_longest_stretch_is_shown_or_the_one_that_was_asked_for() -> None:
+    flags = _flags((120, 130), (300, 310))
+    assert best_stretch(flags, fps=FPS) == (130, 300)
+    assert best_stretch(flags, fps=FPS, start=50) == (0, 120)
+    assert best_stretch(flags, fps=FPS, start=125) == (130, 300)
+    assert best_stretch(flags, fps=FPS, start=350) == (130, 300)  # what holds it is too short
+    assert best_stretch(_flags(), fps=FPS) == (0, 400)
+
+
+def test_where_no_stretch_is_long_enough_all_of_the_take_is_shown() -> None:
+    away = [(start, start + 5) for start in range(50, 400, 60)]
+    assert best_stretch(_flags(*away), fps=FPS) == (0, 400)
+    assert best_stretch(np.zeros(400, bool), fps=FPS) == (0, 400)
+
+
+@pytest.mark.parametrize("fps", [25.0, 60.0])
+def test_lips_come_and_go_over_the_same_time_at_any_frame_rate(fps: float) -> None:
+    shares = drawn_shares(_flags((200, 220)), fps=fps)
+    assert (shares[200:220] == 0).all()
+    fading = np.flatnonzero((shares > 0) & (shares < 1))
+    assert len(fading) / 2 / fps == pytest.approx(0.12, abs=0.6 / fps)
+    assert np.abs(np.diff(shares)).max() <= 1 / (0.12 * fps)
+    assert (drawn_shares(_flags(), fps=fps) == 1).all()
+    assert (drawn_shares(np.zeros(9, bool), fps=fps) == 0).all()
+
+
+def test_shares_found_on_the_way_are_those_of_the_whole() -> None:
+    flags = _flags((0, 3), (40, 41), (44, 50), (90, 130), count=200)
+    endless = itertools.chain(enumerate(flags), itertools.repeat((0, True)))
+    found = [
+        share for _, share in itertools.islice(with_shares(endless, lambda one: bool(one[1]), fps=FPS), 200)
+    ]
+    assert found == pytest.approx(drawn_shares(flags, fps=FPS).tolist())

@@ -44,38 +44,38 @@ def _hand(index: int) -> Flags:
 
 
 @pytest.fixture(scope="module")
-def turner() -> Reposer:
+def reposer() -> Reposer:
     return Reposer(made_canonical())
 
 
 @pytest.fixture(scope="module")
-def face(turner: Reposer) -> UsualFace:
-    return learn_usual_face(turner, made_canonical(), [(_talking(i), HEAD) for i in range(0, FRAMES, 2)])
+def face(reposer: Reposer) -> UsualFace:
+    return learn_usual_face(reposer, made_canonical(), [(_talking(i), HEAD) for i in range(0, FRAMES, 2)])
 
 
-def _found(turner: Reposer, face: UsualFace, frames: list[Picture]) -> list[Flags]:
-    return in_front(face, [departures(face, node_colours(turner, frame, HEAD)) for frame in frames])
+def _found(reposer: Reposer, face: UsualFace, frames: list[Picture]) -> list[Flags]:
+    return in_front(face, [departures(face, node_colours(reposer, frame, HEAD)) for frame in frames])
 
 
-def test_a_talking_mouth_is_never_in_front(turner: Reposer, face: UsualFace) -> None:
+def test_a_talking_mouth_is_never_in_front(reposer: Reposer, face: UsualFace) -> None:
     assert face.jaw.sum() > 20
     frames = [_talking(i, seed=100) for i in range(FRAMES)]
-    assert not any(nodes.any() for nodes in _found(turner, face, frames))
+    assert not any(nodes.any() for nodes in _found(reposer, face, frames))
 
 
 @pytest.mark.parametrize("colour", [(40.0, 40.0, 45.0), (150.0, 110.0, 90.0)])
 def test_a_hand_is_in_front_where_it_is(
-    turner: Reposer, face: UsualFace, colour: tuple[float, float, float]
+    reposer: Reposer, face: UsualFace, colour: tuple[float, float, float]
 ) -> None:
     frames = [_talking(i) for i in range(FRAMES)]
     for index, frame in enumerate(frames):
         frame[_hand(index)] = colour
-    found = _found(turner, face, frames)
+    found = _found(reposer, face, frames)
     assert not any(nodes.any() for nodes in found[: FRAMES // 2])
-    jaw = mask_in_frame(turner, face.jaw, HEAD, SIZE) > 0.5
-    apart = float(np.median(np.diff(turner.project(HEAD)[..., 0], axis=1)))
+    jaw = mask_in_frame(reposer, face.jaw, HEAD, SIZE) > 0.5
+    apart = float(np.median(np.diff(reposer.project(HEAD)[..., 0], axis=1)))
     for index in (FRAMES - 8, FRAMES - 2):
-        mask = mask_in_frame(turner, found[index], HEAD, SIZE)
+        mask = mask_in_frame(reposer, found[index], HEAD, SIZE)
         hand = _hand(index)
         assert (jaw & hand).sum() > 50
         assert mask[jaw & hand].mean() > 0.8
@@ -84,19 +84,19 @@ def test_a_hand_is_in_front_where_it_is(
         assert mask[beside].mean() < 0.05
 
 
-def test_what_shows_for_an_instant_is_not(turner: Reposer, face: UsualFace) -> None:
+def test_what_shows_for_an_instant_is_not(reposer: Reposer, face: UsualFace) -> None:
     frames = [_talking(i) for i in range(FRAMES)]
     for index in (10, 11, 25):
         frames[index][_hand(FRAMES)] = 40
-    assert not any(nodes.any() for nodes in _found(turner, face, frames))
+    assert not any(nodes.any() for nodes in _found(reposer, face, frames))
 
 
-def test_what_stays_within_the_jaw_region_is_not(turner: Reposer, face: UsualFace) -> None:
+def test_what_stays_within_the_jaw_region_is_not(reposer: Reposer, face: UsualFace) -> None:
     frames = [_talking(i) for i in range(FRAMES)]
     for frame in frames[20:]:
         frame[(np.hypot(X - MOUTH[0], Y - MOUTH[1]) < 7)] = (250, 250, 250)
-    assert not any(nodes.any() for nodes in _found(turner, face, frames))
+    assert not any(nodes.any() for nodes in _found(reposer, face, frames))
 
 
-def test_nothing_covered_gives_an_empty_mask(turner: Reposer, face: UsualFace) -> None:
-    assert not mask_in_frame(turner, np.zeros_like(face.jaw), HEAD, SIZE).any()
+def test_nothing_covered_gives_an_empty_mask(reposer: Reposer, face: UsualFace) -> None:
+    assert not mask_in_frame(reposer, np.zeros_like(face.jaw), HEAD, SIZE).any()

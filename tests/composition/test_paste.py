@@ -25,7 +25,7 @@ def test_lattice_agrees_with_solving_every_pixel(turn: tuple[float, float, float
     exact = patch_uv(paster, head, boxes[0])
     pixels = paster.box_size / torch.tensor(paster.mask.shape[-2:]).flip(0)
     difference = (paster.patch_uv(head, boxes)[0] - exact).abs() * paster.box_size / pixels
-    inside = paster.carry_mask(exact[None])[0, 0] > 0
+    inside = paster.warp_mask(exact[None])[0, 0] > 0
     assert difference[inside].mean() < 0.05
     assert difference[inside].quantile(0.99) < 0.3
 
@@ -67,7 +67,7 @@ def test_outside_the_mask_no_bit_changes(tmp_path: Path) -> None:
     boxes = engine.paster.regions(head, SIZE)
     box = boxes[0]
     outside = np.ones(SIZE, bool)
-    mask = engine.paster.carry_mask(engine.paster.patch_uv(head, boxes))[0, 0].numpy() > 0
+    mask = engine.paster.warp_mask(engine.paster.patch_uv(head, boxes))[0, 0].numpy() > 0
     outside[box[1] : box[3], box[0] : box[2]] = ~mask
     assert changed.sum() > 500
     assert not (changed & outside).any()

@@ -15,12 +15,12 @@ from safetensors.torch import load_file, save_file
 
 from speech2lip.config import SpeakSettings
 from speech2lip.conventions import SAMPLE_RATE
+from speech2lip.inference.audio_buffer import HeardWindows
 from speech2lip.inference.speak import speech_stretches
 from speech2lip.inference.speaker import Speaker
 from speech2lip.inference.stream import stream
 from speech2lip.media.sound import SoundReader
 from speech2lip.synthesis.pretrained import PretrainedEncoder, Projection, load_pretrained, step_windows
-from speech2lip.synthesis.speech import heard_seconds
 from tests.made_face import TINY, made_avatar
 from tests.synthesis.tiny_encoders import tiny_encoder
 
@@ -62,8 +62,8 @@ def test_offline_speech_hears_what_the_whole_sound_would(speaker: Speaker, tmp_p
     wave, engine = _speech(3.3), speaker.engine
     soundfile.write(tmp_path / "s.wav", wave, SAMPLE_RATE, subtype="FLOAT")
     codes = []
-    seconds = heard_seconds(engine.model.settings)
-    for stretch in speech_stretches(SoundReader(tmp_path / "s.wav"), FPS, *seconds, batch=7):
+    windows = HeardWindows.of(engine.model.settings, FPS)
+    for stretch in speech_stretches(SoundReader(tmp_path / "s.wav"), windows, batch=7):
         heard = engine.mel_features(torch.from_numpy(stretch.wave), stretch.moments)
         codes.append(engine.encode_speech(heard, stretch.moments).code)
     found = torch.cat(codes)

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from speech2lip.avatar import BaseVideo, read_avatar
-from speech2lip.inference import base_video as base_planes
-from speech2lip.inference.base_video import BaseVideoReader
+from speech2lip.inference import speaker as speaking
+from speech2lip.inference.speaker import BaseVideoReader
 from speech2lip.media.video import CodedReader, VideoReader, read_coded
 from speech2lip.parallel import ordered_map, worker_count
 from tests.made_face import made_avatar
@@ -94,7 +94,7 @@ def test_base_frames_come_in_any_order_and_few_are_kept(
     take: BaseVideo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = read_coded(take.folder / "picture.mp4", start_frame=0, stop_frame=110)
-    monkeypatch.setattr(base_planes, "_WHOLE_BYTES", 1)
+    monkeypatch.setattr(speaking, "_WHOLE_BYTES", 1)
     with BaseVideoReader(take) as planes:
         for index in (0, 1, 30, 29, 109, 50, 2):
             planes.expect([index])
@@ -144,8 +144,8 @@ def test_stretches_that_follow_each_other_open_the_file_once(
 
 
 def test_large_pictures_are_decoded_few_at_a_time(take: BaseVideo, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base_planes, "_WHOLE_BYTES", 1)
-    monkeypatch.setattr(base_planes, "_CHUNK_BYTES", 4 * take.width * take.height * 3 // 2)
+    monkeypatch.setattr(speaking, "_WHOLE_BYTES", 1)
+    monkeypatch.setattr(speaking, "_CHUNK_BYTES", 4 * take.width * take.height * 3 // 2)
     whole = read_coded(take.folder / "picture.mp4", start_frame=0, stop_frame=110)
     with BaseVideoReader(take) as planes:
         for index in (0, 1, 2, 3, 4, 9, 8, 7, 109):
@@ -156,7 +156,7 @@ def test_large_pictures_are_decoded_few_at_a_time(take: BaseVideo, monkeypatch: 
 def test_readers_at_their_own_paces_keep_their_own_chunks(
     take: BaseVideo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(base_planes, "_WHOLE_BYTES", 1)
+    monkeypatch.setattr(speaking, "_WHOLE_BYTES", 1)
     with BaseVideoReader(take) as planes:
         planes.count_reader(1)
         planes.count_reader(1)

@@ -134,7 +134,7 @@ def test_what_is_outside_the_region_keeps_every_bit(person: Avatar) -> None:
     for index, (before, copy, after) in enumerate(zip(coded, kept, composed, strict=True)):
         assert (before == copy).all()
         box = engine.paster.regions(head[index], SIZE)[0]
-        mask = engine.paster.carry_mask(patch_uv(engine.paster, head[index], box)[None])[0, 0].numpy()
+        mask = engine.paster.warp_mask(patch_uv(engine.paster, head[index], box)[None])[0, 0].numpy()
         outside = np.ones(SIZE, bool)
         # The mapping is interpolated between the nodes of a lattice: a pixel at the very edge may differ.
         outside[box[1] : box[3], box[0] : box[2]] = mask == 0

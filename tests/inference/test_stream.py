@@ -15,8 +15,8 @@ import speech2lip
 from speech2lip.config import SpeakSettings
 from speech2lip.conventions import Picture
 from speech2lip.errors import SoundError
-from speech2lip.inference import base_video as base_planes
-from speech2lip.inference.audio_buffer import AudioBuffer
+from speech2lip.inference import speaker as speaking
+from speech2lip.inference.audio_buffer import AudioBuffer, HeardWindows
 from speech2lip.inference.speak import speech_stretches, spoken_pictures
 from speech2lip.inference.speaker import Speaker
 from speech2lip.inference.stream import SpeechStream, Streamed, stream
@@ -58,7 +58,7 @@ def _all(speech: SpeechStream, **how: bool) -> list[Streamed]:
 def _offline(speaker: Speaker, path: Path) -> tuple[list[Picture], np.ndarray]:
     base, engine = speaker.base, speaker.engine
     model = engine.model.settings
-    stretches = speech_stretches(SoundReader(path), base.fps, model.past_seconds, model.ahead_seconds)
+    stretches = speech_stretches(SoundReader(path), HeardWindows.of(model, base.fps))
     pictures, native = [], []
     for stretch, composed in spoken_pictures(engine, speaker.motion, stretches, workers=2):
         pictures += composed
@@ -199,7 +199,7 @@ def test_streams_share_a_speaker_and_do_not_disturb_each_other(speaker: Speaker)
 
 
 def test_no_frame_waits_for_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base_planes, "_WHOLE_BYTES", 1)
+    monkeypatch.setattr(speaking, "_WHOLE_BYTES", 1)
     folder = made_avatar(tmp_path / "a.avatar", frames=90)
     with Speaker(folder, settings=PLAIN) as speaker, stream(speaker) as speech:
         late = []

@@ -1,4 +1,4 @@
-"""Which head poses the mapping bears.
+"""Which head poses can be spoken over, which frames are shown, and how lips come and go elsewhere.
 
 Where too much of the replaced region has turned out of sight, drawn lips are smeared over what lies behind
 the face.
@@ -6,15 +6,27 @@ the face.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates
+from scipy.ndimage import distance_transform_edt, gaussian_filter, gaussian_filter1d
 
 from speech2lip.conventions import Array
 from speech2lip.decomposition.canonical import Canonical, eye_distance
+from speech2lip.geometry.mapping import sample_array
+from speech2lip.geometry.rigid import rays, unbroken_runs
 
+Flags = NDArray[np.bool_]
+One = TypeVar("One")
+
+FADE_SECONDS = 0.12
+"""Over which drawn lips come and go, so that nothing pops."""
+LEAST_SECONDS = 4.0
+"""A stretch that is shown to and fro must be as long, or speech returns too often to the same frames."""
 MOST_HIDDEN = 0.03
 """Share of the replaced region that may have turned away from the camera."""
 _STEADY_SECONDS = 0.05
@@ -54,11 +66,11 @@ class RegionSurface:
         share: Array = (away | behind) @ self.weights
         return share
 
-    def bears(self, camera_from_head: Array) -> NDArray[np.bool_]:
+    def bears(self, camera_from_head: Array) -> Flags:
         """Tell which head poses [T, 4, 4] can be spoken over; [T]."""
         return self.hidden_share(camera_from_head) <= MOST_HIDDEN
 
-    def bears_frames(self, camera_from_head: Array, *, fps: float) -> NDArray[np.bool_]:
+    def bears_frames(self, camera_from_head: Array, *, fps: float) -> Flags:
         """Tell which frames of an unbroken take can be spoken over, the tremble of its head poses apart; [T].
 
         Args:
@@ -93,6 +105,56 @@ def region_surface(canonical: Canonical) -> RegionSurface:
 
 def _unprojected(pixels: Array, depth: Array, k: Array) -> Array:
     """Return where pixels [N, 2] of the canonical picture lie in its camera space; [N, 3]."""
-    z = map_coordinates(depth, [pixels[:, 1] - 0.5, pixels[:, 0] - 0.5], order=1, mode="nearest")
-    flat = (pixels - k[:2, 2]) / k[[0, 1], [0, 1]]
-    return np.concatenate([flat * z[:, None], z[:, None]], axis=1)
+    return rays(k, pixels) * sample_array(depth, pixels)[:, None]
+
+
+def longest_run(flags: Flags) -> tuple[int, int]:
+    """Return (start, stop) of the longest run of True; (0, 0) without any."""
+    return max(unbroken_runs(flags), key=lambda run: run[1] - run[0], default=(0, 0))
+
+
+def best_stretch(flags: Flags, *, fps: float, start: int = 0) -> tuple[int, int]:
+    """Choose the frames, first and stop, that are shown under speech.
+
+    That is the longest run of frames that can be spoken over, or the one that holds frame `start`, where that
+    was asked for (is not 0). Where none is long enough it is the whole take.
+
+    Args:
+        flags: [T] which frames can be spoken over.
+    """
+    long = [run for run in unbroken_runs(flags) if run[1] - run[0] >= LEAST_SECONDS * fps]
+    wished = [run for run in long if start and run[0] <= start < run[1]]
+    return max(wished or long, key=lambda run: run[1] - run[0], default=(0, len(flags)))
+
+
+def drawn_shares(flags: Flags, *, fps: float) -> Array:
+    """Return how much of the drawn lips is shown in each frame; [T] in [0, 1].
+
+    0 where a frame cannot be spoken over, 1 from the length of a fade before and after such frames on.
+
+    Args:
+        flags: [T] which frames can be spoken over, of one unbroken take.
+    """
+    if flags.all():
+        return np.ones(len(flags))
+    return np.minimum(distance_transform_edt(flags) / (_fade_frames(fps) + 1), 1.0)
+
+
+def with_shares(
+    items: Iterator[One], can_be_spoken_over: Callable[[One], bool], *, fps: float
+) -> Iterator[tuple[One, float]]:
+    """Yield items without end, each with the share of the drawn lips that it shows, as `drawn_shares` does.
+
+    It looks ahead as far as a fade reaches.
+    """
+    reach = _fade_frames(fps)
+    around: deque[tuple[One | None, bool]] = deque([(None, True)] * reach, maxlen=2 * reach + 1)
+    for item in items:
+        around.append((item, can_be_spoken_over(item)))
+        one = around[reach][0]
+        if len(around) > 2 * reach and one is not None:
+            yield one, float(drawn_shares(np.array([flag for _, flag in around]), fps=fps)[reach])
+
+
+def _fade_frames(fps: float) -> int:
+    return max(1, round(FADE_SECONDS * fps))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,18 +20,23 @@ from scipy.ndimage import (
     distance_transform_edt,
     gaussian_filter,
     label,
-    map_coordinates,
 )
 from torch.nn import functional
 
-from speech2lip.composition.reposing.head_mesh import HeadMesh
+from speech2lip.composition.reposing.head_mesh import HeadMesh, read_nodes
 from speech2lip.composition.reposing.reposer import Reposer
 from speech2lip.conventions import Floats, Picture
 from speech2lip.decomposition.canonical import Canonical
-from speech2lip.geometry.mapping import look_up
+from speech2lip.geometry.mapping import look_up, sample_array
 from speech2lip.geometry.splat import splat
 from speech2lip.head_track import HeadTrack
+from speech2lip.media.yuv import split
 
+if TYPE_CHECKING:
+    from speech2lip.avatar import Avatar, BaseVideo
+
+_SHOTS = 32
+"""Frames of the take that the usual face is learned from."""
 Flags = NDArray[np.bool_]
 Levels = NDArray[np.uint8]
 
@@ -72,9 +78,9 @@ class UsualFace:
     """Square eye units of a node."""
 
 
-def node_colours(turner: Reposer, frame: Picture, head: HeadTrack) -> Floats:
+def node_colours(reposer: Reposer, frame: Picture, head: HeadTrack) -> Floats:
     """Read the nodes' colours in a frame [H, W, 3], in the canonical light; [R, C, 3], NaN outside it."""
-    seen = turner.project(head)[..., :2]
+    seen = reposer.project(head)[..., :2]
     apart = float(np.median(np.linalg.norm(np.diff(seen, axis=1), axis=-1)))
     size = max(1, round(apart))
     picture = torch.from_numpy(frame).permute(2, 0, 1)[None].float()
@@ -86,18 +92,18 @@ def node_colours(turner: Reposer, frame: Picture, head: HeadTrack) -> Floats:
 
 
 def learn_usual_face(
-    turner: Reposer, canonical: Canonical, shots: Sequence[tuple[Picture, HeadTrack]]
+    reposer: Reposer, canonical: Canonical, shots: Sequence[tuple[Picture, HeadTrack]]
 ) -> UsualFace:
     """Learn what a head usually shows from frames [H, W, 3] spread over a take, most of them uncovered."""
-    colours = np.stack([node_colours(turner, frame, head) for frame, head in shots])
+    colours = np.stack([node_colours(reposer, frame, head) for frame, head in shots])
     known = np.isfinite(colours[..., 0]).any(0)
     filled = np.where(known[..., None], colours, 0)
     median = np.nanmedian(filled, axis=0)
     away = np.abs(filled - median).mean(-1)
     spread = 1.4826 * np.nanmedian(away, axis=0) + np.where(known, 0, np.inf)
-    jaw = _jaw_at(turner.lattice, canonical)
-    distance = distance_transform_edt(~(jaw > 0.02)) * turner.lattice.step_units
-    near = (turner.lattice.beyond < 0.4) & (distance > _APART) & np.isfinite(spread)
+    jaw = _jaw_at(reposer.mesh, canonical)
+    distance = distance_transform_edt(~(jaw > 0.02)) * reposer.mesh.step_units
+    near = (reposer.mesh.beyond < 0.4) & (distance > _APART) & np.isfinite(spread)
     # The face moves a little against its own mesh: each place is granted what its neighbours show.
     around = gaussian_filter(np.where(np.isfinite(spread), spread, 0), 1.0)
     spread = np.maximum(np.maximum(spread, around), _FLOOR)
@@ -106,18 +112,17 @@ def learn_usual_face(
         spread=spread.astype(np.float32),
         jaw=jaw > 0.3,
         outside=near,
-        area=turner.lattice.step_units**2,
+        area=reposer.mesh.step_units**2,
     )
 
 
-def _jaw_at(lattice: HeadMesh, canonical: Canonical) -> NDArray[np.float64]:
+def _jaw_at(mesh: HeadMesh, canonical: Canonical) -> NDArray[np.float64]:
     """Read the jaw mask at the nodes; [R, C]."""
     x0, y0, x1, y1 = canonical.patch.box
     rows, columns = canonical.jaw_mask.shape
-    row = (lattice.canonical[..., 1] - y0) / (y1 - y0) * rows - 0.5
-    column = (lattice.canonical[..., 0] - x0) / (x1 - x0) * columns - 0.5
-    mask: NDArray[np.float64] = map_coordinates(canonical.jaw_mask.astype(np.float64), [row, column], order=1)
-    return mask
+    pixels = (mesh.canonical - [x0, y0]) / [x1 - x0, y1 - y0] * [columns, rows]
+    within = ((pixels >= 0) & (pixels <= [columns, rows])).all(-1)
+    return sample_array(canonical.jaw_mask, pixels) * within
 
 
 def departures(face: UsualFace, colours: Floats) -> Levels:
@@ -175,13 +180,54 @@ def _grown(nodes: Flags, levels: Levels) -> Flags:
     return solid
 
 
-def mask_in_frame(turner: Reposer, nodes: Flags, head: HeadTrack, size: tuple[int, int]) -> Floats:
+def mask_in_frame(reposer: Reposer, nodes: Flags, head: HeadTrack, size: tuple[int, int]) -> Floats:
     """Carry covered nodes into a frame of size (H, W); [H, W] in [0, 1], soft at its edge."""
     if not nodes.any():
         return np.zeros(size, np.float32)
-    where, _ = splat(turner.project(head), size)
-    drawn = np.isfinite(where[..., 0])
+    where, _ = splat(reposer.project(head), size)
     soft = gaussian_filter(binary_dilation(nodes).astype(np.float32), 0.6)
-    mask = turner.nodes(soft[..., None], np.where(drawn[..., None], where, 0))[..., 0]
-    carried: Floats = np.clip(2 * mask - 0.5, 0, 1) * drawn
-    return carried.astype(np.float32)
+    return np.clip(2 * read_nodes(soft[..., None], where)[..., 0] - 0.5, 0, 1)
+
+
+class Foreground:
+    """Knows what is in front of the mouth in each frame of a base video."""
+
+    def __init__(self, person: Avatar, base: BaseVideo) -> None:
+        """Look through the whole take; a few milliseconds a frame and its decoding."""
+        self._reposer = reposer = Reposer(person.canonical)
+        face = learn_usual_face(reposer, person.canonical, base.spread_frames(_SHOTS))
+        levels = [
+            departures(face, node_colours(reposer, frame.rgb, base.head[index]))
+            for index, frame in enumerate(base.frames(0, len(base.times)))
+        ]
+        self.covered: dict[int, Flags] = {
+            index: nodes for index, nodes in enumerate(in_front(face, levels)) if nodes.any()
+        }
+        """Nodes that something covers, for the frames in which there is something."""
+
+    def keep(self, composed: Picture, shown: Picture, indices: tuple[int, ...], head: HeadTrack) -> Picture:
+        """Return a composed picture with what is in front of the mouth as it was shown before.
+
+        Args:
+            composed, shown: uint8 [3 H / 2, W] (yuv420p) with and without the drawn lips.
+            indices: frames of the take that are shown.
+            head: where the head is in the picture.
+        """
+        covered = [self.covered[index] for index in indices if index in self.covered]
+        if not covered:
+            return composed
+        size = (shown.shape[0] * 2 // 3, shown.shape[1])
+        mask = mask_in_frame(self._reposer, np.logical_or.reduce(covered), head, size)
+        return mixed_by(composed, shown, mask)
+
+
+def mixed_by(first: Picture, second: Picture, mask: NDArray[np.float32]) -> Picture:
+    """Mix two pictures uint8 [3 H / 2, W]; where the mask [H, W] is 1 the second is seen, bit for bit."""
+    new = first.copy()
+    height, width = mask.shape
+    halved = mask.reshape(height // 2, 2, width // 2, 2).max(axis=(1, 3))
+    for plane, other, part in zip(split(new), split(second), (mask, halved, halved), strict=True):
+        there = part > 0
+        mixed = plane[there] + (other[there].astype(np.float32) - plane[there]) * part[there]
+        plane[there] = np.rint(mixed).astype(np.uint8)
+    return new

@@ -104,8 +104,8 @@ class Paster:
         fine = functional.interpolate(uv, size=(rows, columns), mode="bilinear", align_corners=True)
         return fine.movedim(1, -1)
 
-    def carry(self, patch: Tensor, uv: Tensor, light: Tensor) -> Tensor:
-        """Carry patches to where frames show them, in the frames' light.
+    def warp(self, patch: Tensor, uv: Tensor, light: Tensor) -> Tensor:
+        """Warp patches to where frames show them, in the frames' light.
 
         Args:
             patch: [B, 3, p, q]; uv: [B, h, w, 2] in [0, 1] over the patch; light: [B, 3].
@@ -116,7 +116,7 @@ class Paster:
         size = uv.new_tensor([patch.shape[-1], patch.shape[-2]])
         return look_up(patch, uv * size) * light[..., None, None].to(patch.dtype)
 
-    def carry_mask(self, uv: Tensor) -> Tensor:
-        """Carry the jaw mask to where frames show it; [B, h, w, 2] -> [B, 1, h, w]."""
+    def warp_mask(self, uv: Tensor) -> Tensor:
+        """Warp the jaw mask to where frames show it; [B, h, w, 2] -> [B, 1, h, w]."""
         size = uv.new_tensor([self.mask.shape[-1], self.mask.shape[-2]])
         return look_up(self.mask.expand(len(uv), -1, -1, -1), uv * size, padding="zeros")

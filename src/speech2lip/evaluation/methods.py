@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from speech2lip.avatar import Avatar
+from speech2lip.composition.coverage import drawn_shares
 from speech2lip.composition.paste import Paster
 from speech2lip.conventions import MEL_BANDS, Array, Floats, Picture
 from speech2lip.decomposition.footage import Footage, Take
@@ -20,8 +21,7 @@ from speech2lip.errors import SettingsError
 from speech2lip.evaluation.held_out import CodedFrame
 from speech2lip.head_track import HeadTrack
 from speech2lip.inference.engine import Engine
-from speech2lip.inference.motion.coverage import drawn_shares
-from speech2lip.inference.motion.motion import mixed
+from speech2lip.inference.motion import mixed
 from speech2lip.media.picture import rgb_from_coded
 from speech2lip.media.video import VideoReader
 from speech2lip.synthesis.speech import log_mel, mel_windows

@@ -131,7 +131,7 @@ class Runner:
         """Gather what is known of a frame: mouth box, landmarks, what is replaced."""
         height, width = frame.rgb.shape[:2]
         regions = self.paster.regions(head, (height, width))
-        mask = self.paster.carry_mask(self.paster.patch_uv(head, regions))[0, 0]
+        mask = self.paster.warp_mask(self.paster.patch_uv(head, regions))[0, 0]
         return Moment(
             index=frame.index,
             time=float(take.times[frame.index]),

@@ -128,7 +128,7 @@ def observed_from_canonical_points(
     return map_points(points, depth, observed_from_canonical, k_canonical, k_observed)[0]
 
 
-def canonical_from_observed_points(
+def canonical_from_observed_points(  # noqa: PLR0913 - what `observed_from_canonical_points` takes, and how
     points: Tensor,
     canonical_depth: Tensor,
     observed_from_canonical: Tensor,
@@ -136,23 +136,26 @@ def canonical_from_observed_points(
     k_observed: Tensor,
     *,
     rounds: int = ROUNDS,
+    canonical_from_observed: Tensor | None = None,
 ) -> Tensor:
     """Find where observed pixels lie in canonical space: the look-up of C2O.
 
     The observed depth D_o is not stored: it is solved for by carrying the canonical depth at the present
-    guess into the observed
-    camera and mapping the pixel back with it. This converges wherever the surface is visible in both.
+    guess into the observed camera and mapping the pixel back with it. This converges wherever the surface is
+    visible in both.
 
     Args:
         points: [B, N, 2] or [N, 2] observed pixels; the rest as in `observed_from_canonical_points`.
         rounds: fixed-point rounds.
+        canonical_from_observed: the inverse transforms, where they are known.
 
     Returns:
         [B, N, 2] canonical pixels.
     """
     batch = len(observed_from_canonical)
     points = points.expand(batch, *points.shape[-2:])
-    canonical_from_observed = torch.linalg.inv(observed_from_canonical)
+    if canonical_from_observed is None:
+        canonical_from_observed = torch.linalg.inv(observed_from_canonical)
     surface = canonical_depth.expand(batch, 1, *canonical_depth.shape)
     middle = k_canonical.new_tensor([canonical_depth.shape[1] / 2, canonical_depth.shape[0] / 2]).expand(
         batch, 1, 2

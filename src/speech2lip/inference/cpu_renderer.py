@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from speech2lip.composition.blend_net import CROP_SIZE
+from speech2lip.composition.blend_net import shrink
 from speech2lip.composition.paste import LATTICE, Box, Paster
 from speech2lip.conventions import Floats, Picture
 from speech2lip.geometry.mapping import ROUNDS
@@ -92,7 +92,7 @@ class CpuRenderer(TorchRenderer):
                 lips = self._colours(crop.points, table)
             else:
                 lips = np.empty((len(crop.points), 3), np.float32)
-                kernels.carry_patch(crop.points, table, lips)
+                kernels.warp_patch(crop.points, table, lips)
             kernels.paste(lips, head.light_gain[index], crop.where, crop.seen.reshape(-1, 8))
             crops.append(crop)
         self._blend(crops)
@@ -133,17 +133,16 @@ class CpuRenderer(TorchRenderer):
         return colours
 
     def _blend(self, crops: Sequence[CropBuffer]) -> None:
-        small = torch.empty(len(crops), *CROP_SIZE, 8)
-        for crop, target in zip(crops, small, strict=True):
+        parts = []
+        for crop in crops:
             left, top, right, bottom = crop.part
-            between = np.empty((bottom - top, CROP_SIZE[1], 8), np.float32)
-            kernels.shrink_to(crop.seen[top:bottom, left:right], between, target.numpy())
-        residual = self.mend(small.permute(0, 3, 1, 2)[:, :7]).permute(0, 2, 3, 1).contiguous()
+            seen = torch.from_numpy(crop.seen[top:bottom, left:right, :7])
+            parts.append(shrink(seen.permute(2, 0, 1)[None]))
+        residual = self.mend(torch.cat(parts)).permute(0, 2, 3, 1).contiguous()
         for crop, added in zip(crops, residual, strict=True):
             kernels.add_residual(crop.seen, added.numpy(), *crop.part)
 
     def _written(self, picture: Picture, crop: CropBuffer) -> Picture:
         composed = picture.copy()
-        room = np.empty((*crop.seen.shape[:2], 2), np.float32)
-        kernels.write_colours(crop.seen, self.yuv_from_rgb, room, *split(composed), *crop.start)
+        kernels.write_colours(crop.seen, self.yuv_from_rgb, *split(composed), crop.start)
         return composed

@@ -95,7 +95,7 @@ def spread_lattice(
 ) -> int:
     """Read mask and reference at every pixel of a box between the nodes of its lattice; list what is inside.
 
-    Twins: `Paster.patch_uv`, `carry_mask`, `carry`. `mask_and_mean` [p + 2, q + 2, 4] is the mask with zeros
+    Twins: `Paster.patch_uv`, `warp_mask`, `warp`. `mask_and_mean` [p + 2, q + 2, 4] is the mask with zeros
     around it and the reference with its edge repeated. Written are channels 3 (mask) and 4 to 6 (reference)
     of `seen` [h, w, 8], and for the pixels with a mask above 0 their places on the patch `points` [N, 2] and
     their numbers `where` [N] in the box. Returns N.
@@ -177,8 +177,8 @@ def read_features(
 
 
 @compiled(fastmath=True)
-def carry_patch(points: Floats, patch: Floats, colours: Floats) -> None:
-    """Read a patch [p, q, 3] at places [N, 2] into colours [N, 3]; twin: `Paster.carry`."""
+def warp_patch(points: Floats, patch: Floats, colours: Floats) -> None:
+    """Read a patch [p, q, 3] at places [N, 2] into colours [N, 3]; twin: `Paster.warp`."""
     rows, columns = np.float32(patch.shape[0]), np.float32(patch.shape[1])
     half = np.float32(0.5)
     for n in range(points.shape[0]):
@@ -197,65 +197,6 @@ def paste(colours: Floats, light: Floats, where: Indices, seen: Floats) -> None:
         pixel = seen[where[n]]
         for c in range(3):
             pixel[c] += (colours[n, c] * light[c] - pixel[c]) * pixel[3]
-
-
-@compiled(fastmath=True)
-def shrink_to(seen: Floats, between: Floats, small: Floats) -> None:
-    """Resample `seen` [h, w, 8] to `small` [p, q, 8] without aliasing; `between` [h, q, 8] is room for it.
-
-    Twin: `shrink`, a bilinear `interpolate` with `antialias=True`.
-    """
-    _shrink_across(seen, between)
-    _shrink_down(between, small)
-
-
-@compiled(fastmath=True)
-def _shrink_across(seen: Floats, between: Floats) -> None:
-    columns = between.shape[1]
-    weights, first, taps = _triangles(seen.shape[1], columns)
-    for i in range(seen.shape[0]):
-        for k in range(columns):
-            target = between[i, k]
-            for c in range(8):
-                target[c] = 0
-            for m in range(taps[k]):
-                weight, source = weights[k, m], seen[i, first[k] + m]
-                for c in range(8):
-                    target[c] += weight * source[c]
-
-
-@compiled(fastmath=True)
-def _shrink_down(between: Floats, small: Floats) -> None:
-    rows, columns = small.shape[0], small.shape[1]
-    weights, first, taps = _triangles(between.shape[0], rows)
-    for k in range(rows):
-        for i in range(columns):
-            for c in range(8):
-                small[k, i, c] = 0
-        for m in range(taps[k]):
-            weight = weights[k, m]
-            for i in range(columns):
-                for c in range(8):
-                    small[k, i, c] += weight * between[first[k] + m, i, c]
-
-
-@compiled(fastmath=True)
-def _triangles(length: int, count: int) -> tuple[Floats, Indices, Indices]:
-    """Return the weights of a bilinear reduction: for each of `count` samples what it takes of `length`."""
-    scale = length / count
-    reach = max(1.0, scale)
-    weights = np.zeros((count, int(2 * reach) + 3), np.float32)
-    first, taps = np.empty(count, np.int32), np.empty(count, np.int32)
-    for k in range(count):
-        centre = scale * (k + 0.5)
-        begin, end = max(int(centre - reach + 0.5), 0), min(int(centre + reach + 0.5), length)
-        first[k], taps[k] = begin, end - begin
-        total = 0.0
-        for m in range(begin, end):
-            total += max(0.0, 1.0 - abs(m - centre + 0.5) / reach)
-        for m in range(begin, end):
-            weights[k, m - begin] = max(0.0, 1.0 - abs(m - centre + 0.5) / reach) / total
-    return weights, first, taps
 
 
 @compiled(fastmath=True)
@@ -309,39 +250,34 @@ def add_residual(seen: Floats, residual: Floats, left: int, top: int, right: int
 
 
 @compiled(fastmath=True)
-def write_colours(  # noqa: PLR0913 - compiled: arrays and numbers only
-    seen: Floats, yuv_from_rgb: Floats, chroma: Floats, y: Bytes, u: Bytes, v: Bytes, x0: int, y0: int
+def write_colours(
+    seen: Floats, yuv_from_rgb: Floats, y: Bytes, u: Bytes, v: Bytes, start: tuple[int, int]
 ) -> None:
     """Write channels 0 to 2 of `seen` [h, w, 8] into a picture where the mask (channel 3) is above 0.
 
-    Twin: `write_box`. `chroma` [h, w, 2] is room to work in; the box begins at even x0, y0.
+    Twin: `write_box`. The box begins at `start`, even x and y; the mean of four pixels is a chroma sample's.
     """
-    height, width = seen.shape[0], seen.shape[1]
     m = yuv_from_rgb
     zero, one, full, half = np.float32(0), np.float32(1), np.float32(255), np.float32(0.5)
-    for i in range(height):
-        for j in range(width):
-            red = min(max(seen[i, j, 0], zero), one)
-            green = min(max(seen[i, j, 1], zero), one)
-            blue = min(max(seen[i, j, 2], zero), one)
-            chroma[i, j, 0] = (m[1, 0] * red + m[1, 1] * green + m[1, 2] * blue) * full + np.float32(128)
-            chroma[i, j, 1] = (m[2, 0] * red + m[2, 1] * green + m[2, 2] * blue) * full + np.float32(128)
-            if seen[i, j, 3] > 0:
-                luma = (m[0, 0] * red + m[0, 1] * green + m[0, 2] * blue) * full + np.float32(16)
-                y[y0 + i, x0 + j] = np.uint8(luma + half)
-    for i in range(0, height, 2):
-        for j in range(0, width, 2):
-            if not (
-                seen[i, j, 3] > 0
-                or seen[i, j + 1, 3] > 0
-                or seen[i + 1, j, 3] > 0
-                or seen[i + 1, j + 1, 3] > 0
-            ):
-                continue
-            for c in range(2):
-                four = chroma[i, j, c] + chroma[i, j + 1, c] + chroma[i + 1, j, c] + chroma[i + 1, j + 1, c]
-                value = np.uint8(four * np.float32(0.25) + half)
-                if c == 0:
-                    u[(y0 + i) // 2, (x0 + j) // 2] = value
-                else:
-                    v[(y0 + i) // 2, (x0 + j) // 2] = value
+    quarter, middle = np.float32(255 / 4), np.float32(128.5)
+    x0, y0 = start
+    for i in range(0, seen.shape[0], 2):
+        for j in range(0, seen.shape[1], 2):
+            to_blue, to_red, touched = zero, zero, False
+            for n in range(4):
+                row, column = i + n // 2, j + n % 2
+                pixel = seen[row, column]
+                red, green, blue = (
+                    min(max(pixel[0], zero), one),
+                    min(max(pixel[1], zero), one),
+                    min(max(pixel[2], zero), one),
+                )
+                to_blue += m[1, 0] * red + m[1, 1] * green + m[1, 2] * blue
+                to_red += m[2, 0] * red + m[2, 1] * green + m[2, 2] * blue
+                if pixel[3] > 0:
+                    touched = True
+                    luma = (m[0, 0] * red + m[0, 1] * green + m[0, 2] * blue) * full + np.float32(16)
+                    y[y0 + row, x0 + column] = np.uint8(luma + half)
+            if touched:
+                u[(y0 + i) // 2, (x0 + j) // 2] = np.uint8(to_blue * quarter + middle)
+                v[(y0 + i) // 2, (x0 + j) // 2] = np.uint8(to_red * quarter + middle)

@@ -13,24 +13,21 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import numpy as np
 import torch
 
 import speech2lip
 from speech2lip.atomic import check_output
 from speech2lip.avatar import read_avatar
 from speech2lip.config import SpeakSettings
-from speech2lip.conventions import MEL_RATE, SAMPLE_RATE, AnyPath, Picture
-from speech2lip.inference.audio_buffer import AudioBuffer, Samples
-from speech2lip.inference.base_video import BaseVideoReader
+from speech2lip.conventions import AnyPath, Picture
+from speech2lip.inference.audio_buffer import AudioBuffer, HeardWindows, Samples
 from speech2lip.inference.engine import Engine
-from speech2lip.inference.motion.motion import Motion, Shown, base_of, speak_shown, tell
+from speech2lip.inference.motion import Motion, Shown, base_of
+from speech2lip.inference.speaker import BaseVideoReader
 from speech2lip.media.sound import SoundReader, check_speech, resample_blocks
 from speech2lip.media.video import VideoFormat, VideoWriter
 from speech2lip.parallel import ordered_map, worker_count
 from speech2lip.progress import Progress
-from speech2lip.synthesis.pretrained import STEP, whole_steps
-from speech2lip.synthesis.speech import heard_seconds
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,10 +37,6 @@ _BATCH_BYTES = 20_000_000
 """Most that the pictures drawn at once may need: fewer large ones are drawn at once."""
 _SOON = 8
 """Frames ahead whose decoding is begun."""
-_MEL_MARGIN = 4
-"""Mel frames beyond a stretch that its edges depend on."""
-
-_HOP = SAMPLE_RATE // MEL_RATE
 
 
 @dataclass(frozen=True)
@@ -87,7 +80,7 @@ def speak(
     base = base_of(person, settings.take)
     engine = Engine(person, device=settings.device, precision=settings.precision)
     motion = Motion(person, base, settings)
-    tell(motion)
+    motion.log_messages()
     began = time.monotonic()
     writer = VideoWriter(
         output,
@@ -104,10 +97,8 @@ def speak(
     )
     workers = worker_count(engine.compute.device)
     how = f"drawn {engine.path}, in {engine.precision} ({engine.reason}), {workers} batches at a time"
-    model = engine.model.settings
-    stretches = speech_stretches(
-        reader, base.fps, *heard_seconds(model), batch=batch_frames(base.width, base.height)
-    )
+    windows = HeardWindows.of(engine.model.settings, base.fps)
+    stretches = speech_stretches(reader, windows, batch=batch_frames(base.width, base.height))
     frames = 0
     with writer, Progress("Speaking", total=reader.seconds or 1.0, unit="s") as progress:
         for stretch, composed in spoken_pictures(engine, motion, stretches, workers=workers):
@@ -168,7 +159,7 @@ def spoken_pictures(
             spoken = engine.encode_speech(
                 engine.mel_features(torch.from_numpy(job.stretch.wave), moments), moments
             )
-            return job.stretch, speak_shown(engine, motion, job.filmed, job.shown, spoken)
+            return job.stretch, motion.speak(engine.renderer, job.filmed, job.shown, spoken)
 
         yield from ordered_map(draw, jobs(), workers=workers)
 
@@ -179,38 +170,28 @@ def batch_frames(width: int, height: int) -> int:
 
 
 def speech_stretches(
-    sound: SoundReader, fps: Fraction, past_seconds: float, ahead_seconds: float, *, batch: int = _BATCH
+    sound: SoundReader, windows: HeardWindows, *, batch: int = _BATCH
 ) -> Iterator[AudioChunk]:
     """Cut a sound into stretches of a few frames, `batch`, with bounded memory.
 
     The last frame is the one that shows the last sample; its sound is filled up with silence.
     """
-    past = whole_steps(past_seconds + _MEL_MARGIN / MEL_RATE)
-    ahead = math.ceil(ahead_seconds * MEL_RATE + _MEL_MARGIN) * _HOP
-    native = AudioBuffer(sound.channels)
-    heard = AudioBuffer(1)
+    native, heard = AudioBuffer(sound.channels), windows.new_buffer()
     waves = resample_blocks(_keep(sound, native), sound.sample_rate)
-    heard.push(np.zeros((past, 1), np.float32))
     finished = False
     for first in itertools.count(0, batch):
         stop = first + batch
-        needed = math.ceil(stop * SAMPLE_RATE / fps) + past + ahead
-        while not finished and heard.end < needed:
+        while not finished and heard.end < windows.end(stop - 1):
             block = next(waves, None)
             finished = block is None
             if block is not None:
-                heard.push(block[:, None])
+                heard.push(block)
         if finished:
-            stop = min(stop, math.ceil(Fraction(native.end, sound.sample_rate) * fps))
-            heard.push(np.zeros((max(0, needed - heard.end), 1), np.float32))
+            stop = min(stop, math.ceil(Fraction(native.end, sound.sample_rate) * windows.fps))
         if stop <= first:
             return
-        # On the raster of mel frames and of a pretrained encoder's steps, so that every stretch hears what
-        # the whole sound would.
-        begin = math.floor(first * SAMPLE_RATE / fps) // STEP * STEP
-        wave = heard.cut(begin, math.ceil(stop * SAMPLE_RATE / fps) + past + ahead)[:, 0]
-        moments = [float((index / fps) + Fraction(past - begin, SAMPLE_RATE)) for index in range(first, stop)]
-        edges = [round(index * sound.sample_rate / fps) for index in (first, stop)]
+        wave, moments = windows.cut(heard, first, stop)
+        edges = [round(index * sound.sample_rate / windows.fps) for index in (first, stop)]
         yield AudioChunk(wave, moments, native.cut(*edges))
         if finished and stop < first + batch:
             return

@@ -17,22 +17,17 @@ import torch
 from numpy.typing import NDArray
 
 from speech2lip.config import SpeakSettings
-from speech2lip.conventions import MEL_RATE, SAMPLE_RATE, AnyPath, Picture
+from speech2lip.conventions import SAMPLE_RATE, AnyPath, Picture
 from speech2lip.errors import SoundError
-from speech2lip.inference.audio_buffer import AudioBuffer, Samples
-from speech2lip.inference.motion.motion import Shown, speak_shown
+from speech2lip.inference.audio_buffer import AudioBuffer, HeardWindows, Samples
+from speech2lip.inference.motion import Shown
 from speech2lip.inference.speaker import Speaker
 from speech2lip.media.picture import rgb_from_coded
 from speech2lip.model import SpeechFeatures
-from speech2lip.synthesis.pretrained import STEP, whole_steps
-from speech2lip.synthesis.speech import heard_seconds
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_HOP = SAMPLE_RATE // MEL_RATE
-_MEL_MARGIN = 4
-"""Mel frames beyond the window that its spectrum depends on, as in `speak`."""
 _REACH_SECONDS = 0.02
 """Sound after the last mel frame that the frame's window of 25 ms still sees, and one frame in between."""
 _MOST_SECONDS = 60.0
@@ -101,12 +96,9 @@ class SpeechStream:
         self.left_out = 0
         """Frames of which only the sound was pulled."""
         model = speaker.engine.model.settings
-        past, ahead = heard_seconds(model)
-        self._ahead = math.ceil((ahead + _REACH_SECONDS) * SAMPLE_RATE)
-        self._past = whole_steps(past + _MEL_MARGIN / MEL_RATE)
-        self._after = math.ceil(ahead * MEL_RATE + _MEL_MARGIN) * _HOP
-        self._native, self._heard = AudioBuffer(channels), AudioBuffer(1)
-        self._heard.push(np.zeros(self._past, np.float32))
+        self._ahead = math.ceil((model.ahead_seconds + _REACH_SECONDS) * SAMPLE_RATE)
+        self._windows = HeardWindows.of(model, self.fps)
+        self._native, self._heard = AudioBuffer(channels), self._windows.new_buffer()
         self._resampler = self._new_resampler()
         self._order = speaker.motion.shown()
         self._coming: deque[Shown] = deque()
@@ -164,7 +156,7 @@ class SpeechStream:
             one = 1 / self.fps
             edge, begin = (round(i * self.sample_rate * one) for i in (stop, self.frames))
             self._native.end_at(edge, fade=edge - begin)
-            edge, begin = (self._past + math.ceil(i * SAMPLE_RATE * one) for i in (stop, self.frames))
+            edge, begin = (self._windows.place(i) for i in (stop, self.frames))
             self._heard.end_at(edge, fade=edge - begin)
             self._resampler = self._new_resampler()
             self._released = self.frames
@@ -247,7 +239,7 @@ class SpeechStream:
     def _ready(self, *, silence: bool) -> bool:
         if self._finished:
             return self.frames < math.ceil(Fraction(self._native.end, self.sample_rate) * self.fps)
-        needed = self._past + math.ceil(self.frames * SAMPLE_RATE / self.fps) + self._ahead
+        needed = self._windows.place(self.frames) + self._ahead
         while self._heard.end < needed and silence:
             self._append(
                 np.zeros((math.ceil(_SILENCE_SECONDS * self.sample_rate), self.channels), np.float32)
@@ -256,13 +248,10 @@ class SpeechStream:
 
     def _waves(self, index: int) -> list[tuple[Samples, float]]:
         """Return what is heard at a frame and when in it: as it was, and without what was stopped."""
-        place = math.floor(index * SAMPLE_RATE / self.fps)
-        begin = place // STEP * STEP
-        whole = self._heard.cut(begin, place + 1 + self._past + self._after)[:, 0]
-        moment = float(index / self.fps + Fraction(self._past - begin, SAMPLE_RATE))
+        whole, (moment,) = self._windows.cut(self._heard, index, index + 1)
         if self._released is None:
             return [(whole, moment)]
-        edge = self._past + math.ceil((self._released + 1) * SAMPLE_RATE / self.fps)
+        begin, edge = self._windows.begin(index), self._windows.place(self._released + 1)
         if edge <= begin:
             self._released = None
             return [(whole, moment)]
@@ -284,4 +273,4 @@ class SpeechStream:
                 torch.lerp(heard[0].shape, heard[1].shape, part),
             )
         filmed = [self.speaker.pictures[index] for index in shown.indices]
-        return speak_shown(engine, self.speaker.motion, [filmed], [shown], spoken)[0]
+        return self.speaker.motion.speak(engine.renderer, [filmed], [shown], spoken)[0]

@@ -103,7 +103,7 @@ class TorchRenderer:
         boxes = _boxes(regions, (pictures[0].shape[0] * 2 // 3, pictures[0].shape[1]))
         crops = read_box(list(pictures), boxes).to(self.paster.device)
         uv, light = self.paster.patch_uv(head, boxes), self.paster.tensor(head.light_gain)
-        mask = self.paster.carry_mask(uv)
+        mask = self.paster.warp_mask(uv)
         inside = mask[:, 0] > 0
         which, row, column = inside.nonzero(as_tuple=True)
         table = Table(drawn)
@@ -111,7 +111,7 @@ class TorchRenderer:
         there = crops[which, :, row, column]
         weight = mask[which, 0, row, column, None]
         crops[which, :, row, column] = there + (lips * light[which] - there) * weight
-        reference = self.paster.carry(self.mean.expand(len(uv), -1, -1, -1), uv, light)
+        reference = self.paster.warp(self.mean.expand(len(uv), -1, -1, -1), uv, light)
         inner = [_inside(region, box) for region, box in zip(regions, boxes, strict=True)]
         residual = self._residual(torch.cat([crops, mask, reference], dim=1), inner)
         rgb, inside = (crops + residual * (mask > 0)).cpu(), inside.cpu()

@@ -118,10 +118,11 @@ class LipField(nn.Module):
         pixels = uv.new_tensor([self.patch_size[1], self.patch_size[0]])
         found = look_up(grid, uv * cells)
         flow, features = found[:, :2], found[:, 2:]
-        moved = uv * pixels + flow.movedim(1, -1).to(uv.dtype) * FLOW_SCALE_PX
+        last = uv.dim() - 1  # counted from the front, as ONNX wants it
+        moved = uv * pixels + flow.movedim(1, last).to(uv.dtype) * FLOW_SCALE_PX
         texture = _look_up_one(torch.cat([self.texture, self.mean], 1), moved)
-        both = torch.cat([features, texture[:, :-3]], dim=1).movedim(1, -1)
-        return texture[:, -3:] + self.colour(both).movedim(-1, 1)
+        both = torch.cat([features, texture[:, :-3]], dim=1).movedim(1, last)
+        return texture[:, -3:] + self.colour(both).movedim(last, 1)
 
     def forward(
         self,

@@ -173,10 +173,10 @@ class _Batches:
             lips = model.draw(spoken, data.poses[index], uv).float()
             lips = lips * data.light[index][..., None, None]
             truth = crops.picture[chosen].float() / 255
-            mask = self.paster.carry_mask(uv)
+            mask = self.paster.warp_mask(uv)
             pasted = truth + (lips - truth) * mask
             mean = model.lip_field.mean.expand(len(index), -1, -1, -1)
-            reference = self.paster.carry(mean, uv, data.light[index])
+            reference = self.paster.warp(mean, uv, data.light[index])
             pasted = punch_holes(pasted, mask, share=settings.hole_probability, generator=random)
         mended = pasted + model.blend_net(pasted, mask, reference).float()
         return colour_losses(mended, truth, mask / mask.mean().clamp_min(1e-3))

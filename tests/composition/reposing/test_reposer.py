@@ -6,12 +6,20 @@ from numpy.typing import NDArray
 
 from speech2lip.composition.reposing.background import filled_smoothly, learn_background
 from speech2lip.composition.reposing.head_mesh import head_mesh
-from speech2lip.composition.reposing.reposer import NECK, Reposer, pose_offset
+from speech2lip.composition.reposing.reposer import NECK, Reposer, offset_to, rotation_of
 from speech2lip.conventions import Picture
 from speech2lip.geometry.rigid import camera_matrix, head_angles, project
 from tests.made_face import SIZE, head_pose, made_canonical, made_face, made_head
 
 K = camera_matrix(SIZE[1], SIZE[0], 1.6)
+
+
+def _offset(
+    pose: NDArray[np.float64], yaw: float = 0, pitch: float = 0, roll: float = 0
+) -> NDArray[np.float64]:
+    """The movement that adds to the angles of a head pose."""
+    own = head_angles(pose[None])[0]
+    return offset_to(pose, rotation_of(*(own + np.array([yaw, pitch, roll]))))
 
 
 def _noise(seed: int = 0) -> Picture:
@@ -50,7 +58,7 @@ def test_without_a_turn_nothing_changes() -> None:
 def test_the_face_comes_to_where_its_new_pose_puts_it(degrees: tuple[float, float, float]) -> None:
     pose, some = head_pose(shift=(0, 0.1, 5)), [33, 263, 2, 10]
     yaw, pitch, roll = degrees
-    offset = pose_offset(pose, yaw_degrees=yaw, pitch_degrees=pitch, roll_degrees=roll)
+    offset = _offset(pose, yaw, pitch, roll)
     new = Reposer(made_canonical()).repose(_with_dots(pose, some), made_head(pose), offset)
     wanted = project((offset @ pose)[None], K, made_face()[some])[0]
     assert np.linalg.norm(wanted - project(pose[None], K, made_face()[some])[0], axis=1).max() > 3
@@ -60,7 +68,7 @@ def test_the_face_comes_to_where_its_new_pose_puts_it(degrees: tuple[float, floa
 
 def test_the_neck_stays_where_it_is() -> None:
     pose = head_pose(turn=(0.1, -0.2, 0.05), shift=(0.3, 0.1, 6))
-    offset = pose_offset(pose, yaw_degrees=12.0, pitch_degrees=-7.0, roll_degrees=4.0)
+    offset = _offset(pose, yaw=12.0, pitch=-7.0, roll=4.0)
     before, after = (p[:3, :3] @ NECK + p[:3, 3] for p in (pose, offset @ pose))
     assert np.allclose(before, after)
     assert np.allclose(head_angles((offset @ pose)[None]) - head_angles(pose[None]), [12, -7, 4])
@@ -69,7 +77,7 @@ def test_the_neck_stays_where_it_is() -> None:
 def test_what_is_far_from_the_head_stays_bit_for_bit() -> None:
     pose = head_pose(shift=(0, 0, 9))
     frame = _noise()
-    new = Reposer(made_canonical()).repose(frame, made_head(pose), pose_offset(pose, yaw_degrees=10.0))
+    new = Reposer(made_canonical()).repose(frame, made_head(pose), _offset(pose, yaw=10.0))
     changed = (new != frame).any(-1)
     assert changed[60:110, 70:120].mean() > 0.5
     assert not changed[:, :20].any()
@@ -79,9 +87,7 @@ def test_what_is_far_from_the_head_stays_bit_for_bit() -> None:
 def test_nothing_tears_where_the_movement_fades_out() -> None:
     ramp = np.repeat(np.linspace(0, 255, SIZE[1]).astype(np.uint8)[None, :, None], SIZE[0], 0).repeat(3, 2)
     pose = head_pose(shift=(0, 0, 6))
-    new = Reposer(made_canonical()).repose(
-        ramp, made_head(pose), pose_offset(pose, roll_degrees=8.0, pitch_degrees=5.0)
-    )
+    new = Reposer(made_canonical()).repose(ramp, made_head(pose), _offset(pose, roll=8.0, pitch=5.0))
     steps = np.abs(np.diff(new[..., 0].astype(int), axis=0))
     assert steps.max() <= 12  # from row to row of a picture whose rows were equal
 
@@ -108,15 +114,15 @@ def _before(background: Picture, pose: NDArray[np.float64]) -> Picture:
 
 def test_other_frames_tell_what_is_behind_the_head() -> None:
     behind = (_noise(1) // 4 + 80).astype(np.uint8)
-    turner = Reposer(made_canonical())
+    reposer = Reposer(made_canonical())
     poses = [head_pose(shift=(x, 0, 8)) for x in np.linspace(-1.2, 1.2, 9)]
-    background = learn_background(turner, [(_before(behind, pose), made_head(pose)) for pose in poses])
+    background = learn_background(reposer, [(_before(behind, pose), made_head(pose)) for pose in poses])
     known = np.abs(background.picture[50:110, 60:130] - behind[50:110, 60:130])
     assert np.median(known) < 3
-    turner.background = background
+    reposer.background = background
     pose = poses[4]
     frame = _before(behind, pose)
-    new = turner.repose(frame, made_head(pose), pose_offset(pose, roll_degrees=12.0))
+    new = reposer.repose(frame, made_head(pose), _offset(pose, roll=12.0))
     truth = behind
     y = np.arange(SIZE[0])[:, None]
     free = ((frame != behind).any(-1)) & (new[..., 0] < 200) & (y < 70)

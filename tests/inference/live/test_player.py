@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from speech2lip.inference.live import player
-from speech2lip.inference.live.audience import Audience, Packet
-from speech2lip.inference.live.player import Player
+from speech2lip.inference.live.player import Audience, Packet, Player
 from speech2lip.inference.stream import Streamed
 
 PATIENCE = 60.0

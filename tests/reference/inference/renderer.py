@@ -40,7 +40,7 @@ class PlainRenderer:
     def compose(self, frame: Picture, patch: Tensor, head: HeadTrack, *, blend: bool = True) -> Picture:
         """Put a lip patch [3, h, w] into a frame [H, W, 3]; outside the jaw region it stays bit for bit."""
         light = self.paster.tensor(head.light_gain)
-        return self._compose(frame, head, lambda uv: self.paster.carry(patch[None], uv, light), blend=blend)
+        return self._compose(frame, head, lambda uv: self.paster.warp(patch[None], uv, light), blend=blend)
 
     def compose_directly(
         self, frame: Picture, grid: Tensor, head: HeadTrack, *, blend: bool = True
@@ -52,7 +52,7 @@ class PlainRenderer:
             large = uv.shape[1] * uv.shape[2] > self.direct * self.uv.shape[1] * self.uv.shape[2]
             with self.engine.compute.autocast(self.engine.precision):
                 drawn = self.model.grid_field.read(grid[None], self.uv if large else uv).float()
-            return self.paster.carry(drawn, uv, light) if large else drawn * light[..., None, None]
+            return self.paster.warp(drawn, uv, light) if large else drawn * light[..., None, None]
 
         return self._compose(frame, head, lips, blend=blend)
 
@@ -64,7 +64,7 @@ class PlainRenderer:
         x0, y0, x1, y1 = boxes[0]
         crop = torch.from_numpy(frame[y0:y1, x0:x1]).permute(2, 0, 1)[None].float() / 255
         uv = self.paster.patch_uv(head, boxes)
-        mask = self.paster.carry_mask(uv)
+        mask = self.paster.warp_mask(uv)
         pasted = crop + (lips(uv) - crop) * mask
         if blend:
             pasted = pasted + self._residual(pasted, mask, uv, head)
@@ -76,7 +76,7 @@ class PlainRenderer:
 
     def _residual(self, pasted: Tensor, mask: Tensor, uv: Tensor, head: HeadTrack) -> Tensor:
         light = self.paster.tensor(head.light_gain)
-        reference = self.paster.carry(self.model.lip_field.mean.detach(), uv, light)
+        reference = self.paster.warp(self.model.lip_field.mean.detach(), uv, light)
         small = shrink(torch.cat([pasted, mask, reference], dim=1))
         with self.engine.compute.autocast(self.engine.precision):
             residual = self.model.blend_net(small[:, :3], small[:, 3:4], small[:, 4:])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_filter, label, maximum_filter
 from torch.nn import functional
 
-from speech2lip.composition.reposing.head_mesh import HeadMesh
+from speech2lip.composition.reposing.head_mesh import STEP, HeadMesh, read_nodes
 from speech2lip.composition.reposing.reposer import Reposer
 from speech2lip.conventions import Floats, Picture
 from speech2lip.geometry.mapping import look_up
@@ -41,8 +41,6 @@ class Background:
     """[H, W, 3] from 0 to 255."""
     matte: Floats
     """[R', C'] in [0, 1] over the lattice of the head, at every canonical pixel."""
-    scale: int
-    """Canonical pixels between nodes of the lattice."""
 
     def compose(
         self, colours: Floats, frame: Picture, start: tuple[int, int], new: Floats, old: Floats
@@ -70,11 +68,7 @@ class Background:
         return covered
 
     def _matte_at(self, at: Floats, *, elsewhere: float) -> Floats:
-        drawn = np.isfinite(at[..., 0])
-        where = np.where(drawn[..., None], at, 0) * self.scale + 0.5
-        table = torch.from_numpy(self.matte)[None, None]
-        found = look_up(table, torch.from_numpy(where.astype(np.float32))[None])[0, 0].numpy()
-        return np.where(drawn, found, np.float32(elsewhere))
+        return read_nodes(self.matte[..., None], at * STEP, elsewhere=elsewhere)[..., 0]
 
 
 def filled_smoothly(base: Floats, picture: Floats, known: NDArray[np.bool_]) -> Floats:
@@ -107,41 +101,38 @@ def _pull_push(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return values * weight + fine[..., :height, :width] * (1 - weight)
 
 
-def learn_background(turner: Reposer, shots: Sequence[tuple[Picture, HeadTrack]]) -> Background:
+def learn_background(reposer: Reposer, shots: Sequence[tuple[Picture, HeadTrack]]) -> Background:
     """Learn background and matte from frames of one take, spread over it.
 
     Args:
-        turner: of the same person.
+        reposer: of the same person.
         shots: frames [H, W, 3] of one size, each with the track of its head.
     """
-    lattice = turner.lattice
+    mesh = reposer.mesh
     size = shots[0][0].shape[:2]
-    near = [_near_head(turner, head, (size[0], size[1])) for _, head in shots]
+    near = [_near_head(reposer, head, (size[0], size[1])) for _, head in shots]
     frames = [frame for frame, _ in shots]
     picture = _median_where(frames, [~zone for zone in near])
-    scale = lattice.step
-    departs, count = np.zeros(_fine_size(lattice, scale)), np.zeros(_fine_size(lattice, scale))
+    departs, count = np.zeros((2, *_enlarged(mesh.beyond[..., None]).shape[:2]))
     for (frame, head), zone in zip(shots, near, strict=True):
         behind = filled_smoothly(picture, frame.astype(np.float32), ~zone)
         difference = gaussian_filter(np.abs(frame - behind).mean(-1), 1.0).astype(np.float32)
-        seen = turner.project(head)
-        where = _enlarged(seen[..., :2], scale)
+        seen = reposer.project(head)
+        where = _enlarged(seen[..., :2])
         inside = ((where > 0) & (where < (size[1], size[0]))).all(-1)
         found = look_up(torch.from_numpy(difference)[None, None], torch.from_numpy(where)[None])[0, 0].numpy()
         departs += found * inside
         count += inside
-    first = Background(picture, _matte(departs / np.maximum(count, 1), lattice, scale), scale)
+    first = Background(picture, _matte(departs / np.maximum(count, 1), mesh))
     # Now that the outline is known, frames tell of the background right up to it.
-    covered = [first.hole(splat(turner.project(head), (size[0], size[1]))[0]) for _, head in shots]
+    covered = [first.hole(splat(reposer.project(head), (size[0], size[1]))[0]) for _, head in shots]
     return replace(first, picture=_median_where(frames, [~hole for hole in covered]))
 
 
-def _near_head(turner: Reposer, head: HeadTrack, size: tuple[int, int]) -> NDArray[np.bool_]:
-    where, _ = splat(turner.project(head), size)
-    drawn = np.isfinite(where[..., 0])
-    beyond = turner.nodes(turner.lattice.beyond[..., None], np.where(drawn[..., None], where, 0))[..., 0]
-    near: NDArray[np.bool_] = drawn & (beyond < _ZONE)
-    return near
+def _near_head(reposer: Reposer, head: HeadTrack, size: tuple[int, int]) -> NDArray[np.bool_]:
+    where, _ = splat(reposer.project(head), size)
+    beyond = read_nodes(reposer.mesh.beyond[..., None], where, elsewhere=np.inf)[..., 0]
+    return np.asarray(beyond < _ZONE)
 
 
 def _median_where(frames: list[Picture], free: list[NDArray[np.bool_]]) -> Floats:
@@ -160,28 +151,23 @@ def _median_where(frames: list[Picture], free: list[NDArray[np.bool_]]) -> Float
     return filled_smoothly(np.zeros_like(picture), picture, known)
 
 
-def _fine_size(lattice: HeadMesh, scale: int) -> tuple[int, int]:
-    rows, columns = lattice.follows.shape
-    return (rows - 1) * scale + 1, (columns - 1) * scale + 1
-
-
-def _enlarged(nodes: Floats, scale: int) -> Floats:
+def _enlarged(nodes: Floats) -> Floats:
     """Interpolate values [R, C, D] of the nodes at every canonical pixel."""
     table = torch.from_numpy(np.ascontiguousarray(nodes)).permute(2, 0, 1)[None]
-    rows, columns = (nodes.shape[0] - 1) * scale + 1, (nodes.shape[1] - 1) * scale + 1
+    rows, columns = (nodes.shape[0] - 1) * STEP + 1, (nodes.shape[1] - 1) * STEP + 1
     fine = functional.interpolate(table, size=(rows, columns), mode="bilinear", align_corners=True)
     enlarged: Floats = np.ascontiguousarray(fine[0].permute(1, 2, 0).numpy())
     return enlarged
 
 
-def _matte(departs: NDArray[np.float64], lattice: HeadMesh, scale: int) -> Floats:
+def _matte(departs: NDArray[np.float64], mesh: HeadMesh) -> Floats:
     """Turn the mean difference from the background into the matte of head and hair."""
-    pixel = lattice.step_units / scale
-    beyond = _enlarged(lattice.beyond[..., None], scale)[..., 0]
-    below = _enlarged(lattice.below[..., None], scale)[..., 0]
+    pixel = mesh.step_units / STEP
+    beyond = _enlarged(mesh.beyond[..., None])[..., 0]
+    below = _enlarged(mesh.below[..., None])[..., 0]
     low, high = _DEPARTS
     matte = np.clip((gaussian_filter(departs, 1.0) - low) / (high - low), 0, 1)
-    core = _enlarged(lattice.core[..., None], scale)[..., 0] > 0.5
+    core = _enlarged(mesh.core[..., None])[..., 0] > 0.5
     solid = binary_fill_holes((matte > 0.5) | core)
     numbers, _ = label(solid)
     mine = solid & np.isin(numbers, np.unique(numbers[core]))

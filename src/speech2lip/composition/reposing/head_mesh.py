@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt, gaussian_filter, map_coordinates
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from speech2lip.conventions import Array, Floats
 from speech2lip.decomposition.canonical import Canonical, eye_distance, fill_polygon, mesh_depth
 from speech2lip.faces.landmarks import FACE_OVAL
+from speech2lip.geometry.mapping import look_up, sample_array
+from speech2lip.geometry.rigid import rays, transformed
 
 STEP = 4
 """Canonical pixels between the nodes that are splatted."""
@@ -34,7 +37,7 @@ _LEARNED = 0.06
 class HeadMesh:
     """The head's surface as a lattice of nodes over the canonical picture and some of what is around it."""
 
-    points: Floats
+    points: Array
     """[R, C, 3] in head space, in eye units."""
     canonical: Floats
     """[R, C, 2] in canonical pixels."""
@@ -46,52 +49,51 @@ class HeadMesh:
     """[R, C] in [0, 1]: 1 at the neck, 0 at the face and above."""
     core: Floats
     """[R, C]: 1 inside the outline of the face, else 0."""
-    step: int
-    """Canonical pixels between nodes."""
     step_units: float
     """Distance between nodes in the picture plane of canonical space, in eye units."""
 
 
-def head_mesh(canonical: Canonical, *, step: int = STEP) -> HeadMesh:
-    """Lay the lattice over a canonical space.
-
-    Args:
-        step: canonical pixels between nodes.
-    """
+def head_mesh(canonical: Canonical) -> HeadMesh:
+    """Lay the lattice over a canonical space."""
     unit = eye_distance(canonical.points)
-    around = -(-round(_AROUND * unit) // step) * step
+    around = -(-round(_AROUND * unit) // STEP) * STEP
     height, width = canonical.size
-    y = np.arange(-around, height + around + 1, step, dtype=np.float64)
-    x = np.arange(-around, width + around + 1, step, dtype=np.float64)
+    y = np.arange(-around, height + around + 1, STEP, dtype=np.float64)
+    x = np.arange(-around, width + around + 1, STEP, dtype=np.float64)
     pixels = np.stack(np.meshgrid(x, y), axis=-1)
-    rows, columns = (pixels[..., 1] - 0.5).clip(0, height - 1), (pixels[..., 0] - 0.5).clip(0, width - 1)
-    learned = _smooth_depth(canonical, sigma=_LEARNED * unit)
-    depth = map_coordinates(learned, [rows, columns], order=1, mode="nearest")
-    beyond, below, core, rim = _beyond(canonical.points, pixels.astype(np.float32), unit, step)
+    depth = sample_array(_smooth_depth(canonical, sigma=_LEARNED * unit), pixels)
+    beyond, below, core, rim = _beyond(canonical.points, pixels.astype(np.float32), unit)
     depth = depth + _ROUND * (1 - np.sqrt(1 - rim**2)) * (1 - below)
-    depth = _carried_on(depth, beyond, sigma=_AROUND / 4 * unit / step)
-    k = canonical.k
-    flat = (pixels - k[:2, 2]) / k[[0, 1], [0, 1]]
-    camera = np.concatenate([flat, np.ones_like(depth)[..., None]], axis=-1) * depth[..., None]
-    head_from_camera = np.linalg.inv(canonical.camera_from_head)
-    points = camera @ head_from_camera[:3, :3].T + head_from_camera[:3, 3]
+    depth = _carried_on(depth, beyond, sigma=_AROUND / 4 * unit / STEP)
+    points = transformed(
+        np.linalg.inv(canonical.camera_from_head), rays(canonical.k, pixels) * depth[..., None]
+    )
     fade = _FADE + (_NECK_FADE - _FADE) * below
     follows = _smooth(np.asarray(1 - beyond / fade, np.float64))
     return HeadMesh(
-        points=points.astype(np.float32),
+        points=points,
         canonical=pixels.astype(np.float32),
         follows=follows.astype(np.float32),
         beyond=beyond.astype(np.float32),
         below=below.astype(np.float32),
         core=core.astype(np.float32),
-        step=step,
-        step_units=step / unit,
+        step_units=STEP / unit,
     )
 
 
-def _beyond(
-    points: Array, pixels: Floats, unit: float, step: int
-) -> tuple[Array, Array, NDArray[np.bool_], Array]:
+def read_nodes(values: Floats, at: Floats, *, elsewhere: float = 0.0) -> Floats:
+    """Read values [R, C, D] of nodes at places [h, w, 2] of their lattice; [h, w, D].
+
+    `elsewhere` stands where a place is NaN: where `splat` drew nothing.
+    """
+    drawn = np.isfinite(at[..., :1])
+    table = torch.from_numpy(np.ascontiguousarray(values, np.float32)).permute(2, 0, 1)[None]
+    where = np.where(drawn, at, 0).astype(np.float32) + np.float32(0.5)
+    found = look_up(table, torch.from_numpy(where)[None])[0].permute(1, 2, 0).numpy()
+    return np.where(drawn, found, np.float32(elsewhere))
+
+
+def _beyond(points: Array, pixels: Floats, unit: float) -> tuple[Array, Array, NDArray[np.bool_], Array]:
     """Measure how far nodes lie outside the head's outline, how much below the jaw, and which are face."""
     oval = points[list(FACE_OVAL)]
     centre = oval.mean(0)
@@ -102,7 +104,7 @@ def _beyond(
     level = np.clip(0.5 - outward[:, 1:] / unit, 0, 1)  # no ears at the chin
     outline = oval + outward / length * unit * (_HAIR * up + _EARS * side * level + 0.03)
     inside = fill_polygon(outline, pixels)
-    distance = distance_transform_edt(~inside) * step / unit
+    distance = distance_transform_edt(~inside) * STEP / unit
     jaw = points[152, 1]
     ears = points[[132, 361], 1].mean()
     below = _smooth(np.asarray((pixels[..., 1] - ears) / max(jaw - ears, 1.0), np.float64))
@@ -117,7 +119,7 @@ def _smooth_depth(canonical: Canonical, *, sigma: float) -> Array:
 
     A ripple that no colour shows from the front stands out at a cheek that is turned away.
     """
-    at = canonical.shape @ canonical.camera_from_head[:3, :3].T + canonical.camera_from_head[:3, 3]
+    at = transformed(canonical.camera_from_head, canonical.shape)
     mesh = mesh_depth(np.concatenate([canonical.points, at[:, 2:]], axis=1), canonical.size)
     added: Array = gaussian_filter(canonical.depth.astype(np.float64) - mesh, sigma, mode="nearest")
     return mesh + added

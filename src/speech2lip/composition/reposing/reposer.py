@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from speech2lip.composition.reposing.head_mesh import head_mesh
+from speech2lip.composition.reposing.head_mesh import head_mesh, read_nodes
 from speech2lip.conventions import Array, Floats, Picture
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.geometry.mapping import look_up
+from speech2lip.geometry.rigid import to_pixels, transformed
 from speech2lip.geometry.splat import splat, visible
 from speech2lip.head_track import HeadTrack
 
@@ -32,30 +32,6 @@ _EDGE = 2.5
 """Pixels between the sources of neighbouring pixels from which there is an edge, which is softened."""
 _HIDDEN = 0.08
 """Eye units by which a place lies behind what is seen before it counts as hidden."""
-
-
-def pose_offset(
-    camera_from_head: Array,
-    *,
-    yaw_degrees: float = 0.0,
-    pitch_degrees: float = 0.0,
-    roll_degrees: float = 0.0,
-) -> Array:
-    """Return the rigid movement in camera space that adds to the angles of a head pose, about the neck.
-
-    Args:
-        camera_from_head: [4, 4].
-        yaw_degrees, pitch_degrees, roll_degrees: as in `conventions`, added to the pose's own.
-
-    Returns:
-        [4, 4], `offset @ camera_from_head` being the new head pose.
-    """
-    from speech2lip.geometry.rigid import head_angles
-
-    yaw, pitch, roll = head_angles(camera_from_head[None])[0]
-    return offset_to(
-        camera_from_head, rotation_of(yaw + yaw_degrees, pitch + pitch_degrees, roll + roll_degrees)
-    )
 
 
 def rotation_of(yaw: float, pitch: float, roll: float) -> Array:
@@ -81,10 +57,9 @@ class Reposer:
 
     def __init__(self, canonical: Canonical, *, background: Background | None = None) -> None:
         """Lay out the head; `background` is what is known of the picture behind it, if anything."""
-        self.lattice = head_mesh(canonical)
+        self.mesh = head_mesh(canonical)
         self.background = background
-        picture = torch.from_numpy(canonical.picture).permute(2, 0, 1)[None].float()
-        self.picture = picture
+        self.picture = torch.from_numpy(canonical.picture).permute(2, 0, 1)[None].float()
 
     def repose(self, frame: Picture, head: HeadTrack, offset: Array) -> Picture:
         """Carry the head of a frame to another pose.
@@ -102,12 +77,9 @@ class Reposer:
         x0, y0, x1, y1 = box
         corner = np.array([x0, y0, 0], np.float32)
         where, _ = splat(there - corner, (y1 - y0, x1 - x0))
-        drawn = np.isfinite(where[..., 0])
-        at = np.where(drawn[..., None], where, 0)
         # What is interpolated is the way back, not the place: where nothing moves, nothing is resampled.
-        back = self.nodes(seen[..., :2] - there[..., :2], at) * drawn[..., None]
-        source = _pixels((y0, x0), (y1 - y0, x1 - x0)) + back
-        colours = self._with_hidden(_sample(frame, source), seen, at, drawn, head)
+        source = _pixels((y0, x0), (y1 - y0, x1 - x0)) + read_nodes(seen[..., :2] - there[..., :2], where)
+        colours = self._with_hidden(_sample(frame, source), seen, where, head)
         colours = _softened(colours, source)
         if self.background is not None:
             before, _ = splat(seen - corner, (y1 - y0, x1 - x0))
@@ -118,44 +90,32 @@ class Reposer:
 
     def project(self, head: HeadTrack, offset: Array | None = None) -> Floats:
         """Return x, y in pixels and depth of the nodes [R, C, 3], moved by an offset as they follow it."""
-        camera_from_head, k = head.camera_from_head[0], head.k
-        points = self.lattice.points @ camera_from_head[:3, :3].T + camera_from_head[:3, 3]
+        points = transformed(head.camera_from_head[0], self.mesh.points)
         if offset is not None:
-            moved = points @ offset[:3, :3].T + offset[:3, 3]
-            points = points + (moved - points) * self.lattice.follows[..., None]
-        xy = points[..., :2] / points[..., 2:] * k[[0, 1], [0, 1]] + k[:2, 2]
-        return np.concatenate([xy, points[..., 2:]], axis=-1).astype(np.float32)
+            points = points + (transformed(offset, points) - points) * self.mesh.follows[..., None]
+        return np.concatenate([to_pixels(head.k, points), points[..., 2:]], axis=-1).astype(np.float32)
 
-    def nodes(self, values: Floats, at: Floats) -> Floats:
-        """Read values [R, C, D] of the nodes at places [h, w, 2] of the lattice."""
-        table = torch.from_numpy(np.ascontiguousarray(values, np.float32)).permute(2, 0, 1)[None]
-        found = look_up(table, torch.from_numpy(np.ascontiguousarray(at, np.float32))[None] + 0.5)
-        read: Floats = found[0].permute(1, 2, 0).numpy()
-        return read
-
-    def _with_hidden(
-        self, colours: Floats, seen: Floats, at: Floats, drawn: NDArray[np.bool_], head: HeadTrack
-    ) -> Floats:
+    def _with_hidden(self, colours: Floats, seen: Floats, where: Floats, head: HeadTrack) -> Floats:
         """Take what the frame did not see from the canonical picture, in the frame's light."""
         start = np.floor(seen[..., :2].reshape(-1, 2).min(0))
         extent = np.ceil(seen[..., :2].reshape(-1, 2).max(0)) - start
         local = seen - np.array([*start, 0], np.float32)
         _, depth = splat(local, (int(extent[1]) + 1, int(extent[0]) + 1))
         shown = visible(local, depth, tolerance=_HIDDEN)
-        inner = self.lattice.beyond <= 0
+        inner = self.mesh.beyond <= 0
         hidden = gaussian_filter((~shown & inner).astype(np.float32), 0.7)
         if hidden.max() < 0.1:
             return colours
-        part = np.clip(2 * self.nodes(hidden[..., None], at), 0, 1) * drawn[..., None]
-        canonical = torch.from_numpy(self.nodes(self.lattice.canonical, at))[None]
+        part = np.clip(2 * read_nodes(hidden[..., None], where), 0, 1)
+        canonical = torch.from_numpy(read_nodes(self.mesh.canonical, where))[None]
         other = look_up(self.picture, canonical)[0].permute(1, 2, 0).numpy() * head.light_gain[0]
         mixed: Floats = colours + (other - colours) * part
         return mixed
 
 
-def _box(lattices: list[Floats], size: tuple[int, int]) -> tuple[int, int, int, int] | None:
+def _box(nodes: list[Floats], size: tuple[int, int]) -> tuple[int, int, int, int] | None:
     """Return the part of a picture that holds the nodes; None if there is none."""
-    xy = np.concatenate([lattice[..., :2].reshape(-1, 2) for lattice in lattices])
+    xy = np.concatenate([some[..., :2].reshape(-1, 2) for some in nodes])
     low, high = np.floor(xy.min(0)).astype(int), np.ceil(xy.max(0)).astype(int)
     x0, y0 = max(0, int(low[0])), max(0, int(low[1]))
     x1, y1 = min(size[1], int(high[0])), min(size[0], int(high[1]))

@@ -11,11 +11,9 @@ import numpy as np
 from speech2lip.config import LiveSettings, SpeakSettings
 from speech2lip.conventions import AnyPath
 from speech2lip.errors import Speech2LipError
-from speech2lip.inference.live.audience import Audience
-from speech2lip.inference.live.player import Played, Player
+from speech2lip.inference.live.player import Audience, Played, Player
 from speech2lip.inference.live.server import LiveServer
 from speech2lip.inference.live.sources import Source, open_source
-from speech2lip.inference.motion.motion import tell
 from speech2lip.inference.speaker import Speaker
 from speech2lip.inference.stream import SpeechStream, Streamed, stream
 from speech2lip.media.picture import JpegWriter
@@ -74,7 +72,7 @@ def live(
         serving = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
         serving.start()
         _LOG.info(f"{speaker.name} listens to {source.name}; watch at {server.url} (Ctrl-C ends)")
-        tell(speaker.motion)
+        speaker.motion.log_messages()
         try:
             _play(player, speech, source, audience, stay=settings.stay, stop=stop)
         finally:

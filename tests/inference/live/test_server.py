@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from speech2lip.inference.live.guard import Guard
+from speech2lip.inference.live.server import Guard
 
 
 @pytest.mark.parametrize(

@@ -13,54 +13,9 @@ from safetensors.numpy import load_file, save_file
 from speech2lip.avatar import Avatar, read_avatar
 from speech2lip.config import SpeakSettings
 from speech2lip.inference.engine import Engine
-from speech2lip.inference.motion.coverage import best_stretch, drawn_shares, with_shares
-from speech2lip.inference.motion.motion import Motion, Shown, base_of, speak_shown
+from speech2lip.inference.motion import Motion, Shown, base_of
 from speech2lip.media.video import read_coded
 from tests.made_face import head_pose, made_avatar
-
-FPS = 25
-
-
-def _flags(*away: tuple[int, int], count: int = 400) -> np.ndarray:
-    flags = np.ones(count, bool)
-    for start, stop in away:
-        flags[start:stop] = False
-    return flags
-
-
-def test_the_longest_stretch_is_shown_or_the_one_that_was_asked_for() -> None:
-    flags = _flags((120, 130), (300, 310))
-    assert best_stretch(flags, fps=FPS) == (130, 300)
-    assert best_stretch(flags, fps=FPS, start=50) == (0, 120)
-    assert best_stretch(flags, fps=FPS, start=125) == (130, 300)
-    assert best_stretch(flags, fps=FPS, start=350) == (130, 300)  # what holds it is too short
-    assert best_stretch(_flags(), fps=FPS) == (0, 400)
-
-
-def test_where_no_stretch_is_long_enough_all_of_the_take_is_shown() -> None:
-    away = [(start, start + 5) for start in range(50, 400, 60)]
-    assert best_stretch(_flags(*away), fps=FPS) == (0, 400)
-    assert best_stretch(np.zeros(400, bool), fps=FPS) == (0, 400)
-
-
-@pytest.mark.parametrize("fps", [25.0, 60.0])
-def test_lips_come_and_go_over_the_same_time_at_any_frame_rate(fps: float) -> None:
-    shares = drawn_shares(_flags((200, 220)), fps=fps)
-    assert (shares[200:220] == 0).all()
-    fading = np.flatnonzero((shares > 0) & (shares < 1))
-    assert len(fading) / 2 / fps == pytest.approx(0.12, abs=0.6 / fps)
-    assert np.abs(np.diff(shares)).max() <= 1 / (0.12 * fps)
-    assert (drawn_shares(_flags(), fps=fps) == 1).all()
-    assert (drawn_shares(np.zeros(9, bool), fps=fps) == 0).all()
-
-
-def test_shares_found_on_the_way_are_those_of_the_whole() -> None:
-    flags = _flags((0, 3), (40, 41), (44, 50), (90, 130), count=200)
-    endless = itertools.chain(enumerate(flags), itertools.repeat((0, True)))
-    found = [
-        share for _, share in itertools.islice(with_shares(endless, lambda one: bool(one[1]), fps=FPS), 200)
-    ]
-    assert found == pytest.approx(drawn_shares(flags, fps=FPS).tolist())
 
 
 def _turning(folder: Path, degrees: np.ndarray) -> Avatar:
@@ -100,14 +55,14 @@ def test_frames_that_look_away_are_never_shown_where_there_are_enough_others(loo
     motion, shown = _shown(looks_away_once, 600)
     assert min(index for one in shown for index in one.indices) > 60
     assert all(one.drawn == 1 for one in shown)
-    (line,) = motion.remarks()
+    (line,) = motion.messages()
     assert "of 200 frames of the base video cannot be spoken over (head turned away)" in line
     assert line.endswith("they are skipped")
 
 
 def test_a_base_video_that_can_all_be_spoken_over_is_told_nothing_of(tmp_path: Path) -> None:
     motion, shown = _shown(_turning(tmp_path / "c.avatar", np.zeros(120)), 300)
-    assert motion.remarks() == []
+    assert motion.messages() == []
     assert all(one.drawn == 1 for one in shown)
 
 
@@ -118,7 +73,7 @@ def test_where_too_few_others_are_left_lips_fade_out_and_in(looks_away_often: Av
     assert np.abs(np.diff(drawn)).max() <= 1 / 4 + 1e-9
     degrees = _swinging((20, 40), (70, 90), count=110)
     assert all(one.drawn == 0 for one in shown if degrees[one.index] > 0 and not one.part)
-    assert motion.remarks()[0].endswith("their own lips are shown there")
+    assert motion.messages()[0].endswith("their own lips are shown there")
 
 
 def test_what_is_shown_fades_from_drawn_to_filmed(looks_away_often: Avatar) -> None:
@@ -128,10 +83,10 @@ def test_what_is_shown_fades_from_drawn_to_filmed(looks_away_often: Avatar) -> N
     shown = [Shown(0, drawn=share) for share in (1.0, 0.5, 0.0)]
     moments = [0.1, 0.2, 0.3]
     spoken = engine.encode_speech(engine.mel_features(_noise()), moments)
-    drawn, half, filmed = speak_shown(engine, motion, [[picture]] * 3, shown, spoken)
+    drawn, half, filmed = motion.speak(engine.renderer, [[picture]] * 3, shown, spoken)
     assert np.array_equal(filmed, picture)
     assert not np.array_equal(drawn, picture)
-    full = speak_shown(engine, motion, [[picture]] * 3, [Shown(0)] * 3, spoken)[1]
+    full = motion.speak(engine.renderer, [[picture]] * 3, [Shown(0)] * 3, spoken)[1]
     middle = (picture.astype(int) + full) / 2
     assert np.abs(half - middle).max() <= 1
     filmed[:] = 0
@@ -151,7 +106,7 @@ def test_a_head_that_is_turned_too_far_is_not_spoken_over(tmp_path: Path) -> Non
     assert (drawn[50:75] == 0).all()
     assert drawn[-1] == 1
     assert np.abs(np.diff(drawn)).max() <= 1 / 4 + 1e-9
-    line = motion.remarks()[0]
+    line = motion.messages()[0]
     assert "cannot be spoken over (head turned away): their own lips are shown there" in line
 
 

@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from speech2lip.avatar import Avatar, read_avatar
+from speech2lip.composition.occlusion import Foreground, mixed_by
 from speech2lip.config import SpeakSettings
 from speech2lip.inference.cpu_renderer import CpuRenderer
 from speech2lip.inference.engine import Engine
-from speech2lip.inference.motion.foreground import Front, mixed_by
-from speech2lip.inference.motion.motion import Motion
+from speech2lip.inference.motion import Motion
 from speech2lip.inference.torch_renderer import TorchRenderer
 from speech2lip.media.video import VideoFormat, VideoWriter, read_coded
 from speech2lip.media.yuv import split
@@ -40,9 +40,9 @@ def person(tmp_path_factory: pytest.TempPathFactory) -> Avatar:
 
 
 def test_frames_in_which_something_crosses_are_found(person: Avatar) -> None:
-    front = Front(person, person.bases[0])
-    assert set(front.covered) <= set(CROSSED)
-    assert len(front.covered) >= len(CROSSED) - 2
+    foreground = Foreground(person, person.bases[0])
+    assert set(foreground.covered) <= set(CROSSED)
+    assert len(foreground.covered) >= len(CROSSED) - 2
 
 
 @pytest.mark.parametrize("kind", [TorchRenderer, CpuRenderer])
@@ -76,12 +76,12 @@ def test_without_the_option_nothing_is_searched(person: Avatar) -> None:
     picture = np.zeros((SIZE[0] * 3 // 2, SIZE[1]), np.uint8)
     shown = next(motion.shown())
     assert motion.finish(picture, picture, shown, person.bases[0].head[0]) is picture
-    assert motion.remarks() == []
+    assert motion.messages() == []
 
 
-def test_the_user_is_told_what_is_in_front(person: Avatar) -> None:
+def test_the_user_is_told_what_is_in_foreground(person: Avatar) -> None:
     motion = Motion(person, person.bases[0], SpeakSettings(device="cpu", keep_in_front=True))
-    assert "in front of the mouth in 1" in motion.remarks()[0]
+    assert "in front of the mouth in 1" in motion.messages()[0]
 
 
 def test_pictures_are_mixed_by_a_mask() -> None:

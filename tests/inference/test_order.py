@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter1d
 
 from speech2lip.conventions import Array
-from speech2lip.inference.motion.order import (
+from speech2lip.inference.order import (
     calm_span,
     head_path,
     ping_pong_order,

@@ -11,8 +11,8 @@ from speech2lip.avatar import Avatar, read_avatar
 from speech2lip.config import SpeakSettings
 from speech2lip.errors import SettingsError
 from speech2lip.geometry.rigid import head_angles
-from speech2lip.inference.motion.motion import Motion, Shown, mixed
-from speech2lip.inference.motion.pose_track import PoseTrack, read_driver, read_pose_track, resampled
+from speech2lip.inference.motion import Motion, Shown, mixed
+from speech2lip.inference.pose_track import PoseTrack, read_driver, read_pose_track, resampled
 from speech2lip.media.video import read_coded
 from tests.evaluation.made_footage import write_footage
 from tests.made_face import head_pose, made_avatar
@@ -40,7 +40,7 @@ def _angles(person: Avatar, shown: list[Shown]) -> np.ndarray:
 
 def test_by_default_frames_are_shown_as_they_were_filmed(person: Avatar) -> None:
     motion, shown = _shown(person, 80, start=0.4)
-    assert not motion.turns
+    assert not motion.reposes
     assert motion.warnings() == []
     assert [one.index for one in shown[:3]] == [10, 11, 12]
     coded = read_coded(person.bases[0].folder / "picture.mp4", start_frame=10, stop_frame=11)[0]
@@ -113,7 +113,7 @@ def test_a_still_head_moves_a_little(person: Avatar) -> None:
     _, base = _shown(person, 200)
     motion, still = _shown(person, 200, motion="still")
     moved, held = _angles(person, base).std(0), _angles(person, still).std(0)
-    assert motion.turns
+    assert motion.reposes
     assert 0.1 * moved[0] < held[0] < 0.5 * moved[0]
     assert len({one.index for one in still}) > 20  # eyes live on
     assert np.linalg.norm(np.diff(_angles(person, still), 2, axis=0), axis=1).max() < 0.5

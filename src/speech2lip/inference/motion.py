@@ -7,31 +7,26 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from speech2lip.avatar import Avatar, BaseVideo
-from speech2lip.composition.coverage import region_surface
+from speech2lip.composition.coverage import best_stretch, longest_run, region_surface, with_shares
+from speech2lip.composition.occlusion import Foreground
 from speech2lip.composition.reposing.background import learn_background
 from speech2lip.composition.reposing.reposer import NECK, Reposer, offset_to, rotation_of
 from speech2lip.config import SpeakSettings
 from speech2lip.conventions import Array, Picture
-from speech2lip.geometry.rigid import head_angles
+from speech2lip.geometry.rigid import head_angles, transformed
 from speech2lip.head_track import HeadTrack
-from speech2lip.inference.motion.coverage import best_stretch, longest_run, with_shares
-from speech2lip.inference.motion.foreground import Front
-from speech2lip.inference.motion.order import calm_span, ping_pong_order, reversal_frames
-from speech2lip.inference.motion.pose_track import PoseTrack, read_driver, read_pose_track
+from speech2lip.inference.order import calm_span, ping_pong_order, reversal_frames
+from speech2lip.inference.pose_track import PoseTrack, read_driver, read_pose_track
+from speech2lip.inference.torch_renderer import TorchRenderer
 from speech2lip.media.picture import coded_from_rgb, rgb_from_coded
-
-if TYPE_CHECKING:
-    from speech2lip.inference.engine import Engine
-    from speech2lip.model import SpeechFeatures
+from speech2lip.model import SpeechFeatures
 
 _LOG = logging.getLogger(__name__)
-
 
 _KEPT = 0.35
 """Share of its own movement that a still head keeps."""
@@ -75,16 +70,18 @@ class Motion:
         self.base, self.settings = base, settings
         self._fps = float(base.fps)
         self._poses = base.head.camera_from_head
-        fixed = (settings.yaw_degrees, settings.pitch_degrees, settings.roll_degrees)
-        self._fixed = np.array(fixed, np.float64)
-        self._track = PoseTrack(np.zeros(1), np.zeros((1, 3)))
+        track = PoseTrack(np.zeros(1), np.zeros((1, 3)))
         if settings.poses is not None:
-            self._track = read_pose_track(settings.poses)
+            track = read_pose_track(settings.poses)
+        fixed = (settings.yaw_degrees, settings.pitch_degrees, settings.roll_degrees)
+        self._track = PoseTrack(track.times, track.degrees + fixed)
         self._driver: Array | None = None
         if settings.motion not in ("base", "still"):
             self._driver = read_driver(Path(settings.motion), fps=self._fps)
+        self.reposes = bool(settings.motion != "base" or self._track.degrees.any())
+        """Whether heads are turned at all."""
         self._surface = region_surface(person.canonical)
-        self._can_be_spoken_over = self._surface.bears_frames(base.head.camera_from_head, fps=self._fps)
+        self._can_be_spoken_over = self._surface.bears_frames(self._poses, fps=self._fps)
         begin = base.frame_at(settings.start) if settings.motion == "base" else 0
         start, stop = best_stretch(self._can_be_spoken_over, fps=self._fps, start=begin)
         self.stretch = (start, stop)
@@ -94,22 +91,20 @@ class Motion:
             start = begin
         eyes = None if base.eyes is None else base.eyes[start:stop]
         first, last = reversal_frames(self._poses[start:stop], fps=self._fps, eyes=eyes)
-        self._turns = (start + first, start + last)
+        self._reversals = (start + first, start + last)
         self.first = min(max(begin, start), stop - 1)
         """Index of the base frame that speech begins with."""
         self._hold = Rotation.from_matrix(self._poses[start:stop, :3, :3]).mean()
         self._neck = _necks(self._poses[start:stop]).mean(0)
-        self._turner = self._make_turner(person) if self.turns else None
-        self._front = Front(person, base) if settings.keep_in_front else None
-
-    @property
-    def turns(self) -> bool:
-        """Whether heads are turned at all."""
-        return bool(self.settings.motion != "base" or self._fixed.any() or self._track.degrees.any())
+        self._reposer: Reposer | None = None
+        if self.reposes:
+            self._reposer = Reposer(person.canonical)
+            self._reposer.background = learn_background(self._reposer, base.spread_frames(_SHOTS))
+        self._foreground = Foreground(person, base) if settings.keep_in_front else None
 
     def shown(self) -> Iterator[Shown]:
         """Yield without end what is shown, frame by frame."""
-        if not self.turns and self._can_be_spoken_over[slice(*self.stretch)].all():
+        if not self.reposes and self._can_be_spoken_over[slice(*self.stretch)].all():
             yield from self._planned()
             return
         for one, share in with_shares(self._planned(), self._bears, fps=self._fps):
@@ -119,19 +114,17 @@ class Motion:
         """Tell whether what is shown can be spoken over, as the head is turned in it."""
         if shown.offset is None:
             return bool(self._can_be_spoken_over[list(shown.indices)].all())
-        pose = _between(self._poses, shown.index, shown.part)
-        return bool(self._surface.bears((shown.offset @ pose)[None])[0])
+        return bool(self._surface.bears(self.heads([shown]).camera_from_head)[0])
 
     def _planned(self) -> Iterator[Shown]:
         """Yield without end which frames are shown and how their heads are turned."""
         driver = self._driven()
-        for number, at in enumerate(ping_pong_order(self.first, *self._turns)):
-            index, part = int(at), at % 1
-            if not self.turns:
-                yield Shown(index, part)
-                continue
-            pose = _between(self._poses, index, part)
-            yield Shown(index, part, self._offset(pose, number / self._fps, next(driver)))
+        for number, at in enumerate(ping_pong_order(self.first, *self._reversals)):
+            one = Shown(int(at), at % 1)
+            if self.reposes:
+                pose = self.base.head.at([at]).camera_from_head[0]
+                one = replace(one, offset=self._offset(pose, number / self._fps, next(driver)))
+            yield one
 
     def heads(self, shown: Sequence[Shown]) -> HeadTrack:
         """Return where the heads are in the pictures that are shown."""
@@ -145,10 +138,10 @@ class Motion:
             filmed: the frames `shown.indices`.
         """
         coded = mixed(filmed[0], filmed[1], shown.part) if shown.part else filmed[0]
-        if shown.offset is None or self._turner is None:
+        if shown.offset is None or self._reposer is None:
             return coded
         head = self.base.head.at([shown.index + shown.part])
-        return coded_from_rgb(self._turner.repose(rgb_from_coded(coded), head, shown.offset))
+        return coded_from_rgb(self._reposer.repose(rgb_from_coded(coded), head, shown.offset))
 
     def finish(self, composed: Picture, picture: Picture, shown: Shown, head: HeadTrack) -> Picture:
         """Return a composed picture as it is shown.
@@ -159,24 +152,56 @@ class Motion:
         Args:
             composed: with lips; picture: without; head: where the head is in it.
         """
-        if self._front is not None:
-            composed = self._front.keep(composed, picture, shown.indices, head)
+        if self._foreground is not None:
+            composed = self._foreground.keep(composed, picture, shown.indices, head)
         return composed if shown.drawn == 1 else mixed(picture, composed, shown.drawn)
 
-    def remarks(self) -> list[str]:
+    def speak(
+        self,
+        renderer: TorchRenderer,
+        filmed: Sequence[Sequence[Picture]],
+        shown: Sequence[Shown],
+        spoken: SpeechFeatures,
+    ) -> list[Picture]:
+        """Return the pictures that are shown, uint8 [3 H / 2, W], speaking where they can be spoken over.
+
+        Args:
+            filmed: for each the frames `shown.indices`.
+            spoken: what speech says about their moments.
+        """
+        pictures = [self.picture(*one) for one in zip(filmed, shown, strict=True)]
+        heads = self.heads(shown)
+        drawn = [index for index, one in enumerate(shown) if one.drawn > 0]
+        for index, one in enumerate(shown):
+            if not one.drawn:
+                pictures[index] = pictures[index].copy()  # what was decoded is kept for other streams
+        if drawn:
+            composed = renderer.speak([pictures[index] for index in drawn], heads[drawn], spoken.of(drawn))
+            for index, picture in zip(drawn, composed, strict=True):
+                pictures[index] = self.finish(picture, pictures[index], shown[index], heads[index])
+        return pictures
+
+    def log_messages(self) -> None:
+        """Tell the user what is beyond the footage and what stays in front."""
+        for message in self.messages():
+            _LOG.info(message)
+
+    def messages(self) -> list[str]:
         """Say what the user should know: what cannot be spoken over, what stays in front, and warnings."""
-        told = []
-        if self._front is not None:
-            found, count = len(self._front.covered), len(self.base.times)
-            told.append(f"nothing was found in front of the mouth in {count} frames")
-            if found:
-                told = [f"something is in front of the mouth in {found} of {count} frames and stays there"]
-        return [*self._not_spoken_over(), *told, *self.warnings()]
+        messages = self._not_spoken_over()
+        if self._foreground is not None:
+            found, count = len(self._foreground.covered), len(self.base.times)
+            messages.append(
+                f"something is in front of the mouth in {found} of {count} frames and stays there"
+                if found
+                else f"nothing was found in front of the mouth in {count} frames"
+            )
+        return messages + self.warnings()
 
     def _not_spoken_over(self) -> list[str]:
         """Say how much of the base video, or of a turned head's movement, cannot be spoken over."""
-        if self.turns:
-            seconds = 2 * (self._turns[1] - self._turns[0] + 1) / self._fps
+        if self.reposes:
+            seconds = 2 * (self._reversals[1] - self._reversals[0] + 1) / self._fps
             count = round(min(max(seconds, _TRIED_SECONDS[0]), _TRIED_SECONDS[1]) * self._fps)
             away = sum(one.drawn < 1 for one in itertools.islice(self.shown(), count))
             what = f"of the first {count} frames"
@@ -185,59 +210,40 @@ class Motion:
             what = f"of {count} frames of the base video"
         if not away:
             return []
-        skipped = not self.turns and self.stretch != (0, count)
+        skipped = not self.reposes and self.stretch != (0, count)
         how = "they are skipped" if skipped else "their own lips are shown there"
         return [f"{away} {what} cannot be spoken over (head turned away): {how}"]
 
     def warnings(self) -> list[str]:
         """Say how far beyond what the footage shows the head is turned, where that is much."""
-        angles = head_angles(self._poses)
-        low, high = np.percentile(angles, [1, 99], axis=0)
-        wanted = self._extremes(angles)
-        told = []
-        for axis, name in enumerate(("yaw", "pitch", "roll")):
-            beyond = max(low[axis] - wanted[0][axis], wanted[1][axis] - high[axis])
-            if beyond > _WARN_DEGREES:
-                told.append(
-                    f"{name} is turned {beyond:.0f} degrees beyond what the footage shows "
-                    f"({low[axis]:.0f} to {high[axis]:.0f}): more than {_WARN_DEGREES:.0f} looks wrong"
-                )
-        return told
-
-    def _extremes(self, angles: Array) -> tuple[Array, Array]:
-        """Return the least and greatest yaw, pitch and roll that will be shown."""
-        if self.settings.motion == "base":
-            own = np.percentile(angles, [1, 99], axis=0)
-        else:
-            held = self._hold.as_matrix()
+        low, high = filmed = np.percentile(head_angles(self._poses), [1, 99], axis=0)
+        own = filmed
+        if self.settings.motion != "base":
             turned = np.eye(3)[None] if self._driver is None else _deviations(self._driver)
-            own = head_angles(_as_poses(turned @ held))
-            own = np.stack([own.min(0), own.max(0)])
-        extra = self._track.degrees + self._fixed
-        return own[0] + extra.min(0), own[1] + extra.max(0)
-
-    def _make_turner(self, person: Avatar) -> Reposer:
-        turner = Reposer(person.canonical)
-        chosen = np.unique(np.linspace(0, len(self.base.times) - 1, _SHOTS).astype(int)).tolist()
-        shots = [
-            (frame.rgb, self.base.head[index])
-            for index in chosen
-            for frame in self.base.frames(index, index + 1)
+            held = head_angles(turned @ self._hold.as_matrix())
+            own = np.stack([held.min(0), held.max(0)])
+        least, most = own + np.stack([self._track.degrees.min(0), self._track.degrees.max(0)])
+        beyond = np.maximum(low - least, most - high)
+        return [
+            f"{name} is turned {beyond[axis]:.0f} degrees beyond what the footage shows "
+            f"({low[axis]:.0f} to {high[axis]:.0f}): more than {_WARN_DEGREES:.0f} looks wrong"
+            for axis, name in enumerate(("yaw", "pitch", "roll"))
+            if beyond[axis] > _WARN_DEGREES
         ]
-        turner.background = learn_background(turner, shots)
-        return turner
 
     def _driven(self) -> Iterator[tuple[Array, Array]]:
         """Yield rotation [3, 3] and shift of the neck [3] that another video's head brings."""
         if self._driver is None:
             yield from itertools.repeat((np.eye(3), np.zeros(3)))
-        else:
-            turned = _deviations(self._driver)
-            necks = _necks(self._driver)
-            shifts = _SWAY * np.tanh((necks - np.median(necks, axis=0)) / _SWAY)
-            for at in ping_pong_order(0, *reversal_frames(self._driver, fps=self._fps)):
-                index, part = int(at), at % 1
-                yield _between(turned, index, part), _between(shifts, index, part)
+            return
+        necks = _necks(self._driver)
+        turned = _deviations(self._driver).reshape(-1, 9)
+        both = np.concatenate([turned, _SWAY * np.tanh((necks - np.median(necks, axis=0)) / _SWAY)], axis=1)
+        for at in ping_pong_order(0, *reversal_frames(self._driver, fps=self._fps)):
+            index, part = int(at), at % 1
+            # Neighbouring poses differ so little that a mean is one.
+            one = both[index] * (1 - part) + both[index + 1] * part if part else both[index]
+            yield one[:9].reshape(3, 3), one[9:]
 
     def _offset(self, pose: Array, seconds: float, driven: tuple[Array, Array]) -> Array:
         rotation, shift = pose[:3, :3], np.zeros(3)
@@ -246,17 +252,8 @@ class Motion:
             own = (Rotation.from_matrix(rotation) * self._hold.inv()).as_rotvec()
             rotation = driven[0] @ (Rotation.from_rotvec(kept * own) * self._hold).as_matrix()
             shift = (1 - kept) * (self._neck - _necks(pose[None])[0]) + driven[1]
-        angles = head_angles(_as_poses(rotation[None]))[0] + self._fixed + self._track.at(seconds)
+        angles = head_angles(rotation[None])[0] + self._track.at(seconds)
         return offset_to(pose, rotation_of(*angles), shift)
-
-
-def _between(values: Array, index: int, part: float) -> Array:
-    """Return a value [T, ...] between two frames; neighbouring poses differ so little that a mean is one."""
-    if not part:
-        one: Array = values[index]
-        return one
-    mean: Array = values[index] * (1 - part) + values[index + 1] * part
-    return mean
 
 
 def mixed(first: Picture, second: Picture, part: float) -> Picture:
@@ -268,47 +265,13 @@ def mixed(first: Picture, second: Picture, part: float) -> Picture:
 
 def _necks(poses: Array) -> Array:
     """Return where the neck is in camera space; [T, 3]."""
-    necks: Array = poses[:, :3, :3] @ NECK + poses[:, :3, 3]
-    return necks
+    return transformed(poses, NECK[None])[:, 0]
 
 
 def _deviations(poses: Array) -> Array:
     """Return the rotations [T, 3, 3] by which heads are turned from their mean pose, in camera space."""
     turned = Rotation.from_matrix(poses[:, :3, :3])
-    deviations: Array = (turned * turned.mean().inv()).as_matrix()
-    return deviations
-
-
-def _as_poses(rotations: Array) -> Array:
-    poses = np.tile(np.eye(4), (len(rotations), 1, 1))
-    poses[:, :3, :3] = rotations
-    return poses
-
-
-def speak_shown(
-    engine: Engine,
-    motion: Motion,
-    filmed: Sequence[Sequence[Picture]],
-    shown: Sequence[Shown],
-    spoken: SpeechFeatures,
-) -> list[Picture]:
-    """Return the pictures that are shown, uint8 [3 H / 2, W], speaking where they can be spoken over.
-
-    Args:
-        filmed: for each the frames `shown.indices`.
-        spoken: what speech says about their moments.
-    """
-    pictures = [motion.picture(*one) for one in zip(filmed, shown, strict=True)]
-    heads = motion.heads(shown)
-    drawn = [index for index, one in enumerate(shown) if one.drawn > 0]
-    for index, one in enumerate(shown):
-        if not one.drawn:
-            pictures[index] = pictures[index].copy()  # what was decoded is kept for other streams
-    if drawn:
-        composed = engine.renderer.speak([pictures[index] for index in drawn], heads[drawn], spoken.of(drawn))
-        for index, picture in zip(drawn, composed, strict=True):
-            pictures[index] = motion.finish(picture, pictures[index], shown[index], heads[index])
-    return pictures
+    return np.asarray((turned * turned.mean().inv()).as_matrix())
 
 
 def base_of(person: Avatar, take: str | None) -> BaseVideo:
@@ -327,9 +290,3 @@ def base_of(person: Avatar, take: str | None) -> BaseVideo:
         return (stop - start) / fps
 
     return max(person.bases, key=seconds)
-
-
-def tell(motion: Motion) -> None:
-    """Tell the user what is beyond the footage and what stays in front."""
-    for line in motion.remarks():
-        _LOG.info(line)
