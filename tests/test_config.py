@@ -63,6 +63,7 @@ def test_a_nasty_value_is_one_line_or_harmless(kind: type[Any], name: str) -> No
         (lambda: SpeakSettings(device="tpu"), "--device must be auto, cpu or cuda, not 'tpu'"),
         (lambda: TrainSettings(precision="fp16"), "--precision must be auto, fp32 or bf16, not 'fp16'"),
         (lambda: TrainSettings(steps=-5), "--steps must be a whole number from 1"),
+        (lambda: TrainSettings(hold_out=1.5), "--hold-out must be a number from 0 to 0.9"),
         (lambda: TrainSettings(minutes=0), "--minutes must be a number above 0"),
         (
             lambda: TrainSettings(encoder_init="left"),  # type: ignore[arg-type]

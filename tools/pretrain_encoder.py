@@ -26,9 +26,8 @@ from speech2lip.synthesis.speech import (
     mel_windows,
     window_offsets,
 )
-from speech2lip.training.augmentation import vary_speech
+from speech2lip.training.augmentation import quiet_windows, vary_speech
 from speech2lip.training.loop import learning_rate_share
-from speech2lip.training.resting import quiet_windows
 from speech2lip.training.stretches import FrameSequence
 from speech2lip_presenter.motion import VISEMES
 from tools.synthetic_speech import Clip, Texts, speak_clips

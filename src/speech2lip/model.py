@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from speech2lip.composition.blend_net import BlendNet, PaperBlendNet
 from speech2lip.config import ModelSettings
 from speech2lip.faces.landmarks import SHAPE_POINTS
-from speech2lip.synthesis.lip_field import LipField
-from speech2lip.synthesis.lip_shape import LipShape
+from speech2lip.synthesis.lip_field import LipField, LipShape
 from speech2lip.synthesis.paper_field import PaperField
 from speech2lip.synthesis.speech import SpeechEncoder
 

@@ -6,8 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from speech2lip.config import ModelSettings
 from speech2lip.decomposition.canonical import LipPatch
 from speech2lip.geometry.mapping import look_up
-from speech2lip.synthesis.lip_field import POSE_SIZE, LipField, _look_up_one
-from speech2lip.synthesis.lip_shape import LipShape
+from speech2lip.synthesis.lip_field import POSE_SIZE, LipField, LipShape, _look_up_one
 
 SETTINGS = ModelSettings()
 SIZE = (96, 128)

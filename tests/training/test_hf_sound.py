@@ -19,8 +19,7 @@ from speech2lip.inference.engine import Engine
 from speech2lip.inference.speak import speak
 from speech2lip.synthesis.pretrained import COMPONENTS, PretrainedEncoder, PretrainedListener, load_pretrained
 from speech2lip.synthesis.speech import log_mel
-from speech2lip.training.dataset import TrainingSet, build_training_set
-from speech2lip.training.pretrained_sound import VERSIONS, hear_takes
+from speech2lip.training.dataset import HEARD_VERSIONS, TrainingSet, build_training_set, hear_takes
 from speech2lip.training.train import train
 from tests.evaluation.made_footage import write_footage
 from tests.made_face import TINY
@@ -88,7 +87,7 @@ def test_versions_of_the_sound_are_heard_at_the_same_moments(
     assert data.wave is None
     assert data.heard is not None
     assert data.quiet is not None
-    assert data.heard.shape == (MEL_BANDS + COMPONENTS, VERSIONS * frames)
+    assert data.heard.shape == (MEL_BANDS + COMPONENTS, HEARD_VERSIONS * frames)
     assert data.quiet.shape[0] == MEL_BANDS + COMPONENTS
     parts = data.heard.split(frames, dim=1)
     assert all(torch.equal(part[:MEL_BANDS], data.mel) for part in parts)

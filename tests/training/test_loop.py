@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 from itertools import count
 from pathlib import Path
@@ -56,6 +57,10 @@ def _run(folder: Path, model: LipModel, settings: TrainSettings) -> TrainingRun:
     return TrainingRun(networks, plan, settings, choose_device("cpu"), kept, kept.take_up())
 
 
+class Killed(Exception):
+    """Training ends as if by a signal."""
+
+
 def _train(
     folder: Path,
     *,
@@ -63,14 +68,20 @@ def _train(
     settings: TrainSettings = SETTINGS,
     model: LipModel | None = None,
 ) -> tuple[LipModel, Progressed]:
+    """Train to the end, or until so many steps have been done and saved."""
     model, steps = model or _model(), count(1)
+    run = _run(folder, model, dataclasses.replace(settings, save_seconds=0.0))
+    plain = run._step
 
-    def stop(_: Progressed) -> bool:
-        return stop_at is not None and next(steps) >= stop_at
+    def step(*given: Any) -> Any:
+        if stop_at is not None and next(steps) > stop_at:
+            raise Killed
+        return plain(*given)
 
-    run = _run(folder, model, settings)
-    run.stop_after = stop
-    return model, run.run()
+    run._step = step  # type: ignore
+    with contextlib.suppress(Killed):
+        run.run()
+    return model, run.state
 
 
 @pytest.mark.parametrize("stop_at", [2, 5, 10, 15])

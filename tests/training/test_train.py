@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 
 from speech2lip.atomic import locked
 from speech2lip.config import TrainSettings
-from speech2lip.decomposition.footage import read_footage
+from speech2lip.decomposition.footage import Footage, read_footage
 from speech2lip.errors import FootageError, OutputError
 from speech2lip.formats import SoundOffset
 from speech2lip.training import dataset
@@ -23,9 +23,9 @@ from speech2lip.training import train as training
 from speech2lip.training.checkpoint import footage_fingerprint, state_folder, state_path
 from speech2lip.training.loop import TrainingRun
 from speech2lip.training.sync import SyncExpert
-from speech2lip.training.train import train
+from speech2lip.training.train import _write_bases, footage_beside, train
 from tests.evaluation.made_footage import write_footage
-from tests.made_face import TINY
+from tests.made_face import TINY, head_pose
 from tests.messages import heard
 
 SETTINGS = TrainSettings(
@@ -312,3 +312,42 @@ def test_long_names_have_a_state_too(tmp_path: Path) -> None:
             assert part.is_dir()
     assert len(found) == 2
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def two_takes(tmp_path_factory: pytest.TempPathFactory) -> Footage:
+    return read_footage(write_footage(tmp_path_factory.mktemp("f") / "a.footage", ("a", "b")))
+
+
+def _turned(footage: Footage, away: slice) -> Footage:
+    poses = np.tile(head_pose(), (40, 1, 1))
+    poses[away] = head_pose(turn=(0, 1.4, 0))
+    return replace(footage, takes=tuple(replace(take, camera_from_head=poses) for take in footage.takes))
+
+
+def test_runs_end_where_the_head_turns_away(two_takes: Footage, tmp_path: Path) -> None:
+    assert _write_bases(tmp_path, _turned(two_takes, slice(24, 30)), 60.0) == ["a", "b"]
+    kept = {name: load_file(tmp_path / name / "track.safetensors") for name in ("a", "b")}
+    assert {name: len(track["times"]) for name, track in kept.items()} == {"a": 24, "b": 16}
+    assert all(np.allclose(track["camera_from_head"], head_pose()) for track in kept.values())
+
+
+def test_a_head_that_always_looks_away_has_a_base_all_the_same(two_takes: Footage, tmp_path: Path) -> None:
+    assert _write_bases(tmp_path, _turned(two_takes, slice(0, 40)), 60.0) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("avatar", "footage"),
+    [("ana.avatar", "ana.footage"), ("ana.v1", "ana.v1.footage"), ("ana.v2", "ana.v2.footage")],
+)
+def test_every_avatar_has_footage_of_its_own(avatar: str, footage: str) -> None:
+    assert footage_beside(Path("people") / avatar) == Path("people") / footage
+
+
+def test_a_folder_of_videos_is_no_avatar_to_overwrite(tmp_path: Path) -> None:
+    takes = tmp_path / "takes"
+    takes.mkdir()
+    (takes / "monday.mp4").write_text("video")
+    with pytest.raises(OutputError, match=r"is not an avatar.*left alone"):
+        train([takes / "monday.mp4"], avatar=takes, overwrite=True)
+    assert [path.name for path in takes.iterdir()] == ["monday.mp4"]

@@ -25,7 +25,7 @@ from speech2lip.inference.motion import mixed
 from speech2lip.media.picture import rgb_from_coded
 from speech2lip.media.video import VideoReader
 from speech2lip.synthesis.speech import log_mel, mel_windows
-from speech2lip.training.split import trainable
+from speech2lip.training.dataset import trainable
 
 
 class Method(Protocol):

@@ -1,11 +1,18 @@
-"""Changes of the sound that leave the lips as they are, made on mel windows."""
+"""Changes of the sound that leave the lips as they are, and sounds in which nobody speaks.
+
+Both as mel windows, and as waves for a pretrained encoder to hear.
+"""
 
 from __future__ import annotations
 
 import functools
 import math
 
+import numpy as np
+import soxr
 import torch
+from numpy.typing import NDArray
+from scipy.signal import fftconvolve
 from torch import Tensor
 
 from speech2lip.conventions import MEL_RATE, SAMPLE_RATE
@@ -193,3 +200,159 @@ def noise_windows(count: int, frames: int, *, generator: torch.Generator) -> Ten
     assert frames <= 30 * MEL_RATE
     starts = torch.randint(white.shape[1] - frames, (count, 1), generator=generator)
     return white[:, starts + torch.arange(frames)].transpose(0, 1)
+
+
+def quiet_windows(count: int, bands: int, frames: int, *, generator: torch.Generator) -> Tensor:
+    """Make mel windows in which nobody speaks; [count, M, W], on the processor.
+
+    All hold noise of a random colour from nothing up to 50 dB below full scale; a third hold a breath, a
+    third clicks.
+    """
+
+    def draw(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(*shape, generator=generator)
+
+    place = torch.linspace(-1, 1, bands)[None, :, None]
+    time = torch.arange(frames)[None, None]
+    floor = draw(SILENT_MEL - 1, SILENT_MEL + 20 / 15, count, 1, 1)
+    # What listens for phones must know how real noise flickers, or it hears some in it.
+    flicker = noise_windows(count, frames, generator=generator)
+    noise = floor + draw(-0.3, 0.3, count, 1, 1) * place + flicker
+    kind = torch.randint(3, (count, 1, 1), generator=generator)
+    middle, width = draw(0, frames, count, 1, 1), draw(10, 60, count, 1, 1)
+    hump = draw(0.0, 0.9, count, 1, 1) - 0.5 * ((place - draw(-0.5, 0.8, count, 1, 1)) / 0.7) ** 2
+    breath = SILENT_MEL + 1.5 * hump - 0.5 * ((time - middle) / width) ** 2 + flicker
+    click = torch.full((count, 1, frames), 3 * SILENT_MEL)
+    for _ in range(2):
+        since = time - draw(-frames, frames, count, 1, 1).round()
+        struck = draw(SILENT_MEL, 1.0, count, 1, 1) - 0.6 * since.abs()
+        click = torch.maximum(click, torch.where((since >= -1) & (since < 4), struck, click))
+    click = click + draw(-0.3, 0.3, count, 1, 1) * place + draw(-0.2, 0.2, count, bands, frames)
+    sound = torch.where(kind == 1, breath, torch.where(kind == 2, click, noise))
+    return torch.maximum(noise, sound).clamp_min(SILENT_MEL)
+
+
+Wave = NDArray[np.float32]
+Random = np.random.Generator
+
+_PIECE, _FADE = 4 * SAMPLE_RATE, SAMPLE_RATE // 50
+"""Samples that are varied alike, and over which one piece fades into the next."""
+_FFT, _HOP = 512, 128
+_QUIET_SECONDS = 2.0
+
+
+def vary_wave(wave: Wave, random: Random) -> Wave:
+    """Vary voice, room, microphone, level and noise, anew every 4 s; moments stay where they are.
+
+    Args:
+        wave: [S] at 16 kHz.
+
+    Returns:
+        [S] in [-1, 1].
+    """
+    varied = np.zeros(len(wave) + _FADE, np.float32)
+    fade = np.ones(_PIECE + _FADE, np.float32)
+    fade[:_FADE] = (np.arange(_FADE) + 0.5) / _FADE
+    fade[_PIECE:] = fade[:_FADE][::-1]
+    for start in range(0, len(wave), _PIECE):
+        piece = _vary_piece(wave[start : start + _PIECE + _FADE], random)
+        varied[start : start + len(piece)] += piece * fade[: len(piece)]
+    return np.clip(varied[: len(wave)], -1, 1)
+
+
+def quiet_wave(pieces: int, random: Random) -> Wave:
+    """Make pieces of 2 s in which nobody speaks; [S].
+
+    Noise of any colour, up to 50 dB below full scale, in a third of them breaths and in a third clicks.
+    """
+    made = [_quiet_piece(number % 3, random) for number in range(pieces)]
+    return np.concatenate(made)
+
+
+def _vary_piece(piece: Wave, random: Random) -> Wave:
+    loud = float(np.sqrt(np.mean(piece**2)))
+    # Nothing, or next to nothing, stays what it is.
+    if len(piece) < 4 * _FFT or loud < 1e-4:
+        return piece
+    varied = piece
+    if random.random() < 0.7:
+        varied = _other_voice(varied, math.exp(random.uniform(-0.22, 0.22)))
+    if random.random() < 0.4:
+        varied = _echo(varied, random)
+    varied = _coloured(varied, random, cut=random.random() < 0.3)
+    varied = varied * loud / max(float(np.sqrt(np.mean(varied**2))), 1e-6)
+    if random.random() < 0.6:
+        noise = _coloured(random.normal(size=len(piece)).astype(np.float32), random, cut=False)
+        varied = varied + noise * loud * 10 ** (-random.uniform(8, 40) / 20)
+    decibel = random.uniform(-30, -6) if random.random() < 0.3 else random.uniform(-9, 9)
+    return (varied * 10 ** (decibel / 20)).astype(np.float32)
+
+
+def _other_voice(wave: Wave, factor: float) -> Wave:
+    """Make pitch and formants so many times as high: stretched by a phase vocoder, then played faster.
+
+    Source: Flanagan and Golden 1966, "Phase vocoder".
+    """
+    window = torch.hann_window(_FFT)
+    spectrum = torch.stft(torch.from_numpy(wave), _FFT, _HOP, window=window, return_complex=True)
+    stretched = torch.istft(_stretched(spectrum, factor), _FFT, _HOP, window=window).numpy()
+    higher = soxr.resample(stretched, SAMPLE_RATE * factor, SAMPLE_RATE)[: len(wave)]
+    return np.pad(higher, (0, len(wave) - len(higher))).astype(np.float32)
+
+
+def _stretched(spectrum: Tensor, factor: float) -> Tensor:
+    """[Q, F] -> [Q, F factor], the phases going on as they did."""
+    frames = spectrum.shape[1]
+    place = torch.arange(0, frames - 1, 1 / factor, dtype=torch.float64)
+    whole = place.long()
+    part = (place - whole).float()
+    loud = spectrum.abs()
+    size = torch.lerp(loud[:, whole], loud[:, whole + 1], part)
+    usual = 2 * math.pi * _HOP * torch.arange(spectrum.shape[0])[:, None] / _FFT
+    turned = spectrum.angle().diff(dim=1)[:, whole] - usual
+    turned = turned - 2 * math.pi * (turned / (2 * math.pi)).round() + usual
+    phase = torch.cumsum(torch.cat([spectrum.angle()[:, :1], turned[:, :-1]], dim=1), dim=1)
+    return torch.polar(size, phase)
+
+
+def _echo(wave: Wave, random: Random) -> Wave:
+    """Add a room in which sound dies away by 60 dB in 0.15 to 0.9 s."""
+    length = random.uniform(0.15, 0.9)
+    since = np.arange(round(length * SAMPLE_RATE)) / SAMPLE_RATE
+    tail = random.normal(size=len(since)) * 10 ** (-3 * since / length)
+    tail *= math.sqrt(random.uniform(0.05, 1.2) / float(np.sum(tail**2)))
+    tail[0] = 1
+    return fftconvolve(wave, tail)[: len(wave)].astype(np.float32)
+
+
+def _coloured(wave: Wave, random: Random, *, cut: bool) -> Wave:
+    """Tilt and bend the spectrum by some 9 dB, and cut off what a telephone does not carry."""
+    spectrum = np.fft.rfft(wave)
+    hertz = np.fft.rfftfreq(len(wave), 1 / SAMPLE_RATE)
+    place = np.log1p(hertz / 700) / math.log1p(8000 / 700)
+    waves = np.arange(1, 4)[:, None]
+    bends = np.cos(math.pi * waves * place + random.uniform(0, 2 * math.pi, (3, 1)))
+    gain = (random.uniform(-4.5, 4.5, (3, 1)) * bends).sum(0)
+    if cut:
+        low, high = random.uniform(80, 350), random.uniform(3000, 7000)
+        octaves = np.log2(np.maximum(low / np.maximum(hertz, 1), 1)) + np.log2(np.maximum(hertz / high, 1))
+        gain = gain - 30 * octaves
+    return np.fft.irfft(spectrum * 10 ** (gain / 20), len(wave)).astype(np.float32)
+
+
+def _quiet_piece(kind: int, random: Random) -> Wave:
+    count = round(_QUIET_SECONDS * SAMPLE_RATE)
+    time = np.arange(count) / SAMPLE_RATE
+
+    def noise() -> Wave:
+        return _coloured(random.normal(size=count).astype(np.float32), random, cut=False)
+
+    sound = noise() * 10 ** (-random.uniform(50, 110) / 20)
+    if kind == 1:
+        hump = np.exp(-(((time - random.uniform(0, 2)) / random.uniform(0.1, 0.4)) ** 2))
+        sound = sound + noise() * hump * 10 ** (-random.uniform(30, 50) / 20)
+    if kind == 2:
+        for place in random.integers(0, count - 200, 3):
+            fall = np.exp(-np.arange(200) / random.uniform(5, 50))
+            sound[place : place + 200] += random.normal(size=200) * fall * random.uniform(0.01, 0.3)
+    return np.clip(sound, -1, 1).astype(np.float32)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn import functional
 
+from speech2lip.atomic import save_tensors
 from speech2lip.composition.blend_net import CROP_SIZE, shrink
 from speech2lip.composition.coverage import region_surface
 from speech2lip.composition.paste import Paster
@@ -23,9 +29,15 @@ from speech2lip.errors import FootageError
 from speech2lip.faces.landmarks import SHAPE_POINTS
 from speech2lip.head_track import HeadTrack, median_skin_colour
 from speech2lip.progress import Progress
-from speech2lip.synthesis.pretrained import pretrained_name
+from speech2lip.synthesis.pretrained import (
+    PretrainedEncoder,
+    PretrainedListener,
+    Projection,
+    pretrained_name,
+    step_windows,
+)
 from speech2lip.synthesis.speech import SILENT_MEL, log_mel, window_offsets
-from speech2lip.training.split import Ranges, trainable
+from speech2lip.training.augmentation import Wave, quiet_wave, vary_wave
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,6 +48,13 @@ _RUN = 100
 MAX_CROPS = 2000
 """Frames that the Blend-Net is trained on, at most."""
 
+MANY_TAKES = 10
+"""From this many takes on whole takes are held out."""
+_GAP_SECONDS = 0.4
+"""Kept free between trained and held-out frames of one take: they hear the same sound."""
+
+Ranges = dict[str, tuple[int, int]]
+"""Per take: start and stop of its held-out frames."""
 
 D = TypeVar("D", "Crops", "TrainingSet")
 
@@ -96,6 +115,40 @@ def _moved(held: D, device: torch.device) -> D:
         n: value.to(device) for n, value in vars(held).items() if isinstance(value, Tensor)
     }
     return replace(held, **moved)
+
+
+def held_out_ranges(takes: Sequence[Take], hold_out: float | None) -> Ranges:
+    """Choose the held-out frames.
+
+    With ten takes or more every tenth in sorted order, beginning with the fourth; otherwise the last 10 % of
+    the footage. A share holds out the last part of the footage of that size.
+
+    Args:
+        hold_out: share of the footage in [0, 0.9], 0 for nothing; None for the rule above.
+    """
+    ordered = sorted(takes, key=lambda take: take.name)
+    if hold_out == 0:
+        return {}
+    if hold_out is None and len(ordered) >= MANY_TAKES:
+        return {take.name: (0, len(take.times)) for take in ordered[3::10]}
+    left = round((0.1 if hold_out is None else hold_out) * sum(len(take.times) for take in ordered))
+    ranges: Ranges = {}
+    for take in reversed(ordered):
+        count = min(left, len(take.times))
+        if count:
+            ranges[take.name] = (len(take.times) - count, len(take.times))
+        left -= count
+    return ranges
+
+
+def trainable(take: Take, ranges: Ranges) -> NDArray[np.bool_]:
+    """Tell which frames of a take are trained on: not left out, not held out, not next to held out; [T]."""
+    allowed = take.left_out == 0
+    if take.name in ranges:
+        start, stop = ranges[take.name]
+        gap = round(_GAP_SECONDS * float(take.fps))
+        allowed[max(0, start - gap) : stop + gap] = False
+    return allowed
 
 
 class _Collector:
@@ -243,3 +296,153 @@ def chosen_frames(allowed: Mapping[str, NDArray[np.bool_]], most: int) -> dict[s
         used = np.flatnonzero(flags)
         frames[name], kept = used[kept[: len(used)]], kept[len(used) :]
     return frames
+
+
+QUIET = 2.0
+"""A moment is quiet this far (30 dB) below the loud moments of the footage."""
+BEFORE, AFTER = 0.25, 0.35
+"""Seconds around a frame that must be quiet: lips open before they are heard."""
+LEAST_FRAMES = 10
+"""Quiet frames below which nothing is known of how the mouth rests."""
+CLOSED_SHARE = 0.05
+"""Share of the frames that stand for it then: those whose lips are closest to each other."""
+
+
+@dataclass(frozen=True)
+class Resting:
+    """Frames that show the mouth at rest."""
+
+    frames: Tensor
+    """[R] indices."""
+    in_silence: bool
+    """Whether nobody speaks around them; otherwise they are those whose lips are closest to each other."""
+
+    def shape(self, shapes: Tensor) -> Tensor:
+        """Return the median of their lip shapes, of all frames' [N, K]; [K]."""
+        return shapes[self.frames].median(dim=0).values
+
+
+def resting_frames(openings: Tensor, mel: Tensor, times: Tensor) -> Resting | None:
+    """Find the frames around which nobody speaks.
+
+    Where they are few, closed lips stand for it: the frames with the least openings. None of
+    footage without sound.
+
+    Args:
+        openings: [N] of the lips.
+        mel: [M, F] of the footage, takes with silence between them.
+        times: [N] seconds in `mel`.
+    """
+    level = mel.exp().mean(0).log()
+    heard = level[level > SILENT_MEL + 0.05]
+    if not len(heard):
+        return None
+    quiet = level < torch.quantile(heard, 0.95) - QUIET
+    before, after = round(BEFORE * MEL_RATE), round(AFTER * MEL_RATE)
+    padded = torch.nn.functional.pad((~quiet).float()[None, None], (before, after), value=0.0)
+    loud_near = torch.nn.functional.max_pool1d(padded, before + after + 1, stride=1)[0, 0]
+    place = (times * MEL_RATE).round().long().clamp(0, len(level) - 1)
+    resting = torch.nonzero(loud_near[place] == 0)[:, 0]
+    if len(resting) >= LEAST_FRAMES:
+        return Resting(resting, in_silence=True)
+    closed = torch.nonzero(openings <= torch.quantile(openings, CLOSED_SHARE))[:, 0]
+    return Resting(closed, in_silence=False)
+
+
+HEARD_VERSIONS = 4
+"""The sound as it is, and so often in other voices, rooms and noise."""
+_LONG_SECONDS = 900.0
+"""Longer footage is varied in itself: two versions do."""
+_QUIET_PIECES = 24
+_LEARNED_FROM = 3000
+"""Steps, about, that the projection is learned from."""
+_MAKE = 1
+"""Counted up whenever the same sound would be heard otherwise."""
+
+
+def hear_takes(data: TrainingSet, encoder: PretrainedEncoder, *, seed: int, cache: Path) -> Projection:
+    """Let the encoder hear the sound of a training set, in several versions, and what is quiet.
+
+    Fills `heard` and `quiet` of the set and drops its wave.
+
+    Args:
+        data: with a wave.
+        encoder: on the device where it shall run.
+        cache: a file that keeps what was heard.
+
+    Returns:
+        How its features are reduced, on the processor.
+    """
+    assert data.wave is not None
+    began = time.monotonic()
+    random = np.random.default_rng(seed)
+    waves = _versions(data.wave.numpy(), random)
+    quiet = quiet_wave(_QUIET_PIECES, random)
+    key = _key(data.wave, encoder, seed)
+    projection = Projection()
+    rows = _load(cache, key, projection)
+    if rows is None:
+        rows = _hear([wave for _, wave in waves] + [quiet], encoder, projection, seed)
+        tensors = {f"rows.{number}": row.half() for number, row in enumerate(rows)}
+        save_tensors(cache, tensors | projection.state_dict(), metadata={"key": key})
+    frames = data.mel.shape[1]
+    # A version begins some mel frames late, so that the encoder's steps fall elsewhere on the speech.
+    features = [row.float()[:, late:][:, :frames] for (late, _), row in zip(waves, rows, strict=False)]
+    data.heard = torch.cat([torch.cat([data.mel, row]) for row in features], dim=1)
+    data.quiet = torch.cat([log_mel(torch.from_numpy(quiet)), rows[-1].float()])
+    data.wave = None
+    _LOG.info(f"the pretrained encoder heard the takes in {time.monotonic() - began:.0f} s")
+    return projection
+
+
+def _versions(wave: Wave, random: np.random.Generator) -> list[tuple[int, Wave]]:
+    """Return how many mel frames late the versions of a wave begin, and the versions."""
+    count = HEARD_VERSIONS if len(wave) < _LONG_SECONDS * SAMPLE_RATE else 2
+    late = [0, *random.integers(0, 8, count - 1).tolist()]
+    varied = [wave, *(vary_wave(wave, random) for _ in range(count - 1))]
+    return [(n, np.pad(one, (n * SAMPLE_RATE // MEL_RATE, 0))) for n, one in zip(late, varied, strict=True)]
+
+
+def _hear(waves: list[Wave], encoder: PretrainedEncoder, projection: Projection, seed: int) -> list[Tensor]:
+    windows = [step_windows(torch.from_numpy(wave)) for wave in waves]
+    random = torch.Generator().manual_seed(seed)
+    device = next(encoder.network.parameters()).device
+    some = [
+        one[torch.randperm(len(one), generator=random)[: -(-_LEARNED_FROM // len(waves))]]
+        for one in windows[:-1]
+    ]
+    projection.learn(encoder.features(torch.cat(some).to(device)).flatten(0, 1).cpu(), encoder)
+    listener = PretrainedListener(encoder, projection.to(device))
+    rows, before = [], 0.0
+    with Progress("Hearing the takes", total=sum(map(len, waves)) / SAMPLE_RATE, unit="s") as progress:
+        for wave in waves:
+            rows.append(listener.rows(torch.from_numpy(wave), done=partial(_tell, progress, before)))
+            before += len(wave) / SAMPLE_RATE
+    projection.cpu()
+    return rows
+
+
+def _tell(progress: Progress, before: float, seconds: float) -> None:
+    progress.set(before + seconds)
+
+
+def _key(wave: Tensor, encoder: PretrainedEncoder, seed: int) -> str:
+    mark = hashlib.sha256(f"{_MAKE} {HEARD_VERSIONS} {_QUIET_PIECES} {seed}".encode())
+    mark.update(encoder.fingerprint)
+    mark.update(wave.numpy().tobytes())
+    return mark.hexdigest()
+
+
+def _load(cache: Path, key: str, projection: Projection) -> list[Tensor] | None:
+    """Read what was heard of the same sound by the same encoder; None where it was not."""
+    try:
+        with safe_open(cache, framework="pt") as file:
+            if (file.metadata() or {}).get("key") != key:
+                return None
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError):
+        return None
+    count = sum(name.startswith("rows.") for name in tensors)
+    rows = [tensors.pop(f"rows.{number}") for number in range(count)]
+    projection.load_state_dict(tensors)
+    return rows

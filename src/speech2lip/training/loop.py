@@ -43,8 +43,6 @@ class TrainingRun:
     """What the kept state held; None: training begins."""
     budget_seconds: float = math.inf
     """Time for all phases where `settings.steps` is None."""
-    stop_after: Callable[[Progressed], bool] = lambda _: False
-    """Asked after each step; True saves and returns."""
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
@@ -54,7 +52,7 @@ class TrainingRun:
         self._saving_failed = False
 
     def run(self) -> Progressed:
-        """Train to the end, or until it shall stop.
+        """Train to the end.
 
         Raises:
             TrainingError: a loss is not finite; the last good state is kept.
@@ -71,14 +69,13 @@ class TrainingRun:
                 restore_moments(optimiser, saved.moments)
                 saved = None
             self._decide_precision(phase)
-            if not self._run_phase(phase, optimiser):
-                return state
+            self._run_phase(phase, optimiser)
             state.phase, state.step, state.phase_seconds = state.phase + 1, 0, 0.0
-            self._save(None, needed=state.phase == len(self.plan))
+            self._save(needed=state.phase == len(self.plan))
         return state
 
-    def _run_phase(self, phase: Phase, optimiser: torch.optim.Optimizer) -> bool:
-        """Train a phase to its end; False where it shall stop before."""
+    def _run_phase(self, phase: Phase, optimiser: torch.optim.Optimizer) -> None:
+        """Train a phase to its end."""
         self.model.train()
         state, averages = self.state, dict[str, float]()
         saved_at = begun = self.clock()
@@ -91,15 +88,11 @@ class TrainingRun:
                 if state.step % _NOTE_EVERY == 0:
                     self._note(losses, averages)
                     progress.set(1000 * self._done(phase))
-                stopping = self.stop_after(state)
-                if stopping or now - saved_at > self.settings.save_seconds:
+                if now - saved_at > self.settings.save_seconds:
                     self._require_finite_weights(phase)
-                    self._save(optimiser, needed=stopping)
+                    self._save(optimiser)
                     saved_at = now
-                if stopping:
-                    return False
         self._require_finite_weights(phase)
-        return True
 
     def _step(self, phase: Phase, optimiser: torch.optim.Optimizer, done: float) -> dict[str, Tensor]:
         """Learn from one batch; its losses."""
@@ -179,7 +172,7 @@ class TrainingRun:
 
         return probe_precision(once, self.compute)[0]
 
-    def _save(self, optimiser: torch.optim.Optimizer | None, *, needed: bool) -> None:
+    def _save(self, optimiser: torch.optim.Optimizer | None = None, *, needed: bool = False) -> None:
         """Save the state; where it is not `needed` now, training goes on if that fails."""
         try:
             self.kept.save(self.model, self.state, optimiser)

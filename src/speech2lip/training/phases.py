@@ -19,12 +19,11 @@ from speech2lip.config import TrainSettings
 from speech2lip.conventions import MEL_BANDS, MEL_RATE
 from speech2lip.geometry.mapping import look_up
 from speech2lip.model import LipModel, SpeechFeatures
-from speech2lip.synthesis.lip_shape import outline_opening
+from speech2lip.synthesis.lip_field import outline_opening
 from speech2lip.synthesis.speech import cut_windows, mel_windows, window_offsets
-from speech2lip.training.augmentation import vary_speech
-from speech2lip.training.dataset import TrainingSet
+from speech2lip.training.augmentation import quiet_windows, vary_speech
+from speech2lip.training.dataset import Resting, TrainingSet, resting_frames
 from speech2lip.training.losses import colour_losses, shape_losses
-from speech2lip.training.resting import Resting, quiet_windows, resting_frames
 from speech2lip.training.stretches import (
     FrameSequence,
     frames_apart,

@@ -46,11 +46,9 @@ from speech2lip.training.checkpoint import (
     state_folder,
     training_key,
 )
-from speech2lip.training.dataset import TrainingSet, build_training_set
+from speech2lip.training.dataset import TrainingSet, build_training_set, hear_takes, held_out_ranges
 from speech2lip.training.loop import TrainingRun
 from speech2lip.training.phases import phases
-from speech2lip.training.pretrained_sound import hear_takes
-from speech2lip.training.split import held_out_ranges
 from speech2lip.training.sync import SyncExpert
 
 _LOG = logging.getLogger(__name__)

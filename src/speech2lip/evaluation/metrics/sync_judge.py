@@ -34,7 +34,7 @@ from speech2lip.evaluation.speech_labels import Heard
 from speech2lip.media.yuv import Box
 from speech2lip.progress import Progress
 from speech2lip.synthesis.speech import SILENT_MEL, log_mel, mel_windows
-from speech2lip.training.split import Ranges, trainable
+from speech2lip.training.dataset import Ranges, trainable
 from speech2lip.training.stretches import MOMENT_SECONDS, frames_apart
 
 FORMAT = 2

@@ -4,18 +4,18 @@ import torch
 from speech2lip.composition.paste import Paster
 from speech2lip.config import LossWeights, TrainSettings
 from speech2lip.model import LipModel, SpeechFeatures
-from speech2lip.synthesis.lip_shape import outline_opening
+from speech2lip.synthesis.lip_field import outline_opening
 from speech2lip.synthesis.speech import SILENT_MEL
-from speech2lip.training.dataset import TrainingSet
-from speech2lip.training.phases import phases
-from speech2lip.training.resting import (
+from speech2lip.training.augmentation import quiet_windows
+from speech2lip.training.dataset import (
     AFTER,
     BEFORE,
     CLOSED_SHARE,
     LEAST_FRAMES,
-    quiet_windows,
+    TrainingSet,
     resting_frames,
 )
+from speech2lip.training.phases import phases
 from speech2lip.training.sync import SyncExpert
 from tests.made_face import TINY, made_canonical
 from tests.training.made_set import made_set
