@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.geometry.real import REGIONS
 from speech2lip.atomic import write_atomically
+from speech2lip.evaluation.result import markdown_table
 
 Figures = dict[str, Any]
 
@@ -62,11 +62,6 @@ def write_page(figures: Figures, page: Path) -> None:
         file.write_text("\n".join(parts), encoding="utf-8")
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(head)} |", "|---" + "|---:" * (len(head) - 1) + "|"]
-    return "\n".join(lines + [f"| {' | '.join(row)} |" for row in rows]) + "\n"
-
-
 def _truth(truth: Figures) -> str:
     about = []
     for name, one in truth.items():
@@ -96,7 +91,7 @@ def _truth(truth: Figures) -> str:
         for title, key, shape, aim in wanted
     ]
     head = ["", *(f"{name}: {way}" for name, way in columns), "aim"]
-    return f"{_TRUTH}{chr(10).join(about)}\n\n{_table(head, rows)}"
+    return f"{_TRUTH}{chr(10).join(about)}\n\n{markdown_table(head, rows)}"
 
 
 def _cell(value: float, shape: str) -> str:
@@ -118,7 +113,7 @@ def _people(people: Figures) -> str:
     )
     return (
         _REAL
-        + _table([*head, *REGIONS], rows)
+        + markdown_table([*head, *REGIONS], rows)
         + f"\nA minute of takes on disk: {sizes}; the canonical space takes about 1 MB, once.\n"
     )
 
@@ -133,13 +128,13 @@ def _depth(figures: Figures) -> str:
             for way in WAYS
         ]
         head = ["mapping error, px", "face, initial depth", "face, learned", "rest, initial depth"]
-        text += _table([*head, "rest, learned"], rows) + "\n"
+        text += markdown_table([*head, "rest, learned"], rows) + "\n"
     rows = [
         [f"{name}: {depth} depth", *_regions(one["photometric"][key])]
         for name, one in figures["people"].items()
         for depth, key in (("initial", "deviation_initial"), ("learned", "deviation"))
     ]
-    return text + (_table(["deviation, grey levels", *REGIONS], rows) if rows else "")
+    return text + (markdown_table(["deviation, grey levels", *REGIONS], rows) if rows else "")
 
 
 def _regions(deviation: Figures) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from speech2lip.checks import parse, to_plain
 from speech2lip.config import SpeakSettings
+from speech2lip.evaluation.cost import peak_mb
 
 Figures = dict[str, Any]
 
@@ -58,10 +59,10 @@ def _speak_here(avatar: Path, sound: Path, output: Path, settings: SpeakSettings
 
     def watch() -> None:
         while not stop.wait(_EVERY):
-            if (held := memory_mb("VmRSS")) is not None:
+            if (held := held_mb()) is not None:
                 samples.append((time.perf_counter() - began, held))
 
-    before = memory_mb("VmRSS")
+    before = held_mb()
     watching = Thread(target=watch, daemon=True)
     watching.start()
     spoke = speak(sound, avatar=avatar, output=output, settings=settings)
@@ -75,7 +76,7 @@ def _speak_here(avatar: Path, sound: Path, output: Path, settings: SpeakSettings
         "frames_per_second": spoke.frames_per_second,
         "before_mb": before,
         "held_mb": [(at / took * spoke.seconds, held) for at, held in _thinned(samples)],
-        "peak_mb": memory_mb("VmHWM"),
+        "peak_mb": peak_mb(),
     }
 
 
@@ -85,12 +86,12 @@ def _thinned(samples: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return [max(samples[i : i + step], key=lambda one: one[1]) for i in range(0, len(samples), step)]
 
 
-def memory_mb(name: str) -> float | None:
-    """Return `VmRSS` (held now) or `VmHWM` (most so far) in megabytes; None where it is not told."""
+def held_mb() -> float | None:
+    """Return what this process holds now, in megabytes; None where it is not told."""
     told = Path("/proc/self/status")
     if not told.is_file():
         return None
-    line = next(line for line in told.read_text().splitlines() if line.startswith(name))
+    line = next(line for line in told.read_text().splitlines() if line.startswith("VmRSS"))
     return int(line.split()[1]) * 1024 / 1e6
 
 

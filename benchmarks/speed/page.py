@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.speed.memory import growth_mb
+from speech2lip.evaluation.result import markdown_table
 
 Figures = dict[str, Any]
 
@@ -64,12 +65,19 @@ def speed_page(figures: Figures) -> str:
 
 
 def _sizes(rows: Sequence[Figures]) -> list[str]:
-    lines = [
-        "| picture | size | region | ours, frames/s | without us | ratio of times | GFLOP | load | first |"
+    head = [
+        "picture",
+        "size",
+        "region",
+        "ours, frames/s",
+        "without us",
+        "ratio of times",
+        "GFLOP",
+        "load",
+        "first",
     ]
-    lines.append("|" + "---|" * 9)
-    for row in rows:
-        cells = [
+    lines = [
+        [
             row["name"],
             f"{row['width']} x {row['height']}",
             f"{row['region_pixels']} px",
@@ -80,23 +88,16 @@ def _sizes(rows: Sequence[Figures]) -> list[str]:
             f"{row['load_ms']:.0f} ms",
             f"{row['first_frame_ms']:.0f} ms",
         ]
-        lines.append(f"| {' | '.join(cells)} |")
-    drawn = [row["stages_ms"]["draw"] for row in rows]
-    return [
-        *lines,
-        "",
-        "TorchRenderer, milliseconds a frame, by picture: " + bars(drawn, [row["name"] for row in rows]),
+        for row in rows
     ]
+    drawn = bars([row["stages_ms"]["draw"] for row in rows], [row["name"] for row in rows])
+    return [markdown_table(head, lines), f"TorchRenderer, milliseconds a frame, by picture: {drawn}"]
 
 
 def _stages(rows: Sequence[Figures]) -> list[str]:
     names = list(rows[0]["stages_ms"])
-    lines = ["| picture | " + " | ".join(names) + " |", "|" + "---|" * (len(names) + 1)]
-    for row in rows:
-        lines.append(
-            f"| {row['name']} | " + " | ".join(f"{row['stages_ms'][name]:.2f}" for name in names) + " |"
-        )
-    return lines
+    lines = [[row["name"], *(f"{row['stages_ms'][name]:.2f}" for name in names)] for row in rows]
+    return markdown_table(["picture", *names], lines).splitlines()
 
 
 def _held_back(figures: Figures) -> list[str]:
@@ -110,21 +111,22 @@ def _held_back(figures: Figures) -> list[str]:
 
 
 def _lengths(rows: Sequence[Figures]) -> list[str]:
-    lines = ["| seconds of sound | seconds to speak it, loading included |", "|---|---|"]
-    return lines + [f"| {row['seconds']:g} | {row['took']:.1f} |" for row in rows]
+    head = ["seconds of sound", "seconds to speak it, loading included"]
+    return markdown_table(head, [[f"{row['seconds']:g}", f"{row['took']:.1f}"] for row in rows]).splitlines()
 
 
 def _streams(figures: Figures) -> list[str]:
+    head = ["streams", "frames/s together", "streams that it is enough for"]
     lines = [
+        [count, f"{together:.0f}", f"{int(together // figures['fps'])}"]
+        for count, together in figures["together"].items()
+    ]
+    return [
         f"{figures['width']} x {figures['height']}, {figures['fps']:g} frames/s each, one shared avatar, "
         "no encoding.",
         "",
-        "| streams | frames/s together | streams that it is enough for |",
-        "|---|---|---|",
+        *markdown_table(head, lines).splitlines(),
     ]
-    for count, together in figures["together"].items():
-        lines.append(f"| {count} | {together:.0f} | {int(together // figures['fps'])} |")
-    return lines
 
 
 def _memory(figures: Figures) -> list[str]:

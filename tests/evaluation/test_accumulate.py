@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 
 from speech2lip.evaluation.accumulate import Accumulator, Moment
 from speech2lip.evaluation.metrics.mouth import OpeningScale
-from speech2lip.evaluation.result import METRICS
+from speech2lip.evaluation.result import METRICS, Row
 from speech2lip.faces.landmarks import LIPS
 from tests.evaluation.talking import (
     BOX,
@@ -27,11 +27,11 @@ REAL = spoken(1)
 
 
 @pytest.fixture(scope="module")
-def itself() -> dict[str, float | None]:
+def itself() -> Row:
     return judged(REAL, REAL).row()
 
 
-def test_the_same_video_has_no_distance(itself: dict[str, float | None]) -> None:
+def test_the_same_video_has_no_distance(itself: Row) -> None:
     assert set(itself) <= set(METRICS)
     assert itself["mouth_psnr"] is None
     assert itself["frame_psnr"] is None
@@ -44,7 +44,7 @@ def test_the_same_video_has_no_distance(itself: dict[str, float | None]) -> None
 
 
 @pytest.mark.parametrize("delay", [-3, 2, 5])
-def test_delayed_lips_show_as_offset(delay: int, itself: dict[str, float | None]) -> None:
+def test_delayed_lips_show_as_offset(delay: int, itself: Row) -> None:
     made = np.roll(REAL, delay)
     row = judged(REAL, made).row()
     assert row["sync_offset_ms"] == pytest.approx(itself["sync_offset_ms"] - 40 * delay, abs=12)
@@ -76,7 +76,7 @@ def test_half_as_far_is_seen_by_size_not_by_correlation() -> None:
     assert row["opening_ccc"] < 0.8
 
 
-def test_a_blurred_mouth_is_less_sharp_but_moves_as_well(itself: dict[str, float | None]) -> None:
+def test_a_blurred_mouth_is_less_sharp_but_moves_as_well(itself: Row) -> None:
     blurred = [gaussian_filter(picture, (2, 2, 0)) for picture in pictures_of(REAL)]
     row = judged(REAL, REAL, pictures=blurred).row()
     assert row["sharpness_ratio"] < 0.5
@@ -111,7 +111,7 @@ def test_flicker_is_what_alternates() -> None:
     assert judged(REAL, REAL, pictures=steady).row()["flicker_ratio"] == pytest.approx(1, abs=0.02)
 
 
-def test_other_sound_fails_sync(itself: dict[str, float | None]) -> None:
+def test_other_sound_fails_sync(itself: Row) -> None:
     other = [judged(REAL, REAL, heard=sound_of(spoken(seed))).row() for seed in (2, 3, 4)]
     assert all(row["sync_confidence"] < itself["sync_confidence"] - 0.15 for row in other)
     assert any(row["sync_offset_ms"] is None for row in other)  # ten seconds are too short to be sure
@@ -128,7 +128,7 @@ def test_silence_by_kind() -> None:
     assert silent == {"pauses": 0.0, "digital": 100.0, "room noise": 50.0}
 
 
-def test_missing_frames_count_for_nothing(itself: dict[str, float | None]) -> None:
+def test_missing_frames_count_for_nothing(itself: Row) -> None:
     gathered = judged(REAL, REAL, missing=range(60, 80))
     row = gathered.row()
     assert row["frames"] == len(REAL) - 20

@@ -37,12 +37,12 @@ from speech2lip.evaluation.metrics.statistics import (
     pearson,
     std_ratio,
 )
+from speech2lip.evaluation.result import Row
 from speech2lip.evaluation.speech_labels import Heard
 from speech2lip.faces.landmarks import lip_opening
 from speech2lip.media.yuv import Box
 
 Figures = dict[str, float]
-Row = dict[str, float | None]
 
 _BLOCK = 500
 """Frames whose landmarks are held at a time."""
@@ -154,7 +154,10 @@ class Accumulator:
 
     def row(self) -> Row:
         """Return the row of the table."""
-        counts: Row = {"frames": len(self._figures), "frames_not_spoken_over": self.not_spoken_over}
+        counts: dict[str, float | None] = {
+            "frames": len(self._figures),
+            "frames_not_spoken_over": self.not_spoken_over,
+        }
         if not self._figures:
             return counts
         opening, width = self._opening(), np.concatenate(self._widths, axis=1)

@@ -106,10 +106,10 @@ def _speak_here(avatar: Path, sound: Path, settings: SpeakSettings) -> Costs:
         for heard in (short, long):
             with quietly():
                 spoke = speak(heard, avatar=avatar, output=output, settings=settings, overwrite=True)
-    return {"speak_fps": spoke.frames_per_second, "first_frame_ms": 1000 * first, "peak_mb": _peak_mb()}
+    return {"speak_fps": spoke.frames_per_second, "first_frame_ms": 1000 * first, "peak_mb": peak_mb()}
 
 
-def _peak_mb() -> float | None:
+def peak_mb() -> float | None:
     """Return the most memory that this process has held; None where the system does not tell (Windows)."""
     try:
         import resource

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ from torch import Tensor
 from speech2lip.config import EvaluateSettings
 from speech2lip.conventions import LANDMARK_COUNT, Array
 from speech2lip.decomposition.footage import Footage, Take
-from speech2lip.evaluation.accumulate import Accumulator, Row
+from speech2lip.evaluation.accumulate import Accumulator
 from speech2lip.evaluation.held_out import Span
 from speech2lip.evaluation.methods import Method, mel_features
 from speech2lip.evaluation.metrics.statistics import (
@@ -23,7 +22,8 @@ from speech2lip.evaluation.metrics.statistics import (
     partial_correlation,
     pearson,
 )
-from speech2lip.evaluation.runner import open_detectors
+from speech2lip.evaluation.result import Row
+from speech2lip.evaluation.runner import shown_frames
 from speech2lip.evaluation.speech_labels import Wave, digital_silence, room_noise
 from speech2lip.faces.landmarks import lip_opening
 from speech2lip.progress import Progress
@@ -42,24 +42,17 @@ def driven_landmarks(
 ) -> dict[str, NDArray[np.float32]]:
     """Return the landmarks of a span's frames under the sound of moments [T], by method; [T, 478, 3].
 
-    NaN where none are known or the frame is not spoken over; frames are decoded once.
+    NaN where none are known or the frame is not spoken over.
 
     Args:
         moments: seconds in `mel`, one for each frame of the span.
-        footage: tells how small faces are looked for.
     """
     frames = span.stop - span.start
     found = {name: np.full((frames, LANDMARK_COUNT, 3), np.nan, np.float32) for name in methods}
-    with open_detectors(methods, footage) as detectors:
-        for batch in span.batches():
-            places = np.array([frame.index - span.start for frame in batch])
-            for name, method in methods.items():
-                pictures = method.make(span.take, batch, mel, moments[places])
-                spoken = method.shares(span.take)[places + span.start] == 1
-                for place, picture in zip(places[spoken], itertools.compress(pictures, spoken), strict=True):
-                    points = detectors[name].detect(picture)
-                    if points is not None:
-                        found[name][place] = points
+    for frame, _, points in shown_frames(methods, span, mel, moments, footage):
+        for name, known in (points or {}).items():
+            if known is not None:
+                found[name][frame.index - span.start] = known
     return found
 
 

@@ -18,7 +18,7 @@ from speech2lip.config import EvaluateInputs, EvaluateOutputs, EvaluateSettings
 from speech2lip.conventions import AnyPath
 from speech2lip.decomposition.footage import Footage, read_footage
 from speech2lip.errors import AvatarError, SettingsError
-from speech2lip.evaluation.accumulate import Accumulator, Openings, Row
+from speech2lip.evaluation.accumulate import Accumulator, Openings
 from speech2lip.evaluation.cost import costs
 from speech2lip.evaluation.cross_driven import (
     choose_pairs,
@@ -32,7 +32,7 @@ from speech2lip.evaluation.metrics.mouth import OpeningScale
 from speech2lip.evaluation.metrics.published import published_observers
 from speech2lip.evaluation.metrics.statistics import concordance, pearson, std_ratio
 from speech2lip.evaluation.metrics.sync_judge import SyncJudgeObserver, judge_of
-from speech2lip.evaluation.result import Result
+from speech2lip.evaluation.result import Result, Row
 from speech2lip.evaluation.runner import Runner
 from speech2lip.evaluation.speech_labels import MISSING, true_opening
 from speech2lip.inference.engine import Engine
@@ -154,8 +154,8 @@ def _follow(runner: Runner, spans: Sequence[Span]) -> list[str] | str:
     done = 0
     with Progress("Evaluating", total=sum(len(span.kept) for span in spans), unit="frames") as progress:
         for span in spans:
-            for count in runner.follow(span):
-                done += count
+            for _ in runner.follow(span):
+                done += 1
                 progress.set(done)
     return sorted(runner.phone_sources) or MISSING
 

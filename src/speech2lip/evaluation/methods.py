@@ -12,9 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from speech2lip.avatar import Avatar
 from speech2lip.composition.coverage import drawn_shares
-from speech2lip.composition.paste import Paster
 from speech2lip.conventions import MEL_BANDS, Array, Floats, Picture
 from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.errors import SettingsError
@@ -26,6 +24,15 @@ from speech2lip.media.picture import rgb_from_coded
 from speech2lip.media.video import VideoReader
 from speech2lip.synthesis.speech import log_mel, mel_windows
 from speech2lip.training.dataset import trainable
+
+MAX_FRAMES = 9000
+"""Training frames that are searched, at most; longer footage is thinned evenly."""
+_COMPARED = torch.arange(-20, 15)
+"""Mel frames (10 ms) around the moment that are compared."""
+POOLED = (16, 7)
+"""Bands and steps that the window is averaged to."""
+_KEYS_AT_ONCE = 1000
+"""Moments of a take that are described together."""
 
 
 class Method(Protocol):
@@ -73,6 +80,13 @@ class _Drawn(ABC):
             self._shares[take.name] = np.concatenate(shares)
         return self._shares[take.name]
 
+    def head(self, take: Take) -> HeadTrack:
+        """Return where and in what light the head is in a take."""
+        if take.name not in self._tracks:
+            skin_colour = np.array(self.engine.avatar.info.median_skin_colour, np.float32)
+            self._tracks[take.name] = HeadTrack.of_take(take, self.engine.avatar.canonical, skin_colour)
+        return self._tracks[take.name]
+
     def make(self, take: Take, frames: Sequence[CodedFrame], mel: Tensor, moments: Array) -> list[Picture]:
         """Draw where the head can be spoken over, code, fade."""
         indices = np.array([frame.index for frame in frames])
@@ -80,20 +94,12 @@ class _Drawn(ABC):
         shown = [frame.coded for frame in frames]
         drawn = np.flatnonzero(shares > 0)
         if len(drawn):
-            head = track_of(take, self.engine.avatar, self._tracks)[indices[drawn]]
+            head = self.head(take)[indices[drawn]]
             made = self.draw([shown[number] for number in drawn], head, mel, moments[drawn])
             for number, picture in zip(drawn.tolist(), made, strict=True):
                 share = float(shares[number])
                 shown[number] = picture if share == 1 else mixed(shown[number], picture, share)
         return [rgb_from_coded(picture) for picture in shown]
-
-
-def track_of(take: Take, avatar: Avatar, known: dict[str, HeadTrack]) -> HeadTrack:
-    """Return where and in what light the head is in a take; it joins those that are known."""
-    if take.name not in known:
-        skin_colour = np.array(avatar.info.median_skin_colour, np.float32)
-        known[take.name] = HeadTrack.of_take(take, avatar.canonical, skin_colour)
-    return known[take.name]
 
 
 class StaticLips(_Drawn):
@@ -105,18 +111,6 @@ class StaticLips(_Drawn):
         return self.engine.renderer.paste(coded, head, mean)
 
 
-class NearestSound(_Drawn):
-    """Lips of the training frame that sounds most alike."""
-
-    def __init__(self, engine: Engine, lips: NearestLips) -> None:
-        super().__init__(engine)
-        self.lips = lips
-
-    def draw(self, coded: list[Picture], head: HeadTrack, mel: Tensor, moments: Array) -> list[Picture]:
-        """Paste what was seen when it last sounded like this."""
-        return self.engine.renderer.paste(coded, head, self.lips.patches(mel[:MEL_BANDS], moments))
-
-
 class AvatarLips(_Drawn):
     """The avatar, drawn as it ships."""
 
@@ -124,6 +118,56 @@ class AvatarLips(_Drawn):
         """Let the avatar speak."""
         speech = self.engine.encode_speech(mel, moments)
         return self.engine.renderer.speak(coded, head, speech)
+
+
+class NearestSound(_Drawn):
+    """Lips of the training frame that sounds most alike; holds keys, not pictures."""
+
+    def __init__(self, engine: Engine, footage: Footage) -> None:
+        super().__init__(engine)
+        self._reader = lru_cache(maxsize=16)(VideoReader)
+        known = engine.avatar.info
+        seen = [take for take in footage.takes if take.name in known.takes]
+        used = [(take, np.flatnonzero(trainable(take, known.held_out))) for take in seen]
+        thin = max(1, -(-sum(len(frames) for _, frames in used) // MAX_FRAMES))
+        self.frames: list[tuple[Take, int]] = []
+        """Take and frame index of each key."""
+        keys = [torch.zeros(0, POOLED[0] * POOLED[1])]
+        for take, frames in used:
+            chosen = frames[::thin]
+            for some in np.array_split(chosen, max(1, round(len(chosen) / _KEYS_AT_ONCE))):
+                if len(some):
+                    keys.append(_keys_of(take, take.times[some]))
+                    self.frames += [(take, int(index)) for index in some]
+        self._keys = torch.cat(keys)
+
+    def draw(self, coded: list[Picture], head: HeadTrack, mel: Tensor, moments: Array) -> list[Picture]:
+        """Paste what was seen when it last sounded like this."""
+        lips = [self.lips(take, index) for take, index in self.find(mel[:MEL_BANDS], moments)]
+        return self.engine.renderer.paste(coded, head, torch.stack(lips))
+
+    def find(self, mel: Tensor, times: Array) -> list[tuple[Take, int]]:
+        """Return take and frame index of the nearest training frame at moments [T] of a spectrum."""
+        best = torch.cdist(speech_keys(mel, times), self._keys).argmin(dim=1)
+        return [self.frames[int(index)] for index in best]
+
+    def lips(self, take: Take, index: int) -> Tensor:
+        """Return the lips of a frame, in canonical light; [3, h, w]."""
+        frame = next(iter(self._reader(take.picture_path).frames(start_frame=index, stop_frame=index + 1)))
+        picture = self.engine.paster.tensor(frame.rgb).permute(2, 0, 1) / 255
+        return self.engine.paster.patch_of(picture, self.head(take)[index])
+
+
+def speech_keys(mel: Tensor, times: Array) -> Tensor:
+    """Describe moments [T] of a spectrum [M, F] so that what sounds alike lies close together; [T, 112]."""
+    windows = mel_windows(mel, torch.from_numpy(times), _COMPARED)
+    return functional.adaptive_avg_pool2d(windows[:, None], POOLED).flatten(1)
+
+
+def _keys_of(take: Take, times: Array) -> Tensor:
+    """Describe moments [T] of a take's sound."""
+    wave, begins = take.wave_around(float(times[0]), float(times[-1]))
+    return speech_keys(log_mel(torch.from_numpy(wave)), times - begins)
 
 
 def mel_features(methods: Iterable[Method], wave: Floats) -> Tensor:
@@ -141,69 +185,8 @@ def mel_features(methods: Iterable[Method], wave: Floats) -> Tensor:
 
 def all_methods(engine: Engine, footage: Footage) -> dict[str, Method]:
     """Return the methods of all rows, in the table's order."""
-    nearest = NearestLips(engine.avatar, footage, engine.paster)
+    nearest = NearestSound(engine, footage)
     methods: dict[str, Method] = {"real_video": RealVideo(), "static_lips": StaticLips(engine)}
-    if len(nearest):
-        methods["nearest"] = NearestSound(engine, nearest)
+    if nearest.frames:
+        methods["nearest"] = nearest
     return methods | {"ours": AvatarLips(engine)}
-
-
-MAX_FRAMES = 9000
-"""Training frames that are searched, at most; longer footage is thinned evenly."""
-_COMPARED = torch.arange(-20, 15)
-"""Mel frames (10 ms) around the moment that are compared."""
-POOLED = (16, 7)
-"""Bands and steps that the window is averaged to."""
-_KEYS_AT_ONCE = 1000
-"""Moments of a take that are described together."""
-
-
-def speech_keys(mel: Tensor, times: Array) -> Tensor:
-    """Describe moments [T] of a spectrum [M, F] so that what sounds alike lies close together; [T, 112]."""
-    windows = mel_windows(mel, torch.from_numpy(times), _COMPARED)
-    return functional.adaptive_avg_pool2d(windows[:, None], POOLED).flatten(1)
-
-
-def _keys_of(take: Take, times: Array) -> Tensor:
-    """Describe moments [T] of a take's sound."""
-    wave, begins = take.wave_around(float(times[0]), float(times[-1]))
-    return speech_keys(log_mel(torch.from_numpy(wave)), times - begins)
-
-
-class NearestLips:
-    """Finds lips by sound among the frames that the avatar was trained on; holds keys, not pictures."""
-
-    def __init__(self, avatar: Avatar, footage: Footage, paster: Paster) -> None:
-        self.paster = paster
-        self._avatar, self._tracks = avatar, dict[str, HeadTrack]()
-        self._reader = lru_cache(maxsize=16)(VideoReader)
-        ranges = avatar.info.held_out
-        seen = [take for take in footage.takes if take.name in avatar.info.takes]
-        used = [(take, np.flatnonzero(trainable(take, ranges))) for take in seen]
-        thin = max(1, -(-sum(len(frames) for _, frames in used) // MAX_FRAMES))
-        self._frames: list[tuple[Take, int]] = []
-        keys = []
-        for take, frames in used:
-            chosen = frames[::thin]
-            for some in np.array_split(chosen, max(1, round(len(chosen) / _KEYS_AT_ONCE))):
-                if len(some):
-                    keys.append(_keys_of(take, take.times[some]))
-                    self._frames += [(take, int(index)) for index in some]
-        self._keys = torch.cat(keys) if keys else torch.zeros(0, POOLED[0] * POOLED[1])
-
-    def __len__(self) -> int:
-        return len(self._frames)
-
-    def find(self, mel: Tensor, times: Array) -> list[tuple[Take, int]]:
-        """Return take and frame index of the nearest training frame at moments [T] of a spectrum."""
-        best = torch.cdist(speech_keys(mel, times), self._keys).argmin(dim=1)
-        return [self._frames[int(index)] for index in best]
-
-    def patches(self, mel: Tensor, times: Array) -> Tensor:
-        """Return the lips of the nearest training frames, in canonical light; [T, 3, h, w]."""
-        return torch.stack([self._patch(take, index) for take, index in self.find(mel, times)])
-
-    def _patch(self, take: Take, index: int) -> Tensor:
-        frame = next(iter(self._reader(take.picture_path).frames(start_frame=index, stop_frame=index + 1)))
-        picture = self.paster.tensor(frame.rgb).permute(2, 0, 1) / 255
-        return self.paster.patch_of(picture, track_of(take, self._avatar, self._tracks)[index])

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from speech2lip.composition.paste import Paster
-from speech2lip.conventions import Picture
+from speech2lip.conventions import Array, Picture, Points
 from speech2lip.decomposition.footage import Footage, Take
-from speech2lip.evaluation.accumulate import Accumulator, Figures, Moment, Openings, Row
+from speech2lip.evaluation.accumulate import Accumulator, Figures, Moment, Openings
 from speech2lip.evaluation.held_out import CodedFrame, Span
 from speech2lip.evaluation.methods import Method, mel_features
 from speech2lip.evaluation.metrics.mouth import mouth_box
+from speech2lip.evaluation.result import Row
 from speech2lip.evaluation.speech_labels import Heard, listen_to
 from speech2lip.faces.landmarks import LandmarkDetector
 from speech2lip.head_track import HeadTrack
@@ -40,14 +42,29 @@ class Observer:
         return {}
 
 
-@contextlib.contextmanager
-def open_detectors(methods: Iterable[str], footage: Footage) -> Iterator[dict[str, LandmarkDetector]]:
-    """Open a landmark detector for each method: it follows one face from frame to frame."""
+def shown_frames(
+    methods: Mapping[str, Method], span: Span, mel: Tensor, moments: Array, footage: Footage
+) -> Iterator[tuple[CodedFrame, dict[str, Picture], dict[str, Points | None] | None]]:
+    """Let all methods show a span's frames under the sound of moments [T] (seconds in `mel`); find the faces.
+
+    Yields:
+        Every frame that can be judged; pictures by method; landmarks [478, 3] by method (None: no face), or
+        nothing where it is not, or not fully, spoken over: what was filmed says nothing of the avatar.
+    """
+    shares = np.min([method.shares(span.take) for method in methods.values()], axis=0)
     with contextlib.ExitStack() as stack:
-        yield {
+        detectors = {
             name: stack.enter_context(LandmarkDetector(enlarge_below=footage.settings.small_face_pixels))
             for name in methods
         }
+        for batch in span.batches():
+            some = moments[[frame.index - span.start for frame in batch]]
+            rows = [method.make(span.take, batch, mel, some) for method in methods.values()]
+            for frame, pictures in zip(batch, zip(*rows, strict=True), strict=True):
+                made = dict(zip(methods, pictures, strict=True))
+                spoken = shares[frame.index] == 1
+                found = {name: detectors[name].detect(picture) for name, picture in made.items() if spoken}
+                yield frame, made, found or None
 
 
 class Runner:
@@ -63,69 +80,47 @@ class Runner:
         observers: Sequence[Observer] = (),
         transcripts: Path | None = None,
     ) -> None:
-        self.methods, self.accumulators, self.paster = methods, accumulators, paster
-        self.observers, self.footage = observers, footage
+        self.footage, self.paster, self.methods = footage, paster, methods
+        self.accumulators, self.observers, self._transcripts = accumulators, observers, transcripts
         self.phone_sources: set[str] = set()
         """How the phones of the takes so far are known."""
-        self._transcripts = transcripts
 
-    def follow(self, span: Span) -> Iterator[int]:
-        """Judge one take; yield how many frames were done."""
+    def follow(self, span: Span) -> Iterator[CodedFrame]:
+        """Judge one take; yield each frame when it is done."""
         heard = listen_to(span, transcripts=self._transcripts)
         if heard.source is not None:
             self.phone_sources.add(heard.source)
         for observer in self.observers:
             observer.begin_take(span, heard)
-        shares = np.min([method.shares(span.take) for method in self.methods.values()], axis=0)
-        cuts = set(span.take.cuts.tolist())
         # Light has no part in where things lie.
         head = HeadTrack.of_take(span.take, self.footage.canonical, np.ones(3, np.float32))
-        expected, mel = span.start, mel_features(self.methods.values(), heard.wave)
-        with open_detectors(self.methods, self.footage) as detectors:
-            for batch in span.batches():
-                for index in range(expected, batch[0].index):
-                    self._skip(float(span.take.times[index]))
-                expected = batch[-1].index + 1
-                moments = span.take.times[[frame.index for frame in batch]] - heard.begins
-                rows = [method.make(span.take, batch, mel, moments) for method in self.methods.values()]
-                for frame, pictures in zip(batch, zip(*rows, strict=True), strict=True):
-                    if frame.index in cuts:
-                        self._cut()
-                    made = dict(zip(self.methods, pictures, strict=True))
-                    moment = self.moment(span.take, frame, head[frame.index])
-                    if shares[frame.index] < 1:
-                        self._pass_over(moment, made)
-                    else:
-                        self._judge(moment, made, detectors)
-                yield len(batch)
+        mel, moments = mel_features(self.methods.values(), heard.wave), span.times - heard.begins
+        expected, cuts = span.start, set(span.take.cuts.tolist())
+        for frame, made, points in shown_frames(self.methods, span, mel, moments, self.footage):
+            for one in self.accumulators.values():
+                for index in range(expected, frame.index):
+                    one.skip(float(span.take.times[index]))
+                if frame.index in cuts:
+                    one.cut()
+            expected = frame.index + 1
+            self._judge(self.moment(span.take, frame, head[frame.index]), made, points)
+            yield frame
         openings = {name: one.end_take(heard) for name, one in self.accumulators.items()}
         for observer in self.observers:
             observer.end_take(openings)
 
     def _judge(
-        self, moment: Moment, made: Mapping[str, Picture], detectors: Mapping[str, LandmarkDetector]
+        self, moment: Moment, made: Mapping[str, Picture], points: Mapping[str, Points | None] | None
     ) -> None:
-        figures = {
-            name: one.add(moment, made[name], detectors[name].detect(made[name]))
-            for name, one in self.accumulators.items()
-        }
+        if points is None:
+            for one in self.accumulators.values():
+                one.pass_over(moment.time)
+            for observer in self.observers:
+                observer.pass_over(moment, made)
+            return
+        figures = {name: one.add(moment, made[name], points[name]) for name, one in self.accumulators.items()}
         for observer in self.observers:
             observer.frame(moment, made, figures)
-
-    def _pass_over(self, moment: Moment, made: Mapping[str, Picture]) -> None:
-        """Show a frame that is not, or not fully, spoken over: what was filmed says nothing of the avatar."""
-        for one in self.accumulators.values():
-            one.pass_over(moment.time)
-        for observer in self.observers:
-            observer.pass_over(moment, made)
-
-    def _cut(self) -> None:
-        for one in self.accumulators.values():
-            one.cut()
-
-    def _skip(self, time: float) -> None:
-        for one in self.accumulators.values():
-            one.skip(time)
 
     def moment(self, take: Take, frame: CodedFrame, head: HeadTrack) -> Moment:
         """Gather what is known of a frame: mouth box, landmarks, what is replaced."""
@@ -134,7 +129,7 @@ class Runner:
         mask = self.paster.warp_mask(self.paster.patch_uv(head, regions))[0, 0]
         return Moment(
             index=frame.index,
-            time=float(take.times[frame.index]),
+            time=frame.time,
             real=frame.rgb,
             box=mouth_box(take, frame.index, self.footage.canonical.shape),
             points=take.landmarks[frame.index],

@@ -18,6 +18,7 @@ from speech2lip.evaluation.metrics.sync_judge import (
     lag_distances,
     mouth,
 )
+from speech2lip.evaluation.result import Row
 
 FPS = 25
 BOX = (10, 10, 50, 50)
@@ -68,7 +69,7 @@ def _distances(judge: SyncJudge, *, late: int = 0, sound: int = 9, still: bool =
     return lag_distances(judge, _clips(pictures, mel if sound == 9 else _talk(sound)[1]))
 
 
-def _verdict(judge: SyncJudge, **how: Any) -> dict[str, Any]:
+def _verdict(judge: SyncJudge, **how: Any) -> Row:
     return judged([_distances(judge, **how)])
 
 

@@ -26,8 +26,9 @@ from torch.nn import functional
 from speech2lip.config import EvaluateSettings
 from speech2lip.conventions import SAMPLE_RATE, Array, Floats, Picture
 from speech2lip.errors import SettingsError
-from speech2lip.evaluation.accumulate import Figures, Moment, Openings, Row
+from speech2lip.evaluation.accumulate import Figures, Moment, Openings
 from speech2lip.evaluation.held_out import Span
+from speech2lip.evaluation.result import Row
 from speech2lip.evaluation.runner import Observer
 from speech2lip.evaluation.speech_labels import Heard
 from speech2lip.synthesis.speech import mel_corners

@@ -26,9 +26,10 @@ from speech2lip.atomic import write_atomically
 from speech2lip.avatar import Avatar
 from speech2lip.conventions import MEL_BANDS, Array, Picture
 from speech2lip.decomposition.footage import Footage, Take
-from speech2lip.evaluation.accumulate import Figures, Moment, Openings, Row
+from speech2lip.evaluation.accumulate import Figures, Moment, Openings
 from speech2lip.evaluation.held_out import Span
 from speech2lip.evaluation.metrics.mouth import mouth_box
+from speech2lip.evaluation.result import Row
 from speech2lip.evaluation.runner import Observer
 from speech2lip.evaluation.speech_labels import Heard
 from speech2lip.media.yuv import Box
