@@ -99,12 +99,12 @@ def test_the_head_box_stays_inside_and_has_the_mouth_low_in_it() -> None:
 
 def test_a_player_has_picture_sound_and_poster(tmp_path: Path) -> None:
     wave = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
-    player = Player(tmp_path / "p.mp4", (0, 0, 120, 120), fps=Fraction(25), wave=wave, start=2.0)
-    for i in range(20):
-        player.write(GREY, _brighter(i), time=2.0 + i / 25)
+    with Player(tmp_path / "p.mp4", (0, 0, 120, 120), fps=Fraction(25), wave=wave, start=2.0) as player:
+        for i in range(20):
+            player.show(GREY, _brighter(i), time=2.0 + i / 25)
     assert player.poster is not None
     assert player.poster.shape == (120, 360, 3)
-    with av.open(io.BytesIO(player.close())) as video:
+    with av.open(player.path) as video:
         assert {stream.type for stream in video.streams} == {"video", "audio"}
         seconds = [float(stream.duration * stream.time_base) for stream in video.streams]
         frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]

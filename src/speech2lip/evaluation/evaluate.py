@@ -32,7 +32,7 @@ from speech2lip.evaluation.metrics.mouth import OpeningScale
 from speech2lip.evaluation.metrics.published import published_observers
 from speech2lip.evaluation.metrics.statistics import concordance, pearson, std_ratio
 from speech2lip.evaluation.metrics.sync_judge import SyncJudgeObserver, judge_of
-from speech2lip.evaluation.result import Result, Row
+from speech2lip.evaluation.result import Result, Row, cost_line, ground_truth_line, metrics_table
 from speech2lip.evaluation.runner import Runner
 from speech2lip.evaluation.speech_labels import MISSING, true_opening
 from speech2lip.inference.engine import Engine
@@ -115,7 +115,8 @@ def evaluate(
             details=details,
         )
         about = heading(person, prepared, spans, engine)
-        parts = [about, result.markdown(), result.cost_line(), result.ground_truth_line()]
+        truth = ground_truth_line(details)
+        parts = [about, metrics_table(rows), cost_line(result.cost), truth]
         _LOG.info("\n".join(part for part in parts if part))
         if page is not None and outputs.report is not None:
             page.write(Path(outputs.report), result, about, inputs.unseen_speakers, settings)

@@ -70,18 +70,6 @@ class Result:
         """Write the JSON file; an older one stays until the new one is whole."""
         write_json(path, self.as_json())
 
-    def markdown(self) -> str:
-        """Return the table of those metrics that at least one row has."""
-        return metrics_table(self.rows)
-
-    def cost_line(self) -> str:
-        """Return the costs that are known, in one line."""
-        return cost_line(self.cost)
-
-    def ground_truth_line(self) -> str | None:
-        """Tell in words how openings compare with ground truth; None without any."""
-        return ground_truth_line(self.details)
-
 
 def cost_line(cost: Row) -> str:
     """Return the costs that are known, in one line."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from speech2lip.conventions import SAMPLE_RATE, AnyPath, Floats, Picture
 from speech2lip.errors import SoundError
 from speech2lip.evaluation.accumulate import Figures, Moment, Openings
 from speech2lip.evaluation.held_out import Span
-from speech2lip.evaluation.result import COST, METRICS, Result
+from speech2lip.evaluation.result import COST, METRICS, Result, ground_truth_line
 from speech2lip.evaluation.runner import Observer
 from speech2lip.evaluation.speech_labels import Heard
 from speech2lip.media.sound import read_wave
@@ -65,6 +66,8 @@ class QualityPage(Observer):
         """Takes that the page has no room for."""
         self.worst = WorstFrames()
         self._folder = tempfile.TemporaryDirectory(prefix="speech2lip-report-")
+        self._open = contextlib.ExitStack()
+        """Holds the player while it is written."""
         self._span: Span
         self._heard: Heard
         self._player: Player | None = None
@@ -78,8 +81,7 @@ class QualityPage(Observer):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._player is not None and error is not None:
-            self._player.abandon(error)
+        self._open.__exit__(kind, error, trace)
         self._folder.cleanup()
 
     def begin_take(self, span: Span, heard: Heard) -> None:
@@ -108,23 +110,23 @@ class QualityPage(Observer):
             wave = self._heard.wave[round((begun - self._heard.begins) * SAMPLE_RATE) :]
             path = Path(self._folder.name) / "player.mp4"
             box = head_box(moment.box, moment.real)
-            self._player = Player(path, box, fps=self._span.take.fps, wave=wave, start=begun)
-        self._player.write(moment.real, made[JUDGED], moment.time)
+            player = Player(path, box, fps=self._span.take.fps, wave=wave, start=begun)
+            self._player = self._open.enter_context(player)
+        self._player.show(moment.real, made[JUDGED], moment.time)
 
     def end_take(self, openings: Mapping[str, Openings]) -> None:
         """Put the take's parts together."""
         player, self._player = self._player, None
-        if player is None:
+        if player is None or player.poster is None:
             return
+        self._open.close()
         ours = openings[JUDGED]
         shown = ours.times - ours.times[0] <= SECONDS_SHOWN
         lines = {"truth": ours.real[shown], "ours": ours.made[shown]}
-        video = player.close()
-        assert player.poster is not None
         self.takes.append({
             "name": _name(self._span),
             "frames": len(self._span.kept),
-            "video": data_uri(video, "video/mp4"),
+            "video": data_uri(player.path.read_bytes(), "video/mp4"),
             "poster": picture_uri(player.poster),
             "plot": opening_plot(ours.times[shown], lines, self._heard),
             "sheet": picture_uri(np.concatenate([pair for _, pair in self._mouths], axis=1)),
@@ -155,6 +157,7 @@ class QualityPage(Observer):
             "metrics": METRICS,
             "missing": [name for name in METRICS if all(row.get(name) is None for row in rows)],
             "costs": COST,
+            "truth": ground_truth_line(result.details),
             "gain": GAIN,
             "takes": self.takes,
             "left_out": self.left_out,
@@ -197,7 +200,7 @@ def _cut(picture: Picture, box: Box, side: int) -> Picture:
     return resized(picture[y0:y1, x0:x1], side, side)
 
 
-class Player:
+class Player(VideoWriter):
     """Writes the small video of one take; pictures go to a file as they come.
 
     Args:
@@ -205,37 +208,23 @@ class Player:
     """
 
     def __init__(self, path: Path, box: Box, *, fps: Fraction, wave: Floats, start: float) -> None:
-        self.path, self._box, self._wave, self._start, self._fps = path, box, wave, start, float(fps)
-        self._side = min(PANEL, box[2] - box[0]) // 2 * 2
+        self._box, self._wave, self._start, self._frame_seconds = box, wave, start, 1 / float(fps)
+        self._side = side = min(PANEL, box[2] - box[0]) // 2 * 2
         self._heard = 0
         self.poster: Picture | None = None
         """First frame: what is shown before anybody plays it."""
-        self._writer = VideoWriter(
-            path,
-            VideoFormat(width=3 * self._side, height=self._side, fps=fps, sample_rate=SAMPLE_RATE),
-            crf=CRF,
-        ).__enter__()
+        video = VideoFormat(width=3 * side, height=side, fps=fps, sample_rate=SAMPLE_RATE)
+        super().__init__(path, video, crf=CRF, overwrite=True)
 
-    def write(self, real: Picture, made: Picture, time: float) -> None:
+    def show(self, real: Picture, made: Picture, time: float) -> None:
         """Add a frame of the take's second `time`, and the sound until the next."""
         shown = side_by_side(*(_cut(picture, self._box, self._side) for picture in (real, made)))
         self.poster = shown if self.poster is None else self.poster
-        self._writer.write(shown, time=time - self._start)
-        until = round((time - self._start + 1 / self._fps) * SAMPLE_RATE)
+        self.write(shown, time=time - self._start)
+        until = round((time - self._start + self._frame_seconds) * SAMPLE_RATE)
         if until > self._heard:
-            self._writer.write_sound(self._wave[self._heard : until])
+            self.write_sound(self._wave[self._heard : until])
             self._heard = until
-
-    def close(self) -> bytes:
-        """Finish the video and return it."""
-        self._writer.__exit__(None, None, None)
-        content = self.path.read_bytes()
-        self.path.unlink()
-        return content
-
-    def abandon(self, error: BaseException) -> None:
-        """Leave the video unfinished."""
-        self._writer.__exit__(type(error), error, error.__traceback__)
 
 
 @dataclass(frozen=True)
