@@ -37,8 +37,6 @@ ARMS: Mapping[str, Mapping[str, object]] = {
 with a pretrained encoder is trained where one is named.
 """
 
-REFERENCES = ("real_video", "static_lips", "nearest")
-
 COLUMNS = (
     "mouth_psnr", "sharpness_ratio", "lmd_px", "opening_r", "opening_ccc", "opening_std_ratio", "width_r",
     "closure_reached", "silent_open_percent", "leak_r", "cross_r", "sync_confidence", "jitter_ratio",

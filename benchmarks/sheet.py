@@ -18,33 +18,22 @@ from speech2lip.avatar import read_avatar
 from speech2lip.conventions import Picture
 from speech2lip.decomposition.footage import read_footage
 from speech2lip.evaluation.held_out import unseen_spans
-from speech2lip.head_track import HeadTrack
+from speech2lip.evaluation.methods import AvatarLips
 from speech2lip.inference.engine import Engine
-from speech2lip.media.picture import coded_from_rgb, rgb_from_coded
 
 
 def sheet(avatar: Path, footage: Path, *, frames: int, rows: int, side: int, margin: float) -> Picture:
     """Return columns of held-out frames, evenly spread over the first held-out take that is long enough."""
     person, prepared = read_avatar(avatar), read_footage(footage)
     span = unseen_spans(person, prepared)[0]
-    take, start, stop = span.take, span.start, span.stop
-    engine = Engine(person)
-    mel = engine.mel_features(torch.from_numpy(take.wave()))
-    skin_colour = np.array(person.info.median_skin_colour, np.float32)
-    track = HeadTrack.of_take(take, person.canonical, skin_colour)
-    wanted = set(np.linspace(start + 2, stop - 3, frames).astype(int).tolist())
+    take, method = span.take, AvatarLips(Engine(person))
+    mel = method.engine.mel_features(torch.from_numpy(take.wave()))
+    wanted = set(np.linspace(span.start + 2, span.stop - 3, frames).astype(int).tolist())
     columns = []
-    for frame in take.frames(start, stop):
-        if frame.index not in wanted or take.left_out[frame.index]:
-            continue
-        head = track[frame.index]
-        made = rgb_from_coded(
-            engine.renderer.speak(
-                [coded_from_rgb(frame.rgb)], head, engine.encode_speech(mel, [take.times[frame.index]])
-            )[0]
-        )
+    for frame in (frame for batch in span.batches() for frame in batch if frame.index in wanted):
+        made = method.make(take, [frame], mel, np.array([frame.time]))[0]
         size = (frame.rgb.shape[0], frame.rgb.shape[1])
-        x0, y0, x1, y1 = engine.paster.regions(head, size, margin=margin)[0]
+        x0, y0, x1, y1 = method.engine.paster.regions(method.head(take)[frame.index], size, margin=margin)[0]
         truth, ours = frame.rgb[y0:y1, x0:x1], made[y0:y1, x0:x1]
         difference = np.clip(128 + 2 * (ours.astype(int) - truth), 0, 255).astype(np.uint8)
         size = (side, round(side * truth.shape[0] / truth.shape[1]))

@@ -1,4 +1,4 @@
-"""Geometry of prepared footage: the presenter against exact truth, real people by how still they stand.
+"""Geometry of prepared footage: the presenter against ground truth, real people by how still they stand.
 
 python -m benchmarks geometry --data DATA --work scratch/ --presenter presenter/
 """

@@ -21,7 +21,7 @@ Made by `python -m benchmarks geometry --data DATA --work scratch/` ({machine}, 
 head poses, depth and focal length refined by looking at the frames.
 """
 
-_TRUTH = """## The presenter, against exact truth
+_TRUTH = """## The presenter, against ground truth
 
 Head poses are compared up to one fixed choice of the head's axes, origin and unit, and in the focal length;
 errors are medians. Mappings are compared where the rigid head is seen in both pictures, in 40 frames within

@@ -1,4 +1,4 @@
-"""Geometry of presenter footage against its exact truth: head poses, mapping, depth."""
+"""Geometry of presenter footage against its ground truth: head poses, mapping, depth."""
 
 from __future__ import annotations
 

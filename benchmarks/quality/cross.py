@@ -26,10 +26,10 @@ from speech2lip.evaluation.methods import Method, mel_features
 from speech2lip.evaluation.metrics.mouth import (
     SETTLE,
     OpeningScale,
+    bilabial_intervals,
     closures_reached,
     frames_inside,
     jitter,
-    phone_intervals,
 )
 from speech2lip.evaluation.metrics.statistics import partial_correlation
 from speech2lip.evaluation.result import Row
@@ -99,7 +99,7 @@ def drive_with_unseen_speaker(
         "frames": len(made),
     }
     if sound.phones is not None:
-        reached = closures_reached(made, times, phone_intervals(sound.phones.rows), scale=scale)
+        reached = closures_reached(made, times, bilabial_intervals(sound.phones.rows), scale=scale)
         row["closure_reached"] = float(np.mean(reached)) if reached else None
     return {name: None if value is None or not math.isfinite(value) else value for name, value in row.items()}
 

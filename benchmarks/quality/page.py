@@ -12,7 +12,7 @@ from speech2lip.evaluation.result import cost_line, format_table, ground_truth_l
 
 TITLES = {
     "I": "I. Self-driven, the long footage",
-    "P": "P. The presenter: exact truth, unseen sentences, another voice, unseen head movement",
+    "P": "P. The presenter: ground truth, unseen sentences, another voice, unseen head movement",
     "II": "II. Self-driven, larger faces (short footage)",
     "III": "III. Cross-driven: unseen speakers' sound",
     "own": "Own footage",

@@ -181,10 +181,6 @@ def _picture(speaker: Speaker) -> Figures:
     return {"width": base.width, "height": base.height, "region_pixels": (right - left) * (bottom - top)}
 
 
-def _quiet(_: str) -> None:
-    """Say nothing."""
-
-
 def _first_frame(speaker: Speaker) -> float:
     """Return the seconds from when the look-ahead has been heard to the first frame."""
     with stream(speaker) as speech:

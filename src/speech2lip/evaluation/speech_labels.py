@@ -17,7 +17,7 @@ from torch import Tensor
 from speech2lip.conventions import SAMPLE_RATE, Array
 from speech2lip.decomposition.footage import WHOLE_SECONDS, Take, source_path
 from speech2lip.evaluation.held_out import Span
-from speech2lip.evaluation.metrics.mouth import phone_intervals
+from speech2lip.evaluation.metrics.mouth import bilabial_intervals
 from speech2lip.synthesis.speech import log_mel
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def listen_to(span: Span, *, transcripts: Path | None = None) -> Heard:
     return Heard(
         wave=wave,
         mel=log_mel(torch.from_numpy(wave)),
-        closures=None if phones is None else phone_intervals(phones.rows),
+        closures=None if phones is None else bilabial_intervals(phones.rows),
         pauses=pauses(wave, phones, begins=begins),
         source=None if phones is None else phones.source,
         begins=begins,

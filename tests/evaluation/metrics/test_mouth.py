@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from speech2lip.evaluation.metrics.mouth import (
     MOUTH_68,
     OpeningScale,
+    bilabial_intervals,
     closures_reached,
     eye_distance,
     frames_inside,
@@ -18,7 +19,6 @@ from speech2lip.evaluation.metrics.mouth import (
     lip_width,
     lmd_frames,
     mouth_68,
-    phone_intervals,
     square_box,
 )
 from speech2lip.faces.landmarks import LIPS, lip_opening
@@ -166,12 +166,10 @@ def test_frames_inside_is_half_open() -> None:
     assert inside.tolist() == [False, True, True, False]
 
 
-def test_phone_intervals() -> None:
+def test_bilabial_intervals() -> None:
     rows = [("p", 0.0, 0.1), ("AA1", 0.1, 0.3), ("M", 0.3, 0.4), ("pau", 0.4, 1.0)]
-    assert phone_intervals(rows).tolist() == [[0.0, 0.1], [0.3, 0.4]]
-    assert phone_intervals(rows, names=["aa"]).tolist() == [[0.1, 0.3]]
-    assert phone_intervals(rows, names=["pau", "SIL"]).tolist() == [[0.4, 1.0]]
-    assert phone_intervals([]).shape == (0, 2)
+    assert bilabial_intervals(rows).tolist() == [[0.0, 0.1], [0.3, 0.4]]
+    assert bilabial_intervals([]).shape == (0, 2)
 
 
 def test_the_box_lies_around_its_centre() -> None:

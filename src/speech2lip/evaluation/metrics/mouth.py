@@ -159,15 +159,9 @@ class OpeningScale:
         return 100 * float((known > self.threshold).mean()) if known.size else math.nan
 
 
-def phone_intervals(
-    phones: Iterable[tuple[str, float, float]], *, names: Iterable[str] = BILABIALS
-) -> NDArray[np.float64]:
-    """Return start and end [N, 2] of the named phones in (phone, start, end) rows.
-
-    Capitals and stress marks make no difference; for silence ask for its name in the listing (`pau`, `SIL`).
-    """
-    wanted = {name.upper() for name in names}
-    found = [(start, end) for phone, start, end in phones if phone.upper().rstrip("012") in wanted]
+def bilabial_intervals(phones: Iterable[tuple[str, float, float]]) -> NDArray[np.float64]:
+    """Return start and end [N, 2] of /p b m/ in (phone, start, end) rows; capitals make no difference."""
+    found = [(start, end) for phone, start, end in phones if phone.upper() in BILABIALS]
     return np.array(found, np.float64).reshape(-1, 2)
 
 

@@ -118,10 +118,6 @@ class Lpips(nn.Module):
         ]
         return torch.stack([part.mean(dim=(1, 2, 3)) for part in parts]).sum(dim=0)
 
-    def forward(self, a: Float[Tensor, "B 3 H W"], b: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B"]:
-        """Return the distance of pictures in [-1, 1]; 0 for equal ones."""
-        return self.between(self.describe(a), self.describe(b))
-
 
 class SyncNet(nn.Module):
     """The public lip-sync expert (Chung & Zisserman 2016, "Out of time"): two encoders into one space.

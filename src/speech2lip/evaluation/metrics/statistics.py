@@ -93,23 +93,22 @@ def effective_count(x: Series, y: Series) -> float:
     return float(np.clip(count / max(1 + 2 * shared, 1e-6), min(count, 4.0), count))
 
 
-def fisher_interval(r: float, *, count: float, level: float = 0.95) -> Interval:
-    """Return the confidence interval of a correlation by Fisher's z; (-1, 1) for fewer than four draws.
+def fisher_interval(r: float, *, count: float) -> Interval:
+    """Return the 95 % interval of a correlation by Fisher's z; (-1, 1) for fewer than four draws.
 
     Args:
         r: the correlation.
         count: independent draws behind it, see `effective_count`; scipy's takes every frame for one.
-        level: coverage.
     """
     if count <= 3:
         return -1.0, 1.0
     middle = math.atanh(max(-1 + 1e-12, min(1 - 1e-12, r)))
-    reach = float(norm.ppf((1 + level) / 2)) / math.sqrt(count - 3)
+    reach = float(norm.ppf(0.975)) / math.sqrt(count - 3)
     return math.tanh(middle - reach), math.tanh(middle + reach)
 
 
-def bootstrap_interval(values: Series, *, level: float = 0.95) -> Interval:
-    """Return the percentile bootstrap interval of the mean of independent values (takes, pairings).
+def bootstrap_interval(values: Series) -> Interval:
+    """Return the 95 % percentile bootstrap interval of the mean of independent values (takes, pairings).
 
     NaN values are left out; (NaN, NaN) with fewer than two values.
     """
@@ -117,7 +116,7 @@ def bootstrap_interval(values: Series, *, level: float = 0.95) -> Interval:
     if known.size < 2:
         return math.nan, math.nan
     found = bootstrap(
-        (known,), np.mean, n_resamples=2000, confidence_level=level, method="percentile",
+        (known,), np.mean, n_resamples=2000, method="percentile",
         random_state=np.random.default_rng(0),
     ).confidence_interval  # fmt: skip
     return float(found.low), float(found.high)
