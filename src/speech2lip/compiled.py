@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 Function = TypeVar("Function", bound=Callable[..., object])
@@ -25,21 +26,16 @@ def compiled(*, fastmath: bool = False) -> Callable[[Function], Function]:
         plain = inspect.unwrap(function)  # without what checks types while tests run
         made: Any = numba.njit(fastmath=fastmath, error_model="numpy", nogil=True)(plain)
         if made is not plain:  # numba compiles at all
-            _keep(made)
+            with suppress(RuntimeError):  # it knows no place to keep what it compiles
+                made.enable_caching()
+                _let_saving_fail(made._cache)
         return cast(Function, made)
 
     return compile_it
 
 
-def _keep(made: Any) -> None:
-    """Do what `cache=True` does, but let a place that cannot be written to be no fault."""
-    from numba.core import caching
-
-    kind: Any = caching.FunctionCache
-    try:
-        cache = kind(made.py_func)
-    except RuntimeError:  # numba knows no place
-        return
+def _let_saving_fail(cache: Any) -> None:
+    """Let a place that cannot be written to be no fault."""
     save = cache.save_overload
 
     def save_where_possible(signature: Any, result: Any) -> None:
@@ -49,4 +45,3 @@ def _keep(made: Any) -> None:
             cache.disable()
 
     cache.save_overload = save_where_possible
-    made._cache = cache

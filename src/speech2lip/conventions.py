@@ -47,6 +47,9 @@ SAMPLE_RATE = 16_000
 MEL_RATE = 100
 """Mel frames per second."""
 
+MEL_WINDOW, MEL_FFT, MEL_HOP = 400, 512, SAMPLE_RATE // MEL_RATE
+"""Samples of the window, of the Fourier transform and from one mel frame to the next."""
+
 MEL_BANDS = 80
 """Bands of the log-mel spectrum."""
 

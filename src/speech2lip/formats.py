@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -410,19 +409,16 @@ def inside(folder: Path, name: str, *, error: type[Speech2LipError]) -> Path:
     Raises:
         Speech2LipError: it is missing, a link, or no file.
     """
-    path = folder
-    parts = Path(name).parts
-    for place, part in enumerate(parts):
-        path /= part
-        try:
-            mode = os.lstat(path).st_mode
-        except FileNotFoundError as fault:
-            raise error(f"{path} is missing") from fault
-        except OSError as fault:
-            raise error(f"{path} cannot be read: {fault.strerror}") from fault
-        last = place == len(parts) - 1
-        if stat.S_ISLNK(mode):
-            raise error(f"{path} is a link: it could lead outside {folder}; put the file itself there")
-        if not (stat.S_ISREG(mode) if last else stat.S_ISDIR(mode)):
-            raise error(f"{path} must be a {'file' if last else 'folder'}, and is none")
+    path = folder / name
+    try:
+        for part in [path, *path.parents][: len(Path(name).parts)]:
+            if part.is_symlink():
+                raise error(f"{part} is a link: it could lead outside {folder}; put the file itself there")
+        mode = path.stat().st_mode
+    except FileNotFoundError as fault:
+        raise error(f"{path} is missing") from fault
+    except OSError as fault:
+        raise error(f"{path} cannot be read: {fault.strerror}") from fault
+    if not stat.S_ISREG(mode):
+        raise error(f"{path} must be a file, and is none")
     return path

@@ -32,7 +32,7 @@ from speech2lip.avatar import Avatar, BaseVideo, read_avatar
 from speech2lip.composition.blend_net import CROP_SIZE, BlendNet
 from speech2lip.composition.coverage import drawn_shares
 from speech2lip.composition.paste import REGION_MARGIN
-from speech2lip.conventions import MEL_BANDS, MEL_RATE, SAMPLE_RATE, AnyPath
+from speech2lip.conventions import AnyPath, MEL_BANDS, MEL_FFT, MEL_HOP, MEL_RATE, MEL_WINDOW, SAMPLE_RATE
 from speech2lip.errors import MissingExtra, OutputError, SettingsError, Speech2LipError
 from speech2lip.geometry.mapping import canonical_from_observed_points, look_up
 from speech2lip.inference.engine import Engine
@@ -172,9 +172,9 @@ def _manifest(person: Avatar, written: dict[str, Any], tables: dict[str, Table])
         "constants": {
             "sample_rate": SAMPLE_RATE,
             "mel_rate": MEL_RATE,
-            "window_samples": WINDOW,
-            "transform_samples": FFT,
-            "hop_samples": HOP,
+            "window_samples": MEL_WINDOW,
+            "transform_samples": MEL_FFT,
+            "hop_samples": MEL_HOP,
             "silent_mel": SILENT_MEL,
             "region_margin": REGION_MARGIN,
             "crop_size": list(CROP_SIZE),
@@ -199,10 +199,6 @@ def _manifest(person: Avatar, written: dict[str, Any], tables: dict[str, Table])
             for base in person.bases
         ],
     }
-
-
-WINDOW, FFT, HOP = 400, 512, SAMPLE_RATE // MEL_RATE
-"""Of the spectrum: samples of the Hann window, of the transform, and between mel frames, as in `log_mel`."""
 
 
 @dataclass(frozen=True)
@@ -269,16 +265,17 @@ def _write(graph: Graph, path: Path) -> dict[str, Any]:
 
 def convolved_mel() -> Callable[[Tensor], Tensor]:
     """Return what computes `log_mel` of a wave [1, S] with its transform written as a convolution."""
-    window = torch.hann_window(WINDOW, dtype=torch.float64)
-    start = (FFT - WINDOW) // 2
-    padded = functional.pad(window, (start, FFT - WINDOW - start))
-    angle = 2 * math.pi / FFT * torch.arange(FFT // 2 + 1)[:, None] * torch.arange(FFT, dtype=torch.float64)
+    window = torch.hann_window(MEL_WINDOW, dtype=torch.float64)
+    start = (MEL_FFT - MEL_WINDOW) // 2
+    padded = functional.pad(window, (start, MEL_FFT - MEL_WINDOW - start))
+    samples = torch.arange(MEL_FFT, dtype=torch.float64)
+    angle = 2 * math.pi / MEL_FFT * torch.arange(MEL_FFT // 2 + 1)[:, None] * samples
     basis = torch.cat([angle.cos(), angle.sin()]) * padded / (window**2).sum().sqrt()
     kernel, filters = basis[:, None].float(), mel_filters()
 
     def mel(wave: Tensor) -> Tensor:
-        around = functional.pad(wave[None], (FFT // 2, FFT // 2))
-        real, imaginary = functional.conv1d(around, kernel, stride=HOP)[0].chunk(2)
+        around = functional.pad(wave[None], (MEL_FFT // 2, MEL_FFT // 2))
+        real, imaginary = functional.conv1d(around, kernel, stride=MEL_HOP)[0].chunk(2)
         power = filters @ (real**2 + imaginary**2)
         return (power.clamp_min(1e-6).log() / math.log(10) + 3.0) / 1.5
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from speech2lip.config import ModelSettings
-from speech2lip.conventions import MEL_BANDS, MEL_RATE, SAMPLE_RATE
+from speech2lip.conventions import MEL_BANDS, MEL_FFT, MEL_HOP, MEL_RATE, MEL_WINDOW, SAMPLE_RATE
 from speech2lip.synthesis.pretrained import (
     AHEAD_FRAMES,
     COMPONENTS,
@@ -23,9 +23,6 @@ from speech2lip.synthesis.pretrained import (
     pretrained_name,
 )
 
-_WINDOW = 400
-_FFT = 512
-_HOP = SAMPLE_RATE // MEL_RATE
 _FLOOR = 1e-6
 SILENT_MEL = (math.log10(_FLOOR) + 3.0) / 1.5
 """Value of every band of the normalised log-mel spectrum in digital silence."""
@@ -47,11 +44,11 @@ def mel_filters() -> Float[Tensor, "M Q"]:
     """Return the filters of `log_mel`, triangles of area 1; [80, 257]."""
     corners = mel_corners()[:, None]
     low, middle, high = corners[:-2], corners[1:-1], corners[2:]
-    frequency = torch.arange(_FFT // 2 + 1, dtype=torch.float64) * SAMPLE_RATE / _FFT
+    frequency = torch.arange(MEL_FFT // 2 + 1, dtype=torch.float64) * SAMPLE_RATE / MEL_FFT
     rise, fall = (frequency - low) / (middle - low), (high - frequency) / (high - middle)
     filters = torch.minimum(rise, fall).clamp_min(0)
     # The lowest bands are narrower than a bin of the transform: they take the nearest one, not nothing.
-    nearest = (frequency - middle).abs() < SAMPLE_RATE / _FFT / 2 + 1e-9
+    nearest = (frequency - middle).abs() < SAMPLE_RATE / MEL_FFT / 2 + 1e-9
     filters = torch.where(filters.sum(1, keepdim=True) == 0, nearest.double(), filters)
     return (filters / filters.sum(1, keepdim=True).clamp_min(1e-9)).float()
 
@@ -65,9 +62,9 @@ def log_mel(wave: Float[Tensor, "S"]) -> Float[Tensor, "M F"]:
     Returns:
         [M, F] with F = S // 160 + 1; silence is `SILENT_MEL`, loud speech about +1.
     """
-    window = torch.hann_window(_WINDOW, device=wave.device)
-    padded = nn.functional.pad(wave[None], (_FFT // 2, _FFT // 2))[0]
-    spectrum = torch.stft(padded, _FFT, _HOP, _WINDOW, window, center=False, return_complex=True)
+    window = torch.hann_window(MEL_WINDOW, device=wave.device)
+    padded = nn.functional.pad(wave[None], (MEL_FFT // 2, MEL_FFT // 2))[0]
+    spectrum = torch.stft(padded, MEL_FFT, MEL_HOP, MEL_WINDOW, window, center=False, return_complex=True)
     power = spectrum.abs() ** 2 / (window**2).sum()
     return ((mel_filters().to(wave.device) @ power).clamp_min(_FLOOR).log10() + 3.0) / 1.5
 
