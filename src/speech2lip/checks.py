@@ -109,10 +109,15 @@ def fit(value: Any, hint: Any, where: str) -> Any:
         return value if isinstance(value, kind) else parse(kind, value, where)
     if get_origin(kind) in _CONTAINERS:
         return _CONTAINERS[get_origin(kind)](value, kind, where)
-    found = _SIMPLE[kind][1](value)
-    if found is None or not all(rule.allows(found) for rule in rules):
-        raise unfit(where, wanted(hint), value)
-    return found
+    _, kinds, convert = _SIMPLE[kind]
+    try:
+        if isinstance(value, kinds) and isinstance(value, bool) == (kind is bool):
+            found = convert(value)
+            if all(rule.allows(found) for rule in rules):
+                return found
+    except (ValueError, OverflowError, ZeroDivisionError):
+        pass
+    raise unfit(where, wanted(hint), value)
 
 
 def wanted(hint: Any) -> str:
@@ -177,55 +182,41 @@ def _unwrapped(hint: Any) -> tuple[Any, tuple[Rule, ...], bool]:
             return hint, rules, nothing
 
 
-def _whole(value: Any) -> int | None:
-    return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else None
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
 
 
-def _number(value: Any) -> float | None:
-    if not isinstance(value, Real) or isinstance(value, bool):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _text(value: Any) -> str | None:
-    if not isinstance(value, str) or len(value) > _LONGEST_TEXT:
-        return None
-    try:
-        os.fsencode(value)  # half a character is no text; the bytes of a file's name may be
-    except UnicodeEncodeError:
-        return None
+def _text(value: str) -> str:
+    os.fsencode(value)  # half a character is no text; the bytes of a file's name may be
+    if len(value) > _LONGEST_TEXT:
+        raise ValueError
     return value
 
 
-def _flag(value: Any) -> bool | None:
-    return value if isinstance(value, bool) else None
+def _path(value: str | os.PathLike[str]) -> Path:
+    if "\0" in str(value):
+        raise ValueError
+    return Path(value)
 
 
-def _path(value: Any) -> Path | None:
-    return Path(value) if isinstance(value, str | Path) and "\0" not in str(value) else None
+def _rate(value: str | Fraction) -> Fraction:
+    if isinstance(value, str) and not _RATE.fullmatch(value):
+        raise ValueError
+    return Fraction(value)
 
 
-def _rate(value: Any) -> Fraction | None:
-    if isinstance(value, Fraction):
-        return value
-    if not isinstance(value, str) or not _RATE.fullmatch(value):
-        return None
-    over, _, under = value.partition("/")
-    return Fraction(int(over), int(under or 1)) if int(under or 1) else None
-
-
-_SIMPLE = {
-    int: ("a whole number", _whole),
-    float: ("a number", _number),
-    str: ("text", _text),
-    bool: ("true or false", _flag),
-    Path: ("a path", _path),
-    Fraction: ("a rate such as 25 or 30000/1001", _rate),
+_SIMPLE: dict[Any, tuple[str, Any, Callable[[Any], Any]]] = {
+    int: ("a whole number", Integral, int),
+    float: ("a number", Real, _finite),
+    str: ("text", str, _text),
+    bool: ("true or false", bool, bool),
+    Path: ("a path", (str, os.PathLike), _path),
+    Fraction: ("a rate such as 25 or 30000/1001", (str, Fraction), _rate),
 }
+"""What a message calls a type, what may be given for it, and how that becomes it; ValueError: it does not."""
 
 
 def _fit_tuple(value: Any, kind: Any, where: str) -> tuple[Any, ...]:
