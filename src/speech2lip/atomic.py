@@ -387,11 +387,11 @@ _NOT_HERE = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}
 _AT_FDCWD = -100
 
 
-def _rename_new(temporary: Path, target: Path, told: Path) -> None:
+def _rename_new(temporary: Path, target: Path, path: Path) -> None:
     """Rename without ever replacing anything.
 
     Raises:
-        OutputError: the target exists; it is called `told`.
+        OutputError: the target exists; which messages call `path`.
     """
     try:
         if _rename(temporary, target, _NO_REPLACE):
@@ -410,7 +410,7 @@ def _rename_new(temporary: Path, target: Path, told: Path) -> None:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
         temporary.rename(target)
     except FileExistsError as error:
-        raise _exists_already(told) from error
+        raise _exists_already(path) from error
 
 
 def _rename(source: Path, target: Path, flag: int) -> bool:

@@ -32,7 +32,7 @@ class Rule:
     """What a value must be besides of its type; it stands in the type of a field."""
 
     allows: Callable[[Any], bool]
-    told: str
+    wanted: str
     """What a message says, with `{kind}` for what the type asks for."""
 
 
@@ -43,19 +43,19 @@ def between(low: float, high: float) -> Rule:
 
 def above(low: float, high: float) -> Rule:
     """Allow numbers above `low` and at most `high`."""
-    told = f"{{kind}} above {_short(low)} and at most {_short(high)}"
-    return Rule(lambda value: bool(low < value <= high), told)
+    wanted = f"{{kind}} above {_short(low)} and at most {_short(high)}"
+    return Rule(lambda value: bool(low < value <= high), wanted)
 
 
 def one_of(*words: str) -> Rule:
     """Allow some words."""
-    told = " or ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
-    return Rule(lambda value: value in words, told)
+    wanted = " or ".join(part for part in (", ".join(words[:-1]), words[-1]) if part)
+    return Rule(lambda value: value in words, wanted)
 
 
-def matching(form: str, told: str) -> Rule:
-    """Allow text that a regular expression matches from end to end; `told` says what that is."""
-    return Rule(lambda value: re.fullmatch(form, value) is not None, told)
+def matching(form: str, wanted: str) -> Rule:
+    """Allow text that a regular expression matches from end to end; `wanted` says what that is."""
+    return Rule(lambda value: re.fullmatch(form, value) is not None, wanted)
 
 
 def _leads_nowhere(name: str) -> bool:
@@ -123,10 +123,10 @@ def fit(value: Any, hint: Any, where: str) -> Any:
 def wanted(hint: Any) -> str:
     """Say what a type asks for."""
     kind, rules, nothing = _unwrapped(hint)
-    told = _SIMPLE[kind][0] if kind in _SIMPLE else "an object"
+    text = _SIMPLE[kind][0] if kind in _SIMPLE else "an object"
     for rule in rules:
-        told = rule.told.format(kind=told)
-    return f"{told}, or nothing" if nothing else told
+        text = rule.wanted.format(kind=text)
+    return f"{text}, or nothing" if nothing else text
 
 
 def parse(kind: type[D], plain: Any, where: str = "") -> D:

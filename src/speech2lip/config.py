@@ -108,13 +108,9 @@ class PrepareSettings(_Checked):
     focal: Annotated[float, between(0.1, 100)] = 1.6
     """Focal length of the camera, in units of the longer side of the picture, as far as is known."""
     focal_spread: Annotated[float, between(0, 10)] = 0.4
-    """How far (natural logarithm) the focal length that the footage itself shows usually is from `focal`; 0
-    keeps `focal`.
-    """
+    """How far (natural logarithm) the focal length that the footage shows may be from it; 0: not at all."""
     photometric: bool = True
-    """Refine head poses, depth and focal length by looking at the frames; without, landmarks alone are
-    believed.
-    """
+    """Refine head poses, depth and focal length by looking at the frames; without, landmarks decide alone."""
     min_face_pixels: Annotated[int, between(1, 10_000)] = 64
     """Smallest width of a face, in pixels, that can be trained on."""
     min_face_seconds: Seconds = 5.0
@@ -126,17 +122,11 @@ class PrepareSettings(_Checked):
     max_turn_degrees: Annotated[float, between(0, 180)] = 40.0
     """A frame in which the head is turned this far from where it mostly looks is left out of training."""
     face: str = "longest"
-    """Whose face, where there are several: `longest` (seen for the longest time), `left`, `right`, or a
-    number counted from the left, beginning with 1.
-    """
+    """Whose face, of several: the one seen for the `longest` time, `left`, `right`, or a number from the left."""
     canonical_frame: str = ""
-    """The frame whose head pose is the canonical one, as name of the take and frame number (`take1:25`);
-    empty for the one that scores best.
-    """
+    """The frame with the canonical head pose, as `take1:25` (take and frame number); empty: the best one."""
     smoothing_frames: Annotated[float, between(0, 100), Hidden] = 0.7
-    """Standard deviation of the temporal smoothing of head poses, in frames of 1/25 s whatever the frame
-    rate.
-    """
+    """Standard deviation of the temporal smoothing of head poses, in units of 1/25 s."""
     canvas_pixels: Annotated[int, between(16, 4096)] = 320
     """Longest side of the canonical picture, at most."""
     patch_width: Annotated[int, between(16, 2048)] = 240
@@ -181,8 +171,7 @@ class ModelSettings(_Checked):
 
     speech: Speech = "mel"
     """What is heard of speech: `mel`, or `mel+hf:` (or `hf:` alone) and the folder or hub name of a
-    pretrained encoder: HuBERT, wav2vec 2.0, WavLM or Whisper (docs/speech.md).
-    """
+    pretrained encoder: HuBERT, wav2vec 2.0, WavLM or Whisper (docs/speech.md)."""
     code_size: Annotated[int, between(1, 4096), Hidden] = 64
     """Numbers in the speech code of a moment."""
     past_seconds: Annotated[float, between(0, 5)] = 0.4
@@ -225,20 +214,16 @@ class TrainSettings(_Checked):
     steps: Annotated[int, between(1, 1e9)] | None = None
     """Exact number of optimiser steps instead of a time; None fits the schedule into the minutes."""
     hold_out: Annotated[float, between(0, 0.9)] | None = None
-    """Share of the footage that is never trained on; None: every tenth take, or the last 10 % if there are
-    fewer than ten; 0: nothing.
-    """
+    """Share of the footage that is never trained on; None: every tenth take, or the last 10 % of fewer takes."""
     batch: Batch = 24
     """Frames drawn in a step."""
     shape_batch: Batch = 48
     """Frames in a step whose lip shape is read from speech."""
     voice_changes: Annotated[float, between(0, 1)] | None = None
     """Share of the sound that is varied in voice, room, microphone, level and background while training;
-    None: 0.7, or half as much where training has less than ten minutes.
-    """
+    None: 0.7, or half as much where training has less than ten minutes."""
     encoder_init: Annotated[Literal["built-in", "nothing"], Word] = "built-in"
-    """What the speech encoder knows beforehand: `built-in`, phones that synthetic voices spoke; or `nothing`.
-    """
+    """What the speech encoder knows beforehand: phones of synthetic voices (`built-in`), or `nothing`."""
     tempo_changes: Annotated[float, between(0, 0.9)] = 0.4
     """Largest change of the sound's tempo around a frame while training, as a share."""
     crop_points: Annotated[int, between(1, 2048), Hidden] = 48

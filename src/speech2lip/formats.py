@@ -353,14 +353,14 @@ def read_arrays(
 def _check_header(name: str, kept: Kept, dtype: str, shape: list[int], sizes: Sizes) -> None:
     wanted = np.dtype(kept.dtype)
     letters = [sizes.get(size, size) if isinstance(size, str) else size for size in kept.shape]
-    told = f"{name} must be {wanted.name} [{', '.join(map(str, letters))}], not {dtype} {shape}"
+    fault = f"{name} must be {wanted.name} [{', '.join(map(str, letters))}], not {dtype} {shape}"
     if dtype not in _KINDS[wanted.kind] or len(shape) != len(letters):
-        raise Unfit(told)
+        raise Unfit(fault)
     for letter, size in zip(letters, shape, strict=True):
         if isinstance(letter, str):
             sizes[letter] = size
         elif letter != size:
-            raise Unfit(told)
+            raise Unfit(fault)
 
 
 def _check_values(name: str, kept: Kept, array: NDArray[Any]) -> None:

@@ -39,7 +39,7 @@ class Progress:
 
     def __enter__(self) -> Self:
         global _active
-        self._began = self._told = time.monotonic()
+        self._began = self._shown = time.monotonic()
         if _active is None:
             _active = self
             if sys.stderr.isatty():
@@ -61,9 +61,9 @@ class Progress:
         """Say how much is done, and of how much where more is known than at the beginning."""
         self.done, self.total = done, self.total if total is None else total
         now = time.monotonic()
-        if _active is not self or now - self._told <= (_REDRAW_SECONDS if self._bar else _LINE_SECONDS):
+        if _active is not self or now - self._shown <= (_REDRAW_SECONDS if self._bar else _LINE_SECONDS):
             return
-        self._told = now
+        self._shown = now
         if self._bar is None:
             print(self.line(now - self._began), file=sys.stderr, flush=True)
         else:

@@ -153,7 +153,7 @@ class VideoWriter:
     def _write_file(self) -> Iterator[None]:
         with write_atomically(self.path, overwrite=self._overwrite) as temporary:
             try:
-                with self._faults_told():
+                with self._output_errors():
                     self._container = self._open(temporary)
                 yield
                 self._finish()
@@ -164,12 +164,12 @@ class VideoWriter:
                 raise
 
     @contextmanager
-    def _faults_told(self) -> Iterator[None]:
+    def _output_errors(self) -> Iterator[None]:
         try:
             yield
         except av.error.FFmpegError as error:
-            told = output_error(error, self.path) if isinstance(error, OSError) else None
-            raise told or OutputError(f"Cannot write {self.path}: {error.strerror}.") from error
+            known = output_error(error, self.path) if isinstance(error, OSError) else None
+            raise known or OutputError(f"Cannot write {self.path}: {error.strerror}.") from error
 
     def _open(self, temporary: Path) -> OutputContainer:
         options = {"movflags": "+faststart"} if temporary.suffix.lower() != ".mkv" else {}
@@ -216,7 +216,7 @@ class VideoWriter:
         self._mux(self._audio, frame)
 
     def _mux(self, stream: Any, frame: Any) -> None:
-        with self._faults_told():
+        with self._output_errors():
             for packet in stream.encode(frame):
                 self._container.mux(packet)
 
@@ -228,5 +228,5 @@ class VideoWriter:
             if self._resampler is not None:
                 self._write_samples(np.zeros((0, self._format.channels), np.float32), last=True)
             self._mux(self._audio, None)
-        with self._faults_told():
+        with self._output_errors():
             self._container.close()
