@@ -108,7 +108,7 @@ class PrepareSettings(_Checked):
     focal: Annotated[float, between(0.1, 100)] = 1.6
     """Focal length of the camera, in units of the longer side of the picture, as far as is known."""
     focal_spread: Annotated[float, between(0, 10)] = 0.4
-    """How far (natural logarithm) the focal length that the footage shows may be from it; 0: not at all."""
+    """Spread (natural logarithm) of what the footage may say about the focal length; 0 keeps `focal`."""
     photometric: bool = True
     """Refine head poses, depth and focal length by looking at the frames; without, landmarks decide alone."""
     min_face_pixels: Annotated[int, between(1, 10_000)] = 64
@@ -122,7 +122,7 @@ class PrepareSettings(_Checked):
     max_turn_degrees: Annotated[float, between(0, 180)] = 40.0
     """A frame in which the head is turned this far from where it mostly looks is left out of training."""
     face: str = "longest"
-    """Whose face, of several: the one seen for the `longest` time, `left`, `right`, or a number from the left."""
+    """Whose face, of several: the `longest` seen, `left`, `right`, or a number counted from the left (1 ...)."""
     canonical_frame: str = ""
     """The frame with the canonical head pose, as `take1:25` (take and frame number); empty: the best one."""
     smoothing_frames: Annotated[float, between(0, 100), Hidden] = 0.7
@@ -214,7 +214,7 @@ class TrainSettings(_Checked):
     steps: Annotated[int, between(1, 1e9)] | None = None
     """Exact number of optimiser steps instead of a time; None fits the schedule into the minutes."""
     hold_out: Annotated[float, between(0, 0.9)] | None = None
-    """Share of the footage that is never trained on; None: every tenth take, or the last 10 % of fewer takes."""
+    """Share of the footage never trained on; None: every tenth take, of fewer than ten takes the last 10 %."""
     batch: Batch = 24
     """Frames drawn in a step."""
     shape_batch: Batch = 48
