@@ -122,7 +122,7 @@ class PrepareSettings(_Checked):
     max_turn_degrees: Annotated[float, between(0, 180)] = 40.0
     """A frame in which the head is turned this far from where it mostly looks is left out of training."""
     face: str = "longest"
-    """Whose face, of several: the `longest` seen, `left`, `right`, or a number counted from the left (1 ...)."""
+    """Whose face, of several: the `longest` seen, `left`, `right`, or a number from the left (1, 2, ...)."""
     canonical_frame: str = ""
     """The frame with the canonical head pose, as `take1:25` (take and frame number); empty: the best one."""
     smoothing_frames: Annotated[float, between(0, 100), Hidden] = 0.7
@@ -214,7 +214,7 @@ class TrainSettings(_Checked):
     steps: Annotated[int, between(1, 1e9)] | None = None
     """Exact number of optimiser steps instead of a time; None fits the schedule into the minutes."""
     hold_out: Annotated[float, between(0, 0.9)] | None = None
-    """Share of the footage never trained on; None: every tenth take, of fewer than ten takes the last 10 %."""
+    """Share of the footage never trained on; None: every tenth take, of fewer than ten the last 10 %."""
     batch: Batch = 24
     """Frames drawn in a step."""
     shape_batch: Batch = 48
