@@ -32,7 +32,7 @@ from speech2lip.avatar import Avatar, BaseVideo, read_avatar
 from speech2lip.composition.blend_net import CROP_SIZE, BlendNet
 from speech2lip.composition.coverage import drawn_shares
 from speech2lip.composition.paste import REGION_MARGIN
-from speech2lip.conventions import AnyPath, MEL_BANDS, MEL_FFT, MEL_HOP, MEL_RATE, MEL_WINDOW, SAMPLE_RATE
+from speech2lip.conventions import MEL_BANDS, MEL_FFT, MEL_HOP, MEL_RATE, MEL_WINDOW, SAMPLE_RATE, AnyPath
 from speech2lip.errors import MissingExtra, OutputError, SettingsError, Speech2LipError
 from speech2lip.geometry.mapping import canonical_from_observed_points, look_up
 from speech2lip.inference.engine import Engine
