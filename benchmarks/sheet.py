@@ -35,7 +35,7 @@ def sheet(avatar: Path, footage: Path, *, frames: int, rows: int, side: int, mar
     wanted = set(np.linspace(start + 2, stop - 3, frames).astype(int).tolist())
     columns = []
     for frame in take.frames(start, stop):
-        if frame.index not in wanted or take.left_out[frame.index]:
+        if frame.index not in wanted or take.rejection[frame.index]:
             continue
         head = track[frame.index]
         made = rgb_from_coded(

@@ -3,7 +3,7 @@ import torch
 
 from speech2lip.decomposition.canonical import eye_distance, head_depth, mesh_depth
 from speech2lip.decomposition.sampled_frames import Views
-from speech2lip.geometry.mapping import canonical_from_observed_points, look_up, pixel_centres
+from speech2lip.geometry.mapping import canonical_from_observed_points, pixel_centres, sample
 from tests.made_face import head_pose, made_canonical
 
 
@@ -49,7 +49,7 @@ def test_frames_of_a_textured_bump_agree_in_canonical_space() -> None:
         np.stack([centre @ head_pose(turn=t, shift=(0, 0, 0)) @ np.linalg.inv(centre) for t in turns])
     ).float()
     places = canonical_from_observed_points(at.reshape(1, -1, 2), truth, transforms, k, k, rounds=20)
-    frames = look_up(texture.expand(len(turns), -1, -1, -1), places).reshape(-1, 3, size, size)
+    frames = sample(texture.expand(len(turns), -1, -1, -1), places).reshape(-1, 3, size, size)
     views = Views(frames, transforms, k, k.expand(len(turns), 3, 3), torch.ones(size, size))
     inner = slice(14, -14)
     flat = torch.full((size, size), float(truth.mean()))

@@ -30,7 +30,7 @@ def _take(poses: Array) -> Take:
         landmarks=np.zeros((count, 478, 3), np.float32),
         light=np.zeros((count, 3), np.float32),
         camera_from_head=poses,
-        left_out=np.zeros(count, np.uint8),
+        rejection=np.zeros(count, np.uint8),
     )
 
 
