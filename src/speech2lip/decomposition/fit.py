@@ -80,10 +80,10 @@ def fit_takes(
     faceless = dict.fromkeys(sorted(every.keys() - tracks.keys()), "no face in any frame")
     for name, reason in faceless.items():
         _LOG.info(f"left out take {name}: {reason}")
-    strangers = find_other_people(tracks)
-    person = {name: track.seen & ~strangers[name] for name, track in tracks.items()}
+    others = find_other_people(tracks)
+    person = {name: track.seen & ~others[name] for name, track in tracks.items()}
     shape, poses = fit_poses(tracks, person, settings)
-    rejected = reject_frames(tracks, strangers, poses, settings)
+    rejected = reject_frames(tracks, others, poses, settings)
     for name in tracks:
         _stage_poses(staging, name, poses[name], rejected[name])
     takes = [

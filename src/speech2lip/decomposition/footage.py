@@ -76,8 +76,8 @@ class Rejection(IntEnum):
     SOMEBODY_ELSE = 9
 
     @property
-    def told(self) -> str:
-        """In words."""
+    def words(self) -> str:
+        """The name in words."""
         return self.name.lower().replace("_", " ")
 
 
@@ -225,7 +225,7 @@ class Take:
     def rejection_counts(self) -> dict[str, int]:
         """Count the frames left out, by reason."""
         counts = Counter(int(reason) for reason in self.rejection if reason)
-        return {Rejection(reason).told: count for reason, count in sorted(counts.items())}
+        return {Rejection(reason).words: count for reason, count in sorted(counts.items())}
 
 
 @dataclass(frozen=True)

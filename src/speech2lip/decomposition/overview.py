@@ -126,9 +126,9 @@ def _advice(overview: Overview, info: FootageInfo) -> list[str]:
             f"record ten seconds of silence with closed lips: there are {overview.rest_seconds:.1f} s of it"
         )
     for reason, remedy in _REMEDIES.items():
-        share = overview.rejected.get(reason.told, 0) / overview.frames
+        share = overview.rejected.get(reason.words, 0) / overview.frames
         if share > 0.02:
-            advice.append(f"{share:.0%} of the frames are left out ({reason.told}): {remedy}")
+            advice.append(f"{share:.0%} of the frames are left out ({reason.words}): {remedy}")
     if overview.light[2] - overview.light[0] > 60:
         advice.append("the light changes much: record in even light, with exposure and white balance fixed")
     late = [1000 * offset.shift_seconds for offset in info.sound_offsets.values() if offset.corrected]

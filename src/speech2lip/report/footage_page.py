@@ -57,7 +57,7 @@ def write_report(footage: Footage, path: Path) -> None:
     chosen = _spread(_places(footage.takes, 0), SHEET)
     frames = [(frame_at(*place), *place) for place in chosen]
     examples = {
-        reason.told: [
+        reason.words: [
             (f"{take.name}, {take.times[index]:.2f} s", _example(take, index))
             for take, index in _spread(_places(footage.takes, reason), _EXAMPLES)
         ]
