@@ -46,7 +46,7 @@ def _use_footage(folder: Path) -> None:
     footage = read_footage(folder)
     for take in footage.takes:
         assert np.isfinite(HeadTrack.of_take(take, footage.canonical, np.ones(3, np.float32)).pose).all()
-        assert len(take.opening) == len(take.times) == len(take.shot)
+        assert len(take.lip_opening) == len(take.times) == len(take.shot)
 
 
 def _speak(folder: Path) -> None:

@@ -25,7 +25,7 @@ def test_from_videos_to_a_spoken_sentence(real_footage: Path, tmp_path: Path) ->
     footage = prepare(takes, footage=tmp_path / "g.footage")
     assert [take.name for take in footage.takes] == [path.stem for path in takes]
     assert sum(len(take.times) for take in footage.takes) == 900
-    assert np.mean([(take.left_out == 0).mean() for take in footage.takes]) > 0.97
+    assert np.mean([(take.kept).mean() for take in footage.takes]) > 0.97
 
     settings = TrainSettings(steps=400, seed=1)
     avatar = train(avatar=tmp_path / "g.avatar", footage=footage.folder, settings=settings)
@@ -54,7 +54,7 @@ def test_broken_colours_are_left_out(messages: list[str], real_footage: Path, tm
     every = sorted((real_footage / "grid_s1").glob("*.mpg"))
     orange = [path for path in every if path.stem == "bbbs5s"]
     footage = prepare(orange + every[:11], footage=tmp_path / "g.footage")
-    counts = {take.name: take.left_out_counts() for take in footage.takes}
+    counts = {take.name: take.rejection_counts() for take in footage.takes}
     assert counts["bbbs5s"] == {"broken colours": 75}
     assert sum(c.get("broken colours", 0) for c in counts.values()) == 75
     assert "75 broken colours" in " ".join(messages)

@@ -12,7 +12,7 @@ from speech2lip.conventions import Floats
 from speech2lip.decomposition.canonical import Canonical, eye_distance, fill_polygon, jaw_outline
 from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.faces.landmarks import FACE_OVAL, RIGID, eye_opening
-from speech2lip.geometry.mapping import look_up, observed_from_canonical_points, pixel_centres
+from speech2lip.geometry.mapping import observed_from_canonical_points, pixel_centres, sample
 from speech2lip.geometry.rigid import project
 
 REGIONS: Mapping[str, tuple[int, ...]] = {
@@ -35,7 +35,7 @@ def reprojection(footage: Footage) -> dict[str, float]:
     rigid = list(RIGID)
     away, relative = [], []
     for take in footage.takes:
-        kept = np.flatnonzero(take.left_out == 0)
+        kept = np.flatnonzero(take.kept)
         if not len(kept):
             continue
         points = take.landmarks[:][kept][:, rigid, :2].astype(np.float64)
@@ -99,10 +99,10 @@ def _discs(canonical: Canonical, points: Floats) -> dict[str, NDArray[np.bool_]]
 
 def _shots(footage: Footage, frames: int) -> Iterator[tuple[Take, list[int]]]:
     """Yield shots and the frames of each that are measured: at least three."""
-    total = sum(int((take.left_out == 0).sum()) for take in footage.takes)
+    total = sum(int((take.kept).sum()) for take in footage.takes)
     for take in footage.takes:
         lids = np.nan_to_num(eye_opening(take.landmarks[:]))
-        good = (take.left_out == 0) & (lids > _OPEN * np.median(lids))
+        good = (take.kept) & (lids > _OPEN * np.median(lids))
         for number in np.unique(take.shot):
             kept = np.flatnonzero(good & (take.shot == number))
             wanted = min(len(kept), max(6, round(frames * len(kept) / total)))
@@ -136,5 +136,5 @@ def _brought(
             torch.from_numpy(take.k).float(),
         )
         luma = torch.from_numpy(frame.rgb.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32))
-        result.append(look_up(luma[None, None], where, mode="bicubic")[0, 0].numpy())
+        result.append(sample(luma[None, None], where, mode="bicubic")[0, 0].numpy())
     return np.stack(result)

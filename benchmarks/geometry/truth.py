@@ -133,7 +133,7 @@ def _chosen(takes: Mapping[str, Take], truths: Mapping[str, Truth], frames: int)
     places = [
         (name, int(i))
         for name, take in takes.items()
-        for i in np.flatnonzero(take.left_out == 0)
+        for i in np.flatnonzero(take.kept)
         if (np.abs(truths[name].angles_degrees[i]) <= LIMITS).all()
     ]
     return [places[int(j)] for j in np.linspace(0, len(places) - 1, frames)]

@@ -9,7 +9,7 @@ from scipy.ndimage import binary_dilation, gaussian_filter
 
 from speech2lip.composition.reposing.background import filled_smoothly
 from speech2lip.conventions import Array, Picture
-from speech2lip.geometry.mapping import look_up, pixel_centres
+from speech2lip.geometry.mapping import pixel_centres, sample
 
 
 def fit_similarity(before: Array, after: Array) -> Array:
@@ -27,7 +27,7 @@ def warp_picture(picture: NDArray[np.generic], similarity: Array) -> NDArray[np.
     turn = torch.from_numpy(similarity).float()
     points = pixel_centres(*values.shape[-2:]) - turn[:, 2]
     back = points @ torch.linalg.inv(turn[:, :2]).T
-    warped = look_up(values, back[None], mode="bicubic")[0].permute(1, 2, 0)
+    warped = sample(values, back[None], mode="bicubic")[0].permute(1, 2, 0)
     return warped.clamp(0, 255).round().byte().numpy()
 
 

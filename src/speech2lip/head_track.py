@@ -121,7 +121,7 @@ def pose_numbers(observed_from_canonical: Array) -> Floats:
 
 def median_skin_colour(takes: Sequence[Take]) -> Floats:
     """Return the median skin colour of the frames that are not left out; [3]."""
-    colour: Floats = np.median(np.concatenate([t.light[t.left_out == 0] for t in takes]), axis=0)
+    colour: Floats = np.median(np.concatenate([t.light[t.kept] for t in takes]), axis=0)
     return colour
 
 

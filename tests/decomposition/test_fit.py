@@ -61,7 +61,7 @@ def test_the_jaw_region_grows_to_where_this_mouth_moves_and_not_to_the_backgroun
     assert (corners == 0).all()
 
 
-def _take(*, turned: list[float], left_out: list[int]) -> Take:
+def _take(*, turned: list[float], rejected: list[int]) -> Take:
     poses = np.stack([head_pose(turn=(0, turn, 0)) for turn in turned])
     pixels = project(poses, camera_matrix(256, 256, 1.6), CANONICAL.shape)
     count = len(poses)
@@ -76,12 +76,12 @@ def _take(*, turned: list[float], left_out: list[int]) -> Take:
         landmarks=np.concatenate([pixels, np.zeros((count, 478, 1))], axis=-1).astype(np.float32),
         light=np.zeros((count, 3), np.float32),
         camera_from_head=poses,
-        left_out=np.array(left_out, np.uint8),
+        rejection=np.array(rejected, np.uint8),
     )
 
 
 def test_the_canonical_frame_is_in_the_middle_sharp_and_not_left_out_or_the_one_asked_for() -> None:
-    take = _take(turned=[-0.3, 0.02, 0.0, 0.01, 0.3], left_out=[0, 0, 1, 0, 0])
+    take = _take(turned=[-0.3, 0.02, 0.0, 0.01, 0.3], rejected=[0, 0, 1, 0, 0])
     sharpness = {"walk:1": np.array([1, 0.2, 1, 1, 1], np.float32)}
     chosen, index, score, best = choose_frame([take], sharpness)
     assert (chosen.name, index) == ("walk:1", 3)

@@ -54,7 +54,7 @@ def made_take(
         name=name, folder=folder / name, width=SIZE[1], height=SIZE[0], fps=Fraction(25), focal=1.6,
         times=np.arange(frames) / 25, landmarks=np.stack([face_points(float(value)) for value in openings]),
         light=np.full((frames, 3), 128, np.float32), camera_from_head=np.tile(head_pose(), (frames, 1, 1)),
-        left_out=np.zeros(frames, np.uint8),
+        rejection=np.zeros(frames, np.uint8),
     )  # fmt: skip
 
 
@@ -75,8 +75,8 @@ def write_footage(folder: Path, names: tuple[str, ...] = ("a", "b", "c"), *, fra
             1 + np.sin(np.arange(len(take.times) * 640) / 900)
         )
         soundfile.write(take.folder / "sound.flac", wave.astype(np.float32), 16_000, subtype="PCM_16")
-        left_out = take.left_out.copy()
-        left_out[7] = 1 if name == "b" else 0
+        rejection = take.rejection.copy()
+        rejection[7] = 1 if name == "b" else 0
         packed = squeeze_landmarks(pack_landmarks(np.asarray(take.landmarks), max(SIZE)))
         none = np.zeros(len(take.times), np.float32)
         track: dict[str, NDArray[Any]] = {
@@ -85,7 +85,7 @@ def write_footage(folder: Path, names: tuple[str, ...] = ("a", "b", "c"), *, fra
         }  # fmt: skip
         save_file(track, take.folder / "track.safetensors")
         save_file(
-            {"camera_from_head": take.camera_from_head, "left_out": left_out},
+            {"camera_from_head": take.camera_from_head, "left_out": rejection},
             take.folder / "poses.safetensors",
         )
         write_json(take.folder / "take.json", {"width": SIZE[1], "height": SIZE[0], "fps": "25"})

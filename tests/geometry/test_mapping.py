@@ -7,10 +7,10 @@ from scipy.spatial.transform import Rotation
 
 from speech2lip.geometry.mapping import (
     canonical_from_observed_points,
-    look_up,
     map_points,
     observed_from_canonical_points,
     pixel_centres,
+    sample,
 )
 
 K = torch.tensor([[160.0, 0, 48], [0, 160.0, 40], [0, 0, 1]], dtype=torch.float64)
@@ -39,13 +39,13 @@ def test_pixel_centres_are_half_way() -> None:
 
 def test_looking_up_all_centres_gives_the_picture_back() -> None:
     picture = torch.rand(2, 3, 7, 9)
-    found = look_up(picture, pixel_centres(7, 9).expand(2, -1, -1, -1))
+    found = sample(picture, pixel_centres(7, 9).expand(2, -1, -1, -1))
     assert torch.allclose(found, picture, atol=1e-6)
 
 
 def test_look_up_between_two_pixels_is_their_mean() -> None:
     picture = torch.tensor([[[[0.0, 1.0]]]])
-    assert look_up(picture, torch.tensor([[[1.0, 0.5]]])).item() == pytest.approx(0.5)
+    assert sample(picture, torch.tensor([[[1.0, 0.5]]])).item() == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("autocast", [False, True])
@@ -55,8 +55,8 @@ def test_places_in_half_precision_pictures_are_exact(autocast: bool) -> None:
     points = torch.rand(1, 500, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor([190.0, 4.0])
     points[..., 0] += 25
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        found = look_up((columns / 256).bfloat16(), points)[0, 0] * 256
-    grid = look_up(((columns / 256).bfloat16()).float(), points)[0, 0] * 256
+        found = sample((columns / 256).bfloat16(), points)[0, 0] * 256
+    grid = sample(((columns / 256).bfloat16()).float(), points)[0, 0] * 256
     assert torch.equal(found, grid)
     assert found.dtype == torch.float32
 
@@ -112,7 +112,7 @@ def test_mapping_is_differentiable_in_depth_pose_and_camera() -> None:
 def test_look_up_is_differentiable_in_places_and_picture() -> None:
     picture = torch.rand(1, 2, 6, 7, dtype=torch.float64, requires_grad=True)
     points = (torch.rand(1, 5, 2, dtype=torch.float64) * 4 + 1.03).requires_grad_()
-    assert torch.autograd.gradcheck(look_up, (picture, points))
+    assert torch.autograd.gradcheck(sample, (picture, points))
 
 
 def test_both_mappings_are_differentiable_in_the_whole_depth_and_the_pose() -> None:

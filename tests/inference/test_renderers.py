@@ -18,7 +18,7 @@ from torch.nn import functional
 from speech2lip.avatar import Avatar, read_avatar
 from speech2lip.config import ModelSettings, PrepareSettings
 from speech2lip.decomposition.canonical import lip_patch
-from speech2lip.geometry.mapping import look_up
+from speech2lip.geometry.mapping import sample
 from speech2lip.head_track import HeadTrack
 from speech2lip.inference.cpu_renderer import CpuRenderer
 from speech2lip.inference.engine import Engine
@@ -168,7 +168,7 @@ def test_table_reads_what_look_up_reads() -> None:
     random = torch.Generator().manual_seed(0)
     pictures = torch.rand(3, 5, 7, 9, generator=random)
     points = torch.rand(3, 40, 2, generator=random) * 14 - 2
-    expected = look_up(pictures, points)
+    expected = sample(pictures, points)
     which = torch.arange(3).repeat_interleave(40)
     found = (
         Table(pictures)

@@ -5,7 +5,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from speech2lip.config import ModelSettings
 from speech2lip.decomposition.canonical import LipPatch
-from speech2lip.geometry.mapping import look_up
+from speech2lip.geometry.mapping import sample
 from speech2lip.synthesis.lip_field import POSE_SIZE, LipField, LipShape, _look_up_one
 
 SETTINGS = ModelSettings()
@@ -93,7 +93,7 @@ def test_looking_up_together_is_looking_up_in_each() -> None:
     picture = torch.rand(1, 4, 9, 11, requires_grad=True)
     points = torch.rand(6, 5, 7, 2) * 9
     together = _look_up_one(picture, points)
-    each = look_up(picture.expand(6, -1, -1, -1), points)
+    each = sample(picture.expand(6, -1, -1, -1), points)
     assert torch.allclose(together, each, atol=1e-6)
     (gradient,) = torch.autograd.grad(together.square().sum(), picture)
     (plain,) = torch.autograd.grad(each.square().sum(), picture)

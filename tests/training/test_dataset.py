@@ -90,7 +90,7 @@ def test_a_picture_that_ends_early_is_no_room_left_empty(tmp_path: Path) -> None
     footage = read_footage(write_footage(tmp_path / "a.footage", ("a",)))
     take = footage.takes[0]
     longer = {
-        name: np.concatenate([getattr(take, name)] * 2) for name in ("camera_from_head", "left_out", "light")
+        name: np.concatenate([getattr(take, name)] * 2) for name in ("camera_from_head", "rejection", "light")
     }
     times = np.concatenate([take.times, take.times + 1.6])
     cut_short = replace(take, times=times, landmarks=np.concatenate([take.landmarks[:]] * 2), **longer)
@@ -113,7 +113,7 @@ def _take(name: str, frames: int = 100) -> Take:
         landmarks=np.zeros((frames, 478, 3), np.float32),
         light=np.ones((frames, 3), np.float32),
         camera_from_head=np.tile(np.eye(4), (frames, 1, 1)),
-        left_out=np.zeros(frames, np.uint8),
+        rejection=np.zeros(frames, np.uint8),
     )
 
 
@@ -135,7 +135,7 @@ def test_a_share_and_nothing() -> None:
 
 def test_frames_next_to_held_out_ones_are_not_trained_on() -> None:
     take = _take("a", 100)
-    take.left_out[3] = 1
+    take.rejection[3] = 1
     flags = trainable(take, {"a": (90, 100)})
     assert flags[:80].sum() == 79
     assert not flags[80:].any()

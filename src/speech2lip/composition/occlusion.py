@@ -27,7 +27,7 @@ from speech2lip.composition.reposing.head_mesh import HeadMesh, read_nodes
 from speech2lip.composition.reposing.reposer import Reposer
 from speech2lip.conventions import Floats, Picture
 from speech2lip.decomposition.canonical import Canonical
-from speech2lip.geometry.mapping import look_up, sample_array
+from speech2lip.geometry.mapping import sample, sample_array
 from speech2lip.geometry.splat import splat
 from speech2lip.head_track import HeadTrack
 from speech2lip.media.yuv import split
@@ -85,7 +85,7 @@ def node_colours(reposer: Reposer, frame: Picture, head: HeadTrack) -> Floats:
     size = max(1, round(apart))
     picture = torch.from_numpy(frame).permute(2, 0, 1)[None].float()
     coarse = functional.avg_pool2d(picture, size, ceil_mode=True, count_include_pad=False)
-    found = look_up(coarse, torch.from_numpy(seen / size)[None])[0].permute(1, 2, 0).numpy()
+    found = sample(coarse, torch.from_numpy(seen / size)[None])[0].permute(1, 2, 0).numpy()
     inside = ((seen >= 0) & (seen < (frame.shape[1], frame.shape[0]))).all(-1)
     colours: Floats = np.where(inside[..., None], found / head.light_gain[0], np.nan)
     return colours.astype(np.float32)

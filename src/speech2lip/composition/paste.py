@@ -13,8 +13,8 @@ from torch.nn import functional
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.geometry.mapping import (
     canonical_from_observed_points,
-    look_up,
     observed_from_canonical_points,
+    sample,
 )
 from speech2lip.head_track import HeadTrack
 
@@ -67,10 +67,10 @@ class Paster:
     def patch_of(self, frame: Tensor, head: HeadTrack, *, mode: str = "bilinear") -> Tensor:
         """Bring the mouth of a frame [3, H, W] into canonical space and light; [3, h, w] in [0, 1].
 
-        `mode` is as for `look_up`.
+        `mode` is as for `sample`.
         """
         where = self.observed_points(self.patch_points.reshape(-1, 2), head)
-        found = look_up(frame[None], where, mode=mode).reshape(3, *self.patch_points.shape[:2])
+        found = sample(frame[None], where, mode=mode).reshape(3, *self.patch_points.shape[:2])
         return (found / self.tensor(head.light_gain[0])[:, None, None]).clamp(0, 1)
 
     def regions(self, head: HeadTrack, size: tuple[int, int], *, margin: float = REGION_MARGIN) -> list[Box]:
@@ -114,9 +114,9 @@ class Paster:
             [B, 3, h, w].
         """
         size = uv.new_tensor([patch.shape[-1], patch.shape[-2]])
-        return look_up(patch, uv * size) * light[..., None, None].to(patch.dtype)
+        return sample(patch, uv * size) * light[..., None, None].to(patch.dtype)
 
     def warp_mask(self, uv: Tensor) -> Tensor:
         """Warp the jaw mask to where frames show it; [B, h, w, 2] -> [B, 1, h, w]."""
         size = uv.new_tensor([self.mask.shape[-1], self.mask.shape[-2]])
-        return look_up(self.mask.expand(len(uv), -1, -1, -1), uv * size, padding="zeros")
+        return sample(self.mask.expand(len(uv), -1, -1, -1), uv * size, padding="zeros")

@@ -193,7 +193,7 @@ def shifted(wave: NDArray[np.float32], seconds: float) -> NDArray[np.float32]:
     return moved
 
 
-def _pieces(opening: NDArray[np.float32], wave: NDArray[np.float32], times: Array) -> list[SyncCurve]:
+def _pieces(lips: NDArray[np.float32], wave: NDArray[np.float32], times: Array) -> list[SyncCurve]:
     """Return curves of pieces of about four seconds."""
     count = max(1, round(float(times[-1]) / _PIECE_SECONDS))
     curves = []
@@ -201,7 +201,7 @@ def _pieces(opening: NDArray[np.float32], wave: NDArray[np.float32], times: Arra
         first, last = float(times[frames[0]]), float(times[frames[-1]])
         part = wave[round(first * SAMPLE_RATE) : round((last + 0.1) * SAMPLE_RATE)]
         if len(part) and len(frames) > 2:
-            curves.append(sync_curve(opening[frames], part, times[frames] - first))
+            curves.append(sync_curve(lips[frames], part, times[frames] - first))
     return [curve for curve in curves if curve.weight > 0]
 
 

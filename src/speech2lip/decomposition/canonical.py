@@ -101,7 +101,7 @@ def named_frame(name: str) -> tuple[str, int] | None:
     return take, int(number)
 
 
-def rest_scores(camera_from_head: Array, opening: Array, eyes: Array, sharpness: Array) -> Array:
+def rest_scores(camera_from_head: Array, lips: Array, eyes: Array, sharpness: Array) -> Array:
     """Score how well each frame would serve as the canonical one; higher is better.
 
     The sum of four terms, each about 1 where it begins to hurt: distance from the median head pose (in 10
@@ -109,14 +109,14 @@ def rest_scores(camera_from_head: Array, opening: Array, eyes: Array, sharpness:
     sharpest frames.
 
     Args:
-        camera_from_head: [T, 4, 4]; opening, eyes: [T] in eye units; sharpness: [T], any unit.
+        camera_from_head: [T, 4, 4]; lips, eyes: [T] how open, in eye units; sharpness: [T], any unit.
     """
     angles = head_angles(camera_from_head)
     turned = np.linalg.norm(angles - np.median(angles, axis=0), axis=1) / 10
     distance = camera_from_head[:, 2, 3]
     moved = np.abs(distance / np.median(distance) - 1) * 10
-    rest = np.percentile(opening, 10)
-    mouth = np.abs(opening - rest) / 0.05
+    rest = np.percentile(lips, 10)
+    mouth = np.abs(lips - rest) / 0.05
     lids = np.clip(1 - eyes / np.maximum(np.percentile(eyes, 60), 1e-6), 0, 1) * 4
     blur = np.clip(1 - sharpness / np.maximum(np.percentile(sharpness, 80), 1e-6), 0, 1)
     scores: Array = -(turned + moved + mouth + lids + blur)

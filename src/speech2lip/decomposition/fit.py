@@ -80,10 +80,10 @@ def fit_takes(
     faceless = dict.fromkeys(sorted(every.keys() - tracks.keys()), "no face in any frame")
     for name, reason in faceless.items():
         _LOG.info(f"left out take {name}: {reason}")
-    strangers = find_other_people(tracks)
-    person = {name: track.seen & ~strangers[name] for name, track in tracks.items()}
+    others = find_other_people(tracks)
+    person = {name: track.seen & ~others[name] for name, track in tracks.items()}
     shape, poses = fit_poses(tracks, person, settings)
-    rejected = reject_frames(tracks, strangers, poses, settings)
+    rejected = reject_frames(tracks, others, poses, settings)
     for name in tracks:
         _stage_poses(staging, name, poses[name], rejected[name])
     takes = [
@@ -110,14 +110,14 @@ def fit_takes(
         focal=round(fitted.takes[0].focal, 4),
         refined_share=fitted.refined,
         rejected_takes=faceless | failed,
-        rejected_frames={take.name: take.left_out_counts() for take in takes if take.left_out.any()},
+        rejected_frames={take.name: take.rejection_counts() for take in takes if take.rejection.any()},
         shots={take.name: len(take.cuts) + 1 for take in takes if len(take.cuts)},
         people={name: track.info.people for name, track in tracks.items() if track.info.people > 1},
         sound_offsets=offsets,
         prepare_fps=None if began is None else round(frames / (time.monotonic() - began), 1),
     )
     write_json(staging.folder / "footage.json", to_plain(info))
-    kept = sum(int((take.left_out == 0).sum()) for take in takes)
+    kept = sum(int((take.kept).sum()) for take in takes)
     _LOG.info(f"{kept} of {frames} frames can be trained on; left out: {_counts_line(takes)}")
 
 
@@ -134,7 +134,7 @@ def _keep_poses(staging: Staging, fitted: CanonicalFit) -> None:
         _LOG.info("head poses are the landmarks': the frames did not show them better")
         return
     for take in fitted.takes:
-        _stage_poses(staging, take.name, take.camera_from_head, take.left_out)
+        _stage_poses(staging, take.name, take.camera_from_head, take.rejection)
     _LOG.info(
         f"head poses refined against the canonical picture in {fitted.refined:.1%} of the frames; focal "
         f"length {fitted.takes[0].focal:.2f} times the longer side"
@@ -144,7 +144,7 @@ def _keep_poses(staging: Staging, fitted: CanonicalFit) -> None:
 def _sound_offsets(takes: Sequence[Take]) -> dict[str, SoundOffset]:
     """Find how late the sound of each take is, and tell."""
     offsets = find_offsets({
-        take.name: (np.where(take.left_out == 0, take.opening, np.float32(np.nan)), take.wave(), take.times)
+        take.name: (np.where(take.kept, take.lip_opening, np.float32(np.nan)), take.wave(), take.times)
         for take in takes
     })  # fmt: skip
     put_right = [o.milliseconds for o in offsets.values() if o.corrected and o.milliseconds is not None]
@@ -185,7 +185,7 @@ def _require_face(tracks: dict[str, Track], failed: dict[str, str], settings: Pr
 
 
 def _require_seconds(takes: Sequence[Take], settings: PrepareSettings) -> None:
-    seconds = sum(float((take.left_out == 0).sum()) / float(take.fps) for take in takes)
+    seconds = sum(float((take.kept).sum()) / float(take.fps) for take in takes)
     if seconds < settings.min_face_seconds:
         raise FootageError(
             f"only {seconds:.1f} s of the footage can be trained on, at least "
@@ -194,7 +194,7 @@ def _require_seconds(takes: Sequence[Take], settings: PrepareSettings) -> None:
 
 
 def _counts_line(takes: Sequence[Take]) -> str:
-    total = sum((Counter(take.left_out_counts()) for take in takes), Counter())
+    total = sum((Counter(take.rejection_counts()) for take in takes), Counter())
     return ", ".join(f"{count} {reason}" for reason, count in total.items()) or "none"
 
 
@@ -281,11 +281,11 @@ def choose_frame(
     Raises:
         SettingsError: the wanted frame is not among those.
     """
-    places = [(take, int(i)) for take in takes for i in np.flatnonzero(take.left_out == 0)]
+    places = [(take, int(i)) for take in takes for i in np.flatnonzero(take.kept)]
     parts = [
-        (take.camera_from_head[kept], take.opening[kept], eye_opening(take.landmarks[kept]), sharp[kept])
+        (take.camera_from_head[kept], take.lip_opening[kept], eye_opening(take.landmarks[kept]), sharp[kept])
         for take in takes
-        for kept, sharp in [(take.left_out == 0, sharpness[take.name])]
+        for kept, sharp in [(take.kept, sharpness[take.name])]
     ]
     scores = rest_scores(*(np.concatenate(part) for part in zip(*parts, strict=True)))
     chosen, named = int(scores.argmax()), named_frame(wanted)

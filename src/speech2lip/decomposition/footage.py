@@ -76,8 +76,8 @@ class Rejection(IntEnum):
     SOMEBODY_ELSE = 9
 
     @property
-    def told(self) -> str:
-        """In words."""
+    def words(self) -> str:
+        """The name in words."""
         return self.name.lower().replace("_", " ")
 
 
@@ -150,7 +150,7 @@ class Take:
     """[T, 3] mean colour of the skin above the mouth, 0 to 255."""
     camera_from_head: NDArray[np.float64]
     """[T, 4, 4] head poses; of frames without a face, those of the nearest frame with one."""
-    left_out: NDArray[np.uint8]
+    rejection: NDArray[np.uint8]
     """[T] of `Rejection`; 0 where the frame may be trained on."""
     cuts: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
     """First frames after cuts: such a frame and the one before it are not consecutive."""
@@ -162,6 +162,11 @@ class Take:
         """Camera of the picture; [3, 3]."""
         return camera_matrix(self.width, self.height, self.focal)
 
+    @property
+    def kept(self) -> NDArray[np.bool_]:
+        """[T] whether a frame may be trained on."""
+        return self.rejection == Rejection.KEPT
+
     @cached_property
     def shot(self) -> NDArray[np.int32]:
         """[T] number of the shot, from 0; frames of two shots are never consecutive."""
@@ -170,7 +175,7 @@ class Take:
         return np.cumsum(numbers, dtype=np.int32)
 
     @cached_property
-    def opening(self) -> NDArray[np.float32]:
+    def lip_opening(self) -> NDArray[np.float32]:
         """Lip opening of every frame in eye units; [T], NaN without a face."""
         starts = range(0, len(self.times), _AT_ONCE)
         parts = [lip_opening(self.landmarks[start : start + _AT_ONCE]) for start in starts]
@@ -217,10 +222,10 @@ class Take:
             wave[low - sum(first) :][: high - low] = file.read(high - low, dtype="float32")
         return wave, float(begins)
 
-    def left_out_counts(self) -> dict[str, int]:
+    def rejection_counts(self) -> dict[str, int]:
         """Count the frames left out, by reason."""
-        counts = Counter(int(reason) for reason in self.left_out if reason)
-        return {Rejection(reason).told: count for reason, count in sorted(counts.items())}
+        counts = Counter(int(reason) for reason in self.rejection if reason)
+        return {Rejection(reason).words: count for reason, count in sorted(counts.items())}
 
 
 @dataclass(frozen=True)
@@ -285,7 +290,8 @@ def read_take(
         light=track.light,
         cuts=np.flatnonzero(np.diff(track.shot)) + 1,
         sound_shift=sound_shift,
-        **fitted,
+        camera_from_head=fitted["camera_from_head"],
+        rejection=fitted["left_out"],
     )
 
 

@@ -37,7 +37,8 @@ class Overview:
     frames: int
     used: int
     seconds: float
-    left_out: dict[str, int]
+    rejected: dict[str, int]
+    """How many frames, by reason."""
     face_pixels: Span
     light: Span
     light_between_takes: float
@@ -52,7 +53,7 @@ class Overview:
 
     def lines(self) -> tuple[str, str, str]:
         """Return the three lines that matter."""
-        reasons = ", ".join(f"{count} {reason}" for reason, count in self.left_out.items()) or "none"
+        reasons = ", ".join(f"{count} {reason}" for reason, count in self.rejected.items()) or "none"
         return (
             f"{_length(self.seconds)} to learn from, the face {self.face_pixels[1]:.0f} px wide, turned "
             f"{self.yaw[0]:+.0f} to {self.yaw[2]:+.0f} degrees",
@@ -64,7 +65,7 @@ class Overview:
 def look_over(footage: Footage) -> Overview:
     """Measure a footage."""
     takes = footage.takes
-    kept = [take.left_out == 0 for take in takes]
+    kept = [take.kept for take in takes]
 
     def of_kept(values: Callable[[Take], Array | Floats]) -> NDArray[np.floating[Any]]:
         return np.concatenate([values(take)[frames] for take, frames in zip(takes, kept, strict=True)])
@@ -75,7 +76,7 @@ def look_over(footage: Footage) -> Overview:
         frames=sum(len(take.times) for take in takes),
         used=int(sum(k.sum() for k in kept)),
         seconds=float(sum(k.sum() / float(t.fps) for t, k in zip(takes, kept, strict=True))),
-        left_out=dict(sum((Counter(take.left_out_counts()) for take in takes), Counter()).most_common()),
+        rejected=dict(sum((Counter(take.rejection_counts()) for take in takes), Counter()).most_common()),
         face_pixels=_span(np.ptp(of_kept(lambda take: take.landmarks[:, FACE_OVAL, 0]), axis=1)),
         light=_span(of_kept(lambda take: take.light.mean(1))),
         light_between_takes=max(levels) - min(levels),
@@ -93,14 +94,14 @@ def _length(seconds: float) -> str:
 
 def rest_seconds(takes: tuple[Take, ...]) -> float:
     """Return how long, in all takes together, nobody speaks and the lips are closed."""
-    openings = np.concatenate([t.opening[t.left_out == 0] for t in takes])
+    openings = np.concatenate([t.lip_opening[t.kept] for t in takes])
     closed_below = float(np.percentile(openings, 5)) + 0.02
     total = 0.0
     for take in takes:
         energy = speech_energy(take.wave())
         heard = np.interp(take.times, np.arange(len(energy)) / RATE, energy) if len(energy) else 0.0
         with np.errstate(invalid="ignore"):
-            still = (take.left_out == 0) & (heard < _QUIET_DB) & (take.opening < closed_below)
+            still = (take.kept) & (heard < _QUIET_DB) & (take.lip_opening < closed_below)
         runs = [(b - a) / float(take.fps) for a, b in unbroken_runs(still)]
         total += sum(run for run in runs if run >= _SHORTEST_REST)
     return total
@@ -125,9 +126,9 @@ def _advice(overview: Overview, info: FootageInfo) -> list[str]:
             f"record ten seconds of silence with closed lips: there are {overview.rest_seconds:.1f} s of it"
         )
     for reason, remedy in _REMEDIES.items():
-        share = overview.left_out.get(reason.told, 0) / overview.frames
+        share = overview.rejected.get(reason.words, 0) / overview.frames
         if share > 0.02:
-            advice.append(f"{share:.0%} of the frames are left out ({reason.told}): {remedy}")
+            advice.append(f"{share:.0%} of the frames are left out ({reason.words}): {remedy}")
     if overview.light[2] - overview.light[0] > 60:
         advice.append("the light changes much: record in even light, with exposure and white balance fixed")
     late = [1000 * offset.shift_seconds for offset in info.sound_offsets.values() if offset.corrected]

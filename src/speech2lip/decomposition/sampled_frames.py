@@ -14,7 +14,7 @@ from torch import Tensor
 from speech2lip.conventions import Array
 from speech2lip.decomposition.canonical import fill_polygon, jaw_outline
 from speech2lip.decomposition.footage import Take
-from speech2lip.geometry.mapping import look_up, observed_from_canonical_points, pixel_centres
+from speech2lip.geometry.mapping import observed_from_canonical_points, pixel_centres, sample
 from speech2lip.progress import Progress
 
 _AT_ONCE = 12
@@ -74,7 +74,7 @@ class Sample:
         flat = (pixel_centres(*space.size).double().numpy() - space.k[:2, 2]) / space.k[[0, 1], [0, 1]]
         k = self.ks(takes)[self.home]
         where = torch.from_numpy(flat * k[[0, 1], [0, 1]] + k[:2, 2]).float()
-        found = look_up(self.frames[self.home : self.home + 1], where[None])[0]
+        found = sample(self.frames[self.home : self.home + 1], where[None])[0]
         picture: NDArray[np.uint8] = (found * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
         return picture
 
@@ -104,7 +104,7 @@ class Views:
             self.k_observed[chosen],
         ).reshape(len(frames), *points.shape)
         size = where.new_tensor([frames.shape[-1], frames.shape[-2]])
-        return look_up(frames, where), ((where > 0) & (where < size)).all(-1)[:, None].float()
+        return sample(frames, where), ((where > 0) & (where < size)).all(-1)[:, None].float()
 
     def mean(self, depth: Tensor) -> Tensor:
         """Return the mean of the frames in canonical space; [3, H, W]."""
@@ -133,7 +133,7 @@ def sample_frames(takes: Sequence[Take], scale: float, *, count: int, home: tupl
         count: frames at most, besides the canonical one.
         home: name of the canonical frame's take, and its index.
     """
-    every = [(n, int(i)) for n, take in enumerate(takes) for i in np.flatnonzero(take.left_out == 0)]
+    every = [(n, int(i)) for n, take in enumerate(takes) for i in np.flatnonzero(take.kept)]
     chosen = {every[int(j)] for j in np.linspace(0, len(every) - 1, min(len(every), count))}
     canonical = ([take.name for take in takes].index(home[0]), home[1])
     wanted: dict[int, list[int]] = {}

@@ -154,7 +154,7 @@ def usual_opening(takes: Sequence[Take], start: int, stop: int) -> Array | None:
     """Return the mean opening over takes of frames start to stop; [T]; None if no take reaches that far."""
     total, count = np.zeros(stop - start), np.zeros(stop - start)
     for take in takes:
-        opening = take.opening[start:stop].astype(np.float64)
+        opening = take.lip_opening[start:stop].astype(np.float64)
         known = np.flatnonzero(np.isfinite(opening))
         total[known] += opening[known]
         count[known] += 1

@@ -78,7 +78,7 @@ def evaluate(
     if inputs.paper is not None:
         methods["paper"] = _paper(Path(inputs.paper), unseen, prepared, settings)
     observers = published_observers(settings, methods, engine.compute.device)
-    scale = OpeningScale.measure(np.concatenate([take.opening for take in prepared.takes]))
+    scale = OpeningScale.measure(np.concatenate([take.lip_opening for take in prepared.takes]))
     accumulators = {name: Accumulator(scale) for name in methods}
     details: dict[str, object] = {"unseen_takes": len(unseen), "opening_threshold": scale.threshold}
     with contextlib.ExitStack() as stack:

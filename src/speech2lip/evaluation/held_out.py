@@ -57,13 +57,13 @@ class Span:
     @property
     def kept(self) -> NDArray[np.intp]:
         """Indices of the frames that can be judged (face found, colours whole)."""
-        return self.start + np.flatnonzero(self.take.left_out[self.start : self.stop] == 0)
+        return self.start + np.flatnonzero(self.take.rejection[self.start : self.stop] == 0)
 
     @property
     def opening(self) -> Array:
         """True lip opening of every frame, in eye distances; [T], NaN where none can be judged."""
-        opening = self.take.opening[self.start : self.stop].astype(np.float64)
-        opening[self.take.left_out[self.start : self.stop] != 0] = math.nan
+        opening = self.take.lip_opening[self.start : self.stop].astype(np.float64)
+        opening[self.take.rejection[self.start : self.stop] != 0] = math.nan
         return opening
 
     def overlaps(self, other: Span) -> bool:
@@ -97,7 +97,7 @@ class Span:
             for first in range(self.start, self.stop, size):
                 pictures = reader.read(first, min(first + size, self.stop))
                 for index, picture in enumerate(pictures, first):
-                    kept = self.take.left_out[index] == 0
+                    kept = self.take.rejection[index] == 0
                     if kept:
                         batch.append(CodedFrame(index, float(self.take.times[index]), picture))
                     if batch and (len(batch) == size or not kept):

@@ -59,7 +59,7 @@ def map_points(
     return torch.stack([u, v], -1), z
 
 
-def look_up(
+def sample(
     picture: Float[Tensor, "B C H W"],
     points: Float[Tensor, "B *N 2"],
     *,
@@ -124,7 +124,7 @@ def observed_from_canonical_points(
     """
     batch = len(observed_from_canonical)
     points = points.expand(batch, *points.shape[-2:])
-    depth = look_up(canonical_depth.expand(batch, 1, *canonical_depth.shape), points)[:, 0]
+    depth = sample(canonical_depth.expand(batch, 1, *canonical_depth.shape), points)[:, 0]
     return map_points(points, depth, observed_from_canonical, k_canonical, k_observed)[0]
 
 
@@ -162,7 +162,7 @@ def canonical_from_observed_points(  # noqa: PLR0913 - what `observed_from_canon
     )
     found = middle
     for _ in range(rounds + 1):
-        depth_canonical = look_up(surface, found)[:, 0]
+        depth_canonical = sample(surface, found)[:, 0]
         depth = map_points(found, depth_canonical, observed_from_canonical, k_canonical, k_observed)[1]
         depth = depth.expand(batch, points.shape[1])
         found = map_points(points, depth, canonical_from_observed, k_observed, k_canonical)[0]

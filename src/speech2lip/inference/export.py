@@ -34,7 +34,7 @@ from speech2lip.composition.coverage import drawn_shares
 from speech2lip.composition.paste import REGION_MARGIN
 from speech2lip.conventions import MEL_BANDS, MEL_FFT, MEL_HOP, MEL_RATE, MEL_WINDOW, SAMPLE_RATE, AnyPath
 from speech2lip.errors import MissingExtra, OutputError, SettingsError, Speech2LipError
-from speech2lip.geometry.mapping import canonical_from_observed_points, look_up
+from speech2lip.geometry.mapping import canonical_from_observed_points, sample
 from speech2lip.inference.engine import Engine
 from speech2lip.synthesis.lip_field import POSE_SIZE, LipField
 from speech2lip.synthesis.speech import SILENT_MEL, mel_filters, window_offsets
@@ -128,7 +128,7 @@ def _kind(onnx: Path) -> FolderKind:
 
 def _tables(person: Avatar, engine: Engine) -> dict[str, Table]:
     paster = engine.paster
-    depth = look_up(paster.depth[None, None], paster.outline[None])[0, 0]
+    depth = sample(paster.depth[None, None], paster.outline[None])[0, 0]
     tables: dict[str, Table] = {
         "outline": (paster.outline.numpy(), "canonical pixels (x, y) around the replaced region"),
         "outline_depth": (depth.numpy(), "eye units: 1 is the distance of the outer eye corners"),
@@ -299,7 +299,7 @@ def graphs(engine: Engine) -> dict[str, Graph]:
         return uv, paster.warp_mask(uv)
 
     def read(grid: Tensor, uv: Tensor) -> tuple[Tensor, Tensor]:
-        return lips.read(grid, uv), look_up(lips.mean, uv * uv.new_tensor(lips.patch_size[::-1]))
+        return lips.read(grid, uv), sample(lips.mean, uv * uv.new_tensor(lips.patch_size[::-1]))
 
     spoken = {
         "code": torch.zeros(1, settings.code_size),

@@ -89,7 +89,7 @@ def read_driver(path: Path, *, fps: float) -> Array:
         runs = [
             (take, start, stop)
             for take in footage.takes
-            for start, stop in unbroken_runs(take.left_out == 0, take.shot)
+            for start, stop in unbroken_runs(take.kept, take.shot)
         ]
         if not runs:
             raise SettingsError(f"no frame of {path} has a head that can be followed; choose another video")

@@ -15,7 +15,7 @@ from speech2lip.decomposition.footage import Footage, Rejection, Take
 from speech2lip.decomposition.overview import look_over
 from speech2lip.errors import OutputError
 from speech2lip.faces.landmarks import FACE_OVAL
-from speech2lip.geometry.mapping import look_up, observed_from_canonical_points, pixel_centres
+from speech2lip.geometry.mapping import observed_from_canonical_points, pixel_centres, sample
 from speech2lip.geometry.rigid import head_angles
 from speech2lip.report.page import resized, write_page
 
@@ -57,7 +57,7 @@ def write_report(footage: Footage, path: Path) -> None:
     chosen = _spread(_places(footage.takes, 0), SHEET)
     frames = [(frame_at(*place), *place) for place in chosen]
     examples = {
-        reason.told: [
+        reason.words: [
             (f"{take.name}, {take.times[index]:.2f} s", _example(take, index))
             for take, index in _spread(_places(footage.takes, reason), _EXAMPLES)
         ]
@@ -75,7 +75,7 @@ def write_report(footage: Footage, path: Path) -> None:
 
 def _histograms(takes: Sequence[Take]) -> list[tuple[str, list[float], float, float]]:
     """Return name, heights of the bars, least and largest value of each angle of the head."""
-    angles = np.concatenate([head_angles(take.camera_from_head)[take.left_out == 0] for take in takes])
+    angles = np.concatenate([head_angles(take.camera_from_head)[take.kept] for take in takes])
     found = []
     for name, values in zip(("yaw", "pitch", "roll"), angles.T, strict=True):
         counts, edges = np.histogram(values, bins=_BINS)
@@ -86,7 +86,7 @@ def _histograms(takes: Sequence[Take]) -> list[tuple[str, list[float], float, fl
 
 def _places(takes: Sequence[Take], reason: int) -> FramesOfTakes:
     """List the frames that are left out for a reason; 0: those that are not."""
-    return [(take, int(index)) for take in takes for index in np.flatnonzero(take.left_out == reason)]
+    return [(take, int(index)) for take in takes for index in np.flatnonzero(take.rejection == reason)]
 
 
 def _spread(places: FramesOfTakes, count: int) -> FramesOfTakes:
@@ -111,7 +111,7 @@ def stabilised(footage: Footage, frame: Picture, take: Take, index: int) -> Pict
         torch.from_numpy(take.k)[None].float(),
     )
     picture = torch.from_numpy(frame).permute(2, 0, 1)[None].float()
-    found = look_up(picture, points).reshape(3, *canonical.size)
+    found = sample(picture, points).reshape(3, *canonical.size)
     return found.clamp(0, 255).round().byte().permute(1, 2, 0).contiguous().numpy()
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from speech2lip.config import ModelSettings
 from speech2lip.faces.landmarks import INNER_LIPS, SHAPE_POINTS
-from speech2lip.geometry.mapping import look_up
+from speech2lip.geometry.mapping import sample
 
 POSE_SIZE = 6
 """Numbers that describe the head pose to the lip field: rotation vector and shift from the canonical pose."""
@@ -117,7 +117,7 @@ class LipField(nn.Module):
         """
         cells = uv.new_tensor([grid.shape[-1], grid.shape[-2]])
         pixels = uv.new_tensor([self.patch_size[1], self.patch_size[0]])
-        found = look_up(grid, uv * cells)
+        found = sample(grid, uv * cells)
         flow, features = found[:, :2], found[:, 2:]
         last = uv.dim() - 1  # counted from the front, as ONNX wants it
         moved = uv * pixels + flow.movedim(1, last).to(uv.dtype) * FLOW_SCALE_PX
@@ -137,7 +137,7 @@ class LipField(nn.Module):
 
 
 def _look_up_one(picture: Tensor, points: Tensor) -> Tensor:
-    """Do as `look_up` in one picture [1, C, h, w] for points of many [B, ..., 2]; [B, C, ...].
+    """Do as `sample` in one picture [1, C, h, w] for points of many [B, ..., 2]; [B, C, ...].
 
     The points are looked up together: gradients are summed into a picture for each thread, not for each of
     the batch, which would cost as much as all the rest.
@@ -145,7 +145,7 @@ def _look_up_one(picture: Tensor, points: Tensor) -> Tensor:
     batch = len(points)
     groups = math.gcd(batch, 1 if points.is_cuda else torch.get_num_threads())
     together = points.reshape(groups, -1, 2)
-    found = look_up(picture.expand(groups, -1, -1, -1), together)
+    found = sample(picture.expand(groups, -1, -1, -1), together)
     apart = found.reshape(groups, found.shape[1], batch // groups, -1).transpose(1, 2)
     return apart.reshape(batch, found.shape[1], *points.shape[1:-1])
 

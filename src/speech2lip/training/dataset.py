@@ -143,7 +143,7 @@ def held_out_ranges(takes: Sequence[Take], hold_out: float | None) -> Ranges:
 
 def trainable(take: Take, ranges: Ranges) -> NDArray[np.bool_]:
     """Tell which frames of a take are trained on: not left out, not held out, not next to held out; [T]."""
-    allowed = take.left_out == 0
+    allowed = take.kept
     if take.name in ranges:
         start, stop = ranges[take.name]
         gap = round(_GAP_SECONDS * float(take.fps))

@@ -17,7 +17,7 @@ from speech2lip.composition.blend_net import punch_holes
 from speech2lip.composition.paste import Paster
 from speech2lip.config import TrainSettings
 from speech2lip.conventions import MEL_BANDS, MEL_RATE
-from speech2lip.geometry.mapping import look_up
+from speech2lip.geometry.mapping import sample
 from speech2lip.model import LipModel, SpeechFeatures
 from speech2lip.synthesis.lip_field import outline_opening
 from speech2lip.synthesis.speech import cut_windows, mel_windows, window_offsets
@@ -156,8 +156,8 @@ class _Batches:
         square = self._squares(len(index), random)
         moment = index.float() / len(data.times)
         drawn = self.model.draw(SpeechFeatures(code, shape, moment), data.poses[index], square / self.size)
-        target = look_up(data.patches[index].float() / 255, square, mode="bicubic")
-        weight = look_up(data.motion.expand(len(target), 1, -1, -1), square)
+        target = sample(data.patches[index].float() / 255, square, mode="bicubic")
+        weight = sample(data.motion.expand(len(target), 1, -1, -1), square)
         losses |= colour_losses(drawn, target, weight)
         return losses | self._silence_loss(random) | self._sync_loss(random)
 

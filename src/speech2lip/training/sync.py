@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speech2lip.conventions import MEL_BANDS, MEL_RATE
-from speech2lip.geometry.mapping import look_up
+from speech2lip.geometry.mapping import sample
 from speech2lip.model import LipModel, SpeechFeatures
 from speech2lip.synthesis.speech import SILENT_MEL, mel_windows
 from speech2lip.training.dataset import TrainingSet
@@ -104,7 +104,7 @@ class SyncClips:
         size = self.uv.new_tensor([data.patches.shape[-1], data.patches.shape[-2]])
         some = data.patches[:: max(1, len(data.patches) // 500)].float() / 255
         self.pixels = self.uv * size
-        self.usual = look_up(some, self.pixels.expand(len(some), -1, -1, -1)).mean((0, 1))
+        self.usual = sample(some, self.pixels.expand(len(some), -1, -1, -1)).mean((0, 1))
 
     def frames(self, starts: Tensor) -> Tensor:
         """Return the frames of clips; [B, 5]."""
@@ -118,7 +118,7 @@ class SyncClips:
         """Return real clips [B, 5, h, w]."""
         index = self.frames(starts).flatten()
         patches = self.data.patches[index].float() / 255
-        return self.grey(look_up(patches, self.pixels.expand(len(index), -1, -1, -1)))
+        return self.grey(sample(patches, self.pixels.expand(len(index), -1, -1, -1)))
 
     def grey(self, lips: Tensor) -> Tensor:
         """Turn lips [5 B, 3, h, w] into what the expert sees [B, 5, h, w]."""

@@ -211,7 +211,7 @@ def _write_bases(folder: Path, footage: Footage, seconds: float) -> list[str]:
     As many as last long enough; the longest first. Where no frame can be spoken over, good ones must do.
     """
     surface, runs = region_surface(footage.canonical), []
-    good = {take.name: take.left_out == 0 for take in footage.takes}
+    good = {take.name: take.kept for take in footage.takes}
     borne = {take.name: good[take.name] & surface.bears(take.camera_from_head) for take in footage.takes}
     flags = borne if any(found.any() for found in borne.values()) else good
     for take in footage.takes:

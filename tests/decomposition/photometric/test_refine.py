@@ -20,7 +20,7 @@ from speech2lip.decomposition.photometric.refine import (
     refine_head_pose,
     refine_take,
 )
-from speech2lip.geometry.mapping import canonical_from_observed_points, look_up, pixel_centres
+from speech2lip.geometry.mapping import canonical_from_observed_points, pixel_centres, sample
 from speech2lip.geometry.rigid import changed_poses, pose_change
 from speech2lip.media.video import VideoFormat, VideoWriter
 from tests.made_face import head_pose
@@ -53,9 +53,7 @@ def _seen_from(pose: Array) -> NDArray[np.float32]:
         rounds=10,
     )
     grey = torch.from_numpy(_picture()[..., 0].copy()).double()[None, None]
-    found: NDArray[np.float32] = (
-        look_up(grey, where, mode="bicubic")[0, 0].reshape(SIDE, SIDE).float().numpy()
-    )
+    found: NDArray[np.float32] = sample(grey, where, mode="bicubic")[0, 0].reshape(SIDE, SIDE).float().numpy()
     return found
 
 
@@ -112,7 +110,7 @@ def test_a_whole_take_is_refined_and_what_does_not_agree_follows_its_neighbours(
         landmarks=np.zeros((count, 478, 3), np.float32),
         light=np.zeros((count, 3), np.float32),
         camera_from_head=changed_poses(true, wrong),
-        left_out=reasons,
+        rejection=reasons,
     )
     done: list[int] = []
     refined, agreed = refine_take(take, _template(), report=lambda: done.append(1))

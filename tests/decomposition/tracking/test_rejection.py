@@ -44,7 +44,7 @@ def _poses(frames: int = 60) -> np.ndarray:
 def _told(track: Track, poses: np.ndarray) -> dict[str, list[int]]:
     tracks = {"a": track}
     reasons = reject_frames(tracks, find_other_people(tracks), {"a": poses}, PrepareSettings())["a"]
-    return {Rejection(r).told: np.flatnonzero(reasons == r).tolist() for r in np.unique(reasons) if r}
+    return {Rejection(r).words: np.flatnonzero(reasons == r).tolist() for r in np.unique(reasons) if r}
 
 
 def test_good_frames_are_kept() -> None:

@@ -19,7 +19,7 @@ from torch.nn import functional
 from speech2lip.composition.reposing.head_mesh import STEP, HeadMesh, read_nodes
 from speech2lip.composition.reposing.reposer import Reposer
 from speech2lip.conventions import Floats, Picture
-from speech2lip.geometry.mapping import look_up
+from speech2lip.geometry.mapping import sample
 from speech2lip.geometry.splat import splat
 from speech2lip.head_track import HeadTrack
 
@@ -120,7 +120,7 @@ def learn_background(reposer: Reposer, shots: Sequence[tuple[Picture, HeadTrack]
         seen = reposer.project(head)
         where = _enlarged(seen[..., :2])
         inside = ((where > 0) & (where < (size[1], size[0]))).all(-1)
-        found = look_up(torch.from_numpy(difference)[None, None], torch.from_numpy(where)[None])[0, 0].numpy()
+        found = sample(torch.from_numpy(difference)[None, None], torch.from_numpy(where)[None])[0, 0].numpy()
         departs += found * inside
         count += inside
     first = Background(picture, _matte(departs / np.maximum(count, 1), mesh))

@@ -12,7 +12,7 @@ from scipy.ndimage import distance_transform_edt, gaussian_filter
 from speech2lip.conventions import Array, Floats
 from speech2lip.decomposition.canonical import Canonical, eye_distance, fill_polygon, mesh_depth
 from speech2lip.faces.landmarks import FACE_OVAL
-from speech2lip.geometry.mapping import look_up, sample_array
+from speech2lip.geometry.mapping import sample, sample_array
 from speech2lip.geometry.rigid import rays, transformed
 
 STEP = 4
@@ -89,7 +89,7 @@ def read_nodes(values: Floats, at: Floats, *, elsewhere: float = 0.0) -> Floats:
     drawn = np.isfinite(at[..., :1])
     table = torch.from_numpy(np.ascontiguousarray(values, np.float32)).permute(2, 0, 1)[None]
     where = np.where(drawn, at, 0).astype(np.float32) + np.float32(0.5)
-    found = look_up(table, torch.from_numpy(where)[None])[0].permute(1, 2, 0).numpy()
+    found = sample(table, torch.from_numpy(where)[None])[0].permute(1, 2, 0).numpy()
     return np.where(drawn, found, np.float32(elsewhere))
 
 

@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 from speech2lip.composition.reposing.head_mesh import head_mesh, read_nodes
 from speech2lip.conventions import Array, Floats, Picture
 from speech2lip.decomposition.canonical import Canonical
-from speech2lip.geometry.mapping import look_up
+from speech2lip.geometry.mapping import sample
 from speech2lip.geometry.rigid import to_pixels, transformed
 from speech2lip.geometry.splat import splat, visible
 from speech2lip.head_track import HeadTrack
@@ -108,7 +108,7 @@ class Reposer:
             return colours
         part = np.clip(2 * read_nodes(hidden[..., None], where), 0, 1)
         canonical = torch.from_numpy(read_nodes(self.mesh.canonical, where))[None]
-        other = look_up(self.picture, canonical)[0].permute(1, 2, 0).numpy() * head.light_gain[0]
+        other = sample(self.picture, canonical)[0].permute(1, 2, 0).numpy() * head.light_gain[0]
         mixed: Floats = colours + (other - colours) * part
         return mixed
 
@@ -130,7 +130,7 @@ def _pixels(start: tuple[int, int], size: tuple[int, int]) -> Floats:
 def _sample(frame: Picture, points: Floats) -> Floats:
     """Look up colours at pixels [h, w, 2]; [h, w, 3] from 0 to 255."""
     picture = torch.from_numpy(frame).permute(2, 0, 1)[None].float()
-    found = look_up(picture, torch.from_numpy(np.ascontiguousarray(points))[None], mode="bicubic")
+    found = sample(picture, torch.from_numpy(np.ascontiguousarray(points))[None], mode="bicubic")
     colours: Floats = found[0].permute(1, 2, 0).numpy()
     return colours
 

@@ -353,12 +353,12 @@ def choose_places(detail: Floats, allowed: NDArray[np.bool_], *, unit: float) ->
     return np.array(found, np.float64).reshape(-1, 2)
 
 
-def track_places(template: Floats, brought: Floats, points: Array, *, unit: float) -> tuple[Array, Array]:
+def track_places(template: Floats, canonical: Floats, points: Array, *, unit: float) -> tuple[Array, Array]:
     """Find canonical places again in frames that were brought into canonical space (Lucas-Kanade).
 
     Args:
         template: [H, W] detail of the canonical picture, grey levels.
-        brought: [F, H, W] the same of frames in canonical space.
+        canonical: [F, H, W] the same of frames in canonical space.
         points: [N, 2] canonical pixels.
         unit: eye distance in canonical pixels.
 
@@ -376,12 +376,12 @@ def track_places(template: Floats, brought: Floats, points: Array, *, unit: floa
     slopes = [sample_array(template, at + step) - sample_array(template, at - step) for step in np.eye(2)]
     slope = 0.5 * np.stack(slopes, axis=-1)
     normal = np.einsum("nsi,s,nsj->nij", slope, weight, slope) + 1e-3 * np.eye(2)
-    moved = np.zeros((len(brought), len(points), 2))
-    information = np.zeros((len(brought), len(points), 2, 2))
+    moved = np.zeros((len(canonical), len(points), 2))
+    information = np.zeros((len(canonical), len(points), 2, 2))
     covariance = np.linalg.inv(normal) * _NOISE**2 + _FLOOR**2 * np.eye(2)
     certain = np.linalg.inv(covariance)
     with ThreadPoolExecutor(_WORKERS) as pool:
-        followed = pool.map(lambda picture: _follow(picture, at, home, slope, weight, normal), brought)
+        followed = pool.map(lambda picture: _follow(picture, at, home, slope, weight, normal), canonical)
         for n, (shift, alike) in enumerate(followed):
             kept = (alike > _LEAST_ALIKE) & (np.linalg.norm(shift, axis=1) < _FURTHEST * unit)
             moved[n], information[n] = shift, certain * kept[:, None, None]

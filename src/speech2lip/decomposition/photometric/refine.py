@@ -168,7 +168,7 @@ def refine_take(
 
     def change(job: tuple[int, NDArray[np.uint8]]) -> Array | None:
         index, grey = job
-        if take.left_out[index] != 0:
+        if take.rejection[index] != 0:
             return None
         pose = take.camera_from_head[index]
         cut = _cut(grey, take.k, pose, template)
@@ -234,5 +234,5 @@ def refine_takes(aligned: Alignment, picture: NDArray[np.uint8]) -> tuple[list[T
         return takes, 0.0
     with Progress("Refining head poses", total=sum(len(take.times) for take in takes)) as progress:
         refined = [refine_take(take, template, report=progress.advance) for take in takes]
-    kept = sum(int((take.left_out == 0).sum()) for take in takes)
+    kept = sum(int((take.kept).sum()) for take in takes)
     return [take for take, _ in refined], sum(int(known.sum()) for _, known in refined) / max(kept, 1)

@@ -52,7 +52,7 @@ def covered_scores(appearances: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def reject_frames(
     tracks: Tracks,
-    strangers: Mapping[str, NDArray[np.bool_]],
+    others: Mapping[str, NDArray[np.bool_]],
     poses: Mapping[str, NDArray[np.float64]],
     settings: PrepareSettings,
 ) -> dict[str, NDArray[np.uint8]]:
@@ -60,11 +60,11 @@ def reject_frames(
 
     Args:
         tracks: per take what was found in it.
-        strangers: per take [T] whether somebody else is seen; from `find_other_people`.
+        others: per take [T] whether somebody else is seen; from `find_other_people`.
         poses: per take [T, 4, 4] head poses.
     """
     yaw = {name: head_angles(poses[name])[:, 0] for name in tracks}
-    person = {name: track.seen & ~strangers[name] for name, track in tracks.items()}
+    person = {name: track.seen & ~others[name] for name, track in tracks.items()}
     usual_yaw = float(np.median(np.concatenate([yaw[name][person[name]] for name in tracks])))
     result = {}
     for name, track in tracks.items():
@@ -78,7 +78,7 @@ def reject_frames(
                 Rejection.FACE_TOO_SMALL: width < settings.min_face_pixels,
                 Rejection.FACE_CUT_BY_THE_BORDER: outside > 0.02,
                 Rejection.BROKEN_COLOURS: colour_off > settings.broken_colour_levels,
-                Rejection.SOMEBODY_ELSE: strangers[name],
+                Rejection.SOMEBODY_ELSE: others[name],
             }
         result[name] = np.where(track.seen, Rejection.KEPT, Rejection.NO_FACE).astype(np.uint8)
         for reason, flag in flags.items():
