@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -58,11 +57,6 @@ _TRACK = {
     "eyes": Kept(np.float32, ("T",), -10, 10, optional=True),
 }
 _LARGEST = 1e9
-_TYPES: dict[torch.dtype, np.dtype[Any]] = {
-    torch.float32: np.dtype("f4"),
-    torch.int64: np.dtype("i8"),
-    torch.uint8: np.dtype("u1"),
-}
 
 
 @dataclass(frozen=True)
@@ -176,11 +170,11 @@ def _read_model(path: Path, settings: ModelSettings, patch_size: tuple[int, int]
     """Read the networks; their size is compared with the file's before room for them is made."""
     with torch.device("meta"):
         wanted = LipModel(settings, patch_size).state_dict()
-    # A pretrained encoder's projection has the encoder's size, which no setting tells.
-    kept = {
-        name: Kept(_TYPES[one.dtype], tuple(size or "F" for size in one.shape), -_LARGEST, _LARGEST)
-        for name, one in wanted.items()
-    }
+    kept = {}
+    for name, one in wanted.items():
+        # A pretrained encoder's projection has the encoder's size, which no setting tells.
+        shape = tuple(size or "F" for size in one.shape)
+        kept[name] = Kept(np.dtype(str(one.dtype).removeprefix("torch.")), shape, -_LARGEST, _LARGEST)
     weights = read_arrays(path, kept, {}, others=False)
     model = LipModel(settings, patch_size)
     model.load_state_dict({name: torch.from_numpy(array) for name, array in weights.items()})
