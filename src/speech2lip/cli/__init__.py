@@ -12,18 +12,13 @@ import threading
 from collections.abc import Sequence
 from types import FrameType
 
-COMMANDS = {
-    "prepare": "learn the head of one person from videos: footage",
-    "train": "make an avatar from footage, or straight from videos",
-    "speak": "let an avatar speak a sound file",
-    "live": "let an avatar speak what it hears, on a local page",
-    "evaluate": "measure an avatar on footage that it has not seen",
-    "export": "write an avatar as ONNX graphs, for players without Python",
-    "demo": "the whole journey on a made presenter",
-    "present": "write videos of the made presenter, with the truth about them",
-    "doctor": "tell what this machine has and what is missing",
-}
-"""Name -> what it does."""
+import tyro
+
+from speech2lip._version import __version__
+from speech2lip.cli.commands import COMMANDS
+from speech2lip.errors import Speech2LipError
+
+__all__ = ["COMMANDS", "main", "run", "usage"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,8 +29,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Before anything imports torch: waiting OpenMP threads that spin make training ten times slower as soon
     # as another process wants one of the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from speech2lip.errors import Speech2LipError
-
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a path may hold what is no text
@@ -87,8 +80,6 @@ def run(arguments: list[str]) -> int:
         return 0
     name, *rest = arguments
     if name in ("-v", "--version"):
-        from speech2lip._version import __version__
-
         print(f"speech2lip {__version__}")
         return 0
     if name not in COMMANDS:
@@ -96,14 +87,9 @@ def run(arguments: list[str]) -> int:
         hint = f"Did you mean `{close[0]}`?" if close else "`speech2lip --help` lists them."
         print(f"speech2lip: there is no command {name!r}. {hint}", file=sys.stderr)
         return 2
-    import tyro
-
-    from speech2lip.cli import commands
-
-    kind: type[commands.Command] = getattr(commands, name.capitalize())
     config = (tyro.conf.FlagCreatePairsOff,)
     try:
-        command = tyro.cli(kind, prog=f"speech2lip {name}", args=rest, config=config)
+        command = tyro.cli(COMMANDS[name], prog=f"speech2lip {name}", args=rest, config=config)
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else 2
     return command.run()
@@ -111,11 +97,12 @@ def run(arguments: list[str]) -> int:
 
 def usage() -> str:
     """The text of `speech2lip --help`."""
-    lines = "\n".join(f"  {name:<10}{what}" for name, what in COMMANDS.items())
+    first = {name: (kind.__doc__ or "").splitlines()[0] for name, kind in COMMANDS.items()}
+    lines = "\n".join(f"  {name:<10}{what}" for name, what in first.items())
     return f"""usage: speech2lip COMMAND ...
 
 Train a talking-head avatar of one person from a short video, then let it speak any sound file.
 
 {lines}
 
-`speech2lip COMMAND --help` tells more; `speech2lip --version` the version."""
+`speech2lip COMMAND --help` shows its options, `speech2lip --version` the version."""

@@ -51,7 +51,7 @@ class Prepare(Command):
 
 @dataclass(frozen=True)
 class Train(Command):
-    """Make an avatar from videos of one person (they are prepared first), or from footage that is prepared.
+    """Make an avatar from footage, or straight from videos of one person, which are prepared first.
 
     Stopped or killed, the same command goes on where it was.
     """
@@ -170,7 +170,7 @@ class Present(Command):
 
 @dataclass(frozen=True)
 class Doctor(Command):
-    """Tell what this machine has: versions, devices, what is missing and how to install it."""
+    """Show what this machine has: versions, devices, what is missing and how to install it."""
 
     def run(self) -> int:
         """Print the findings; the exit code is 1 when a required part is missing."""
@@ -179,3 +179,7 @@ class Doctor(Command):
         checks = _doctor.doctor()
         print(_doctor.report(checks))
         return int(any(check.required and not check.good for check in checks))
+
+
+COMMANDS: dict[str, type[Command]] = {kind.__name__.lower(): kind for kind in Command.__subclasses__()}
+"""By name."""
