@@ -12,12 +12,12 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
 
 from speech2lip.atomic import write_json
-from speech2lip.avatar import FORMAT
 from speech2lip.checks import to_plain
 from speech2lip.config import ModelSettings
 from speech2lip.decomposition.canonical import Canonical, canonical_camera, jaw_mask, lip_patch, mesh_depth
 from speech2lip.decomposition.footage import canonical_plain, canonical_tensors
 from speech2lip.faces.landmarks import FACE_OVAL, JAW_LINE, LIPS_INNER, LIPS_OUTER
+from speech2lip.formats import AVATAR
 from speech2lip.geometry.rigid import camera_matrix, project
 from speech2lip.head_track import HeadTrack
 from speech2lip.media.video import VideoFormat, VideoWriter
@@ -156,7 +156,7 @@ def made_avatar(
     write_json(
         folder / "avatar.json",
         {
-            "format": FORMAT,
+            "format": AVATAR.number,
             "version": "test",
             "model": to_plain(settings),
             "canonical": canonical_plain(canonical),

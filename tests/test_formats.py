@@ -77,9 +77,7 @@ def test_every_older_format_has_its_migration(kind: Format) -> None:
 
 
 def test_migrations_are_taken_one_after_the_other() -> None:
-    kind = Format(
-        "an avatar", "avatar.json", 3, AvatarError, "train it again", {1: _rename_focal, 2: _rename_lens}
-    )
+    kind = Format("avatar.json", 3, AvatarError, "train it again", {1: _rename_focal, 2: _rename_lens})
     found = kind.up_to_date({"format": 1, "focal": 1.5}, Path("avatar.json"))
     assert found == {"format": 3, "focal": 3.0}
     assert kind.up_to_date({"format": 2, "lens": 2}, Path("avatar.json")) == {"format": 3, "focal": 4}
@@ -112,13 +110,13 @@ def test_old_footage_tells_what_was_left_out(tmp_path: Path) -> None:
 
 
 def test_a_break_says_so_in_its_own_line() -> None:
-    kind = Format("an avatar", "avatar.json", 2, AvatarError, "train it again", {1: _break})
+    kind = Format("avatar.json", 2, AvatarError, "train it again", {1: _break})
     with pytest.raises(AvatarError, match=r"train it again: a.json has format 1; the lip field was another"):
         kind.up_to_date({"format": 1}, Path("a.json"))
 
 
 def test_what_a_migration_cannot_read_is_damaged() -> None:
-    kind = Format("an avatar", "avatar.json", 2, AvatarError, "train it again", {1: _rename_focal})
+    kind = Format("avatar.json", 2, AvatarError, "train it again", {1: _rename_focal})
     with pytest.raises(AvatarError, match="is damaged: format 1: KeyError 'focal'"):
         kind.up_to_date({"format": 1}, Path("a.json"))
 

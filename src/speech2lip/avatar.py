@@ -35,7 +35,6 @@ from speech2lip.head_track import HeadTrack
 from speech2lip.media.video import Frame, probe_video, read_frames
 from speech2lip.model import LipModel
 
-FORMAT = AVATAR.number
 AVATAR_KIND = FolderKind(
     "an avatar",
     manifest="avatar.json",

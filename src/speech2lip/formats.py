@@ -43,8 +43,6 @@ class Broken(Exception):
 class Format:
     """A kind of folder of ours, its main JSON file, and the formats that this has had."""
 
-    noun: str
-    """What it is about, for messages."""
     manifest: str
     """Name of the JSON file with the format's number."""
     number: int
@@ -145,8 +143,8 @@ def _footage_2(plain: Plain) -> Plain:
     return _renamed(plain, left_out_takes="rejected_takes", left_out_frames="rejected_frames")
 
 
-AVATAR = Format("an avatar", "avatar.json", 2, AvatarError, "train it again", {1: _avatar_2})
-FOOTAGE = Format("footage", "footage.json", 2, FootageError, "prepare it again", {1: _footage_2})
+AVATAR = Format("avatar.json", 2, AvatarError, "train it again", {1: _avatar_2})
+FOOTAGE = Format("footage.json", 2, FootageError, "prepare it again", {1: _footage_2})
 
 
 @dataclass(frozen=True)

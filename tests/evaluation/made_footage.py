@@ -16,13 +16,13 @@ from speech2lip.atomic import write_json
 from speech2lip.checks import to_plain
 from speech2lip.config import PrepareSettings
 from speech2lip.decomposition.footage import (
-    FORMAT,
     Take,
     canonical_plain,
     canonical_tensors,
 )
 from speech2lip.decomposition.tracking.landmarks import pack_landmarks, squeeze_landmarks
 from speech2lip.faces.landmarks import INNER_LIPS
+from speech2lip.formats import FOOTAGE
 from speech2lip.geometry.rigid import camera_matrix, project
 from speech2lip.media.video import VideoFormat, VideoWriter
 from tests.made_face import SIZE, head_pose, made_avatar, made_canonical, made_face
@@ -91,7 +91,7 @@ def write_footage(folder: Path, names: tuple[str, ...] = ("a", "b", "c"), *, fra
         write_json(take.folder / "take.json", {"width": SIZE[1], "height": SIZE[0], "fps": "25"})
     save_file(canonical_tensors(canonical), folder / "canonical.safetensors")
     plain = {
-        "format": FORMAT, "settings": to_plain(PrepareSettings()), "takes": list(names),
+        "format": FOOTAGE.number, "settings": to_plain(PrepareSettings()), "takes": list(names),
         "canonical": canonical_plain(canonical), "prepare_fps": 50.0,
     }  # fmt: skip
     write_json(folder / "footage.json", plain)

@@ -52,7 +52,6 @@ from speech2lip.geometry.rigid import camera_matrix
 from speech2lip.media.sound import read_wave
 from speech2lip.media.video import Frame, read_frames
 
-FORMAT = FOOTAGE.number
 WHOLE_SECONDS = 300.0
 """Takes up to this long are heard whole, longer ones part by part."""
 SOUND_MARGIN = 2.0
