@@ -103,7 +103,7 @@ def _correlations(
     speech: list[Array] = []
     picture: list[Array] = []
     for span in spans:
-        wave, begins = span.take.wave_around(float(span.times[0]), float(span.times[-1]))
+        wave, begins = span.sound()
         mel = method.engine.mel_features(torch.from_numpy(wave if voice == OWN else in_voice(wave, voice)))
         speech.append(np.stack([heard_opening(method.engine, mel, span.times - begins), span.opening]))
         if drawn:

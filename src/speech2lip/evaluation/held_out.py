@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech2lip.avatar import Avatar
-from speech2lip.conventions import Array, Picture
+from speech2lip.conventions import Array, Floats, Picture
 from speech2lip.decomposition.footage import WHOLE_SECONDS, Footage, Take
 from speech2lip.errors import FootageError
 from speech2lip.media.picture import rgb_from_coded
@@ -65,6 +65,10 @@ class Span:
         opening = self.take.lip_opening[self.start : self.stop].astype(np.float64)
         opening[self.take.rejection[self.start : self.stop] != 0] = math.nan
         return opening
+
+    def sound(self) -> tuple[Floats, float]:
+        """Return the sound of the span and around it, [S], and the second of the take at which it begins."""
+        return self.take.wave_around(float(self.times[0]), float(self.times[-1]))
 
     def overlaps(self, other: Span) -> bool:
         """Tell whether the two share frames."""
