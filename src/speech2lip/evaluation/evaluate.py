@@ -199,12 +199,12 @@ def against_ground_truth(
     Returns:
         Method to figures; empty without such takes.
     """
-    exact = [true_opening(span.take) for span in spans]
+    truths = [true_opening(span.take) for span in spans]
     found = {}
     for name, takes in rows.items():
         pairs = [
             (one.made, truth[span.start : span.stop][: len(one.made)])
-            for one, truth, span in zip(takes, exact, spans, strict=True)
+            for one, truth, span in zip(takes, truths, spans, strict=True)
             if truth is not None
         ]
         if pairs:
