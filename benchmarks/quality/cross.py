@@ -80,7 +80,7 @@ def drive_with_unseen_speaker(
     clips = _clips(method, spans, sound, footage, seconds)
     if not clips:
         return {"frames": 0}
-    scale = OpeningScale.measure(np.concatenate([take.lip_opening for take in footage.takes]))
+    scale = OpeningScale.of(footage)
     made, shown, times = (
         np.concatenate([getattr(one, name) for one in clips]) for name in ("made", "shown", "times")
     )

@@ -152,7 +152,7 @@ def drive_with_others(
             others = [take for take in footage.takes if take.name not in (span.take.name, sound.take.name)]
             usual = usual_opening(others, span.start, span.stop)
             for name, made in driven_openings(methods, span, mel, sound.times - begins, footage).items():
-                found[name].append(Pairing(made, span.opening, sound.opening, usual))
+                found[name].append(Pairing(made, span.lip_opening, sound.lip_opening, usual))
             progress.set(number + 1)
     return found
 

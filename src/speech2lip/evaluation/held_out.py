@@ -60,7 +60,7 @@ class Span:
         return self.start + np.flatnonzero(self.take.rejection[self.start : self.stop] == 0)
 
     @property
-    def opening(self) -> Array:
+    def lip_opening(self) -> Array:
         """True lip opening of every frame, in eye distances; [T], NaN where none can be judged."""
         opening = self.take.lip_opening[self.start : self.stop].astype(np.float64)
         opening[self.take.rejection[self.start : self.stop] != 0] = math.nan
@@ -114,6 +114,11 @@ class Span:
         """Return at most `count` frames from the `start`-th on."""
         first = min(self.start + start, self.stop)
         return Span(self.take, first, min(first + count, self.stop))
+
+
+def unseen_parts(avatar: Avatar, footage: Footage) -> list[Span]:
+    """Do as `unseen_spans`; long takes in parts, and only those in which something can be judged."""
+    return [part for span in unseen_spans(avatar, footage) for part in span.parts() if len(part.kept)]
 
 
 def unseen_spans(avatar: Avatar, footage: Footage) -> list[Span]:
