@@ -29,7 +29,7 @@ from speech2lip.conventions import AnyPath
 from speech2lip.decomposition.footage import read_footage
 from speech2lip.errors import SettingsError, Speech2LipError
 from speech2lip.evaluation.evaluate import commit, evaluate
-from speech2lip.evaluation.held_out import unseen_spans
+from speech2lip.evaluation.held_out import unseen_parts, unseen_spans
 from speech2lip.evaluation.methods import AvatarLips
 from speech2lip.evaluation.result import Result, Row
 from speech2lip.inference.engine import Engine
@@ -270,7 +270,7 @@ class _Bench:
     def _robustness(self, avatar: Path, footage: Path) -> dict[str, Row]:
         """Let the held-out takes speak in other voices."""
         person, prepared = read_avatar(avatar), read_footage(footage)
-        spans = [part for span in unseen_spans(person, prepared) for part in span.parts()]
+        spans = unseen_parts(person, prepared)
         return robustness(self._method(person), spans, prepared, frames=ROBUSTNESS_FRAMES)
 
     def _method(self, person: Avatar) -> AvatarLips:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from speech2lip.conventions import SAMPLE_RATE, Array
+from speech2lip.conventions import SAMPLE_RATE, Array, Floats
 from speech2lip.decomposition.av_offset import (
     RATE,
     SyncCurve,
@@ -33,7 +33,7 @@ from speech2lip.evaluation.metrics.mouth import (
 )
 from speech2lip.evaluation.metrics.statistics import partial_correlation
 from speech2lip.evaluation.result import Row
-from speech2lip.evaluation.speech_labels import GROUND_TRUTH, Phones, Wave, heard_phones, pauses
+from speech2lip.evaluation.speech_labels import GROUND_TRUTH, Phones, heard_phones, pauses
 from speech2lip.faces.landmarks import lip_opening
 from speech2lip.media.sound import read_wave
 from speech2lip_presenter.speech import speech_clips
@@ -44,7 +44,7 @@ class UnseenSpeaker:
     """A sound of somebody whom the avatar has never heard."""
 
     name: str
-    wave: Wave
+    wave: Floats
     phones: Phones | None = None
 
 
@@ -80,7 +80,7 @@ def drive_with_unseen_speaker(
     clips = _clips(method, spans, sound, footage, seconds)
     if not clips:
         return {"frames": 0}
-    scale = OpeningScale.measure(np.concatenate([take.lip_opening for take in footage.takes]))
+    scale = OpeningScale.of(footage)
     made, shown, times = (
         np.concatenate([getattr(one, name) for one in clips]) for name in ("made", "shown", "times")
     )
@@ -125,13 +125,13 @@ def _clips(
     return found
 
 
-def _curve(one: CrossClip, wave: Wave) -> SyncCurve:
+def _curve(one: CrossClip, wave: Floats) -> SyncCurve:
     start = one.times[0]
     heard = wave[round(start * SAMPLE_RATE) :]
     return sync_curve(one.made, heard, one.times - start)
 
 
-def _leak(one: CrossClip, wave: Wave) -> float:
+def _leak(one: CrossClip, wave: Floats) -> float:
     energy = speech_energy(wave)
     heard = np.interp(one.times, np.arange(len(energy)) / RATE, energy)
     return partial_correlation(one.made, one.shown, given=heard)

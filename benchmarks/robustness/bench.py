@@ -18,7 +18,7 @@ from speech2lip.avatar import read_avatar
 from speech2lip.conventions import Array
 from speech2lip.decomposition.footage import Footage, read_footage
 from speech2lip.evaluation.cross_driven import driven_openings
-from speech2lip.evaluation.held_out import Span, unseen_spans
+from speech2lip.evaluation.held_out import Span, unseen_parts
 from speech2lip.evaluation.methods import AvatarLips
 from speech2lip.evaluation.metrics.statistics import pearson
 from speech2lip.evaluation.result import Row, format_table
@@ -54,9 +54,8 @@ def main(arguments: Arguments) -> None:
     if arguments.json is not None:
         check_output(arguments.json, overwrite=True)
     avatar, footage = read_avatar(arguments.avatar), read_footage(arguments.footage)
-    spans = [part for span in unseen_spans(avatar, footage) for part in span.parts()]
     method = AvatarLips(Engine(avatar, device=arguments.device))
-    rows = robustness(method, spans, footage, frames=arguments.frames)
+    rows = robustness(method, unseen_parts(avatar, footage), footage, frames=arguments.frames)
     print(robustness_table(rows))
     if arguments.json is not None:
         write_json(arguments.json, rows)
@@ -103,13 +102,13 @@ def _correlations(
     speech: list[Array] = []
     picture: list[Array] = []
     for span in spans:
-        wave, begins = span.take.wave_around(float(span.times[0]), float(span.times[-1]))
+        wave, begins = span.sound()
         mel = method.engine.mel_features(torch.from_numpy(wave if voice == OWN else in_voice(wave, voice)))
-        speech.append(np.stack([heard_opening(method.engine, mel, span.times - begins), span.opening]))
+        speech.append(np.stack([heard_opening(method.engine, mel, span.times - begins), span.lip_opening]))
         if drawn:
             part = span.middle(drawn)
             made = driven_openings({voice: method}, part, mel, part.times - begins, footage)[voice]
-            picture.append(np.stack([made, part.opening]))
+            picture.append(np.stack([made, part.lip_opening]))
     return {
         "speech_r": pearson(*np.concatenate(speech, axis=1)),
         "opening_r": pearson(*np.concatenate(picture, axis=1)) if picture else None,

@@ -7,8 +7,7 @@ import soxr
 from numpy.typing import NDArray
 from scipy.signal import istft, stft
 
-from speech2lip.conventions import SAMPLE_RATE
-from speech2lip.evaluation.speech_labels import Wave
+from speech2lip.conventions import SAMPLE_RATE, Floats
 
 _GRAIN = round(0.03 * SAMPLE_RATE)
 _SEARCH = 0.005
@@ -19,7 +18,7 @@ _LIFTER = round(0.002 * SAMPLE_RATE)
 _MOST_GAIN = np.log(30.0)
 
 
-def change_voice(wave: Wave, *, pitch: float, formants: float) -> Wave:
+def change_voice(wave: Floats, *, pitch: float, formants: float) -> Floats:
     """Multiply the pitch and the formant frequencies of speech; when a sound is made stays, within 10 ms.
 
     The sound is played faster by `pitch`, brought back to its length by overlapping waveforms (WSOLA,
@@ -40,7 +39,7 @@ def change_voice(wave: Wave, *, pitch: float, formants: float) -> Wave:
     return (changed * loudness).astype(np.float32)
 
 
-def _stretch(wave: Wave, length: int) -> NDArray[np.float64]:
+def _stretch(wave: Floats, length: int) -> NDArray[np.float64]:
     """Bring a wave to a length: grains from their proportional place, each moved to fit what it follows."""
     hop = _GRAIN // 2
     speed = len(wave) / length

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from scipy.signal import butter, fftconvolve, sosfiltfilt
 
 from benchmarks.robustness.vocoder import change_voice
-from speech2lip.conventions import SAMPLE_RATE
+from speech2lip.conventions import SAMPLE_RATE, Floats
 from speech2lip.errors import SettingsError
-from speech2lip.evaluation.speech_labels import Wave
 
 MUSIC_DB = -15.0
 """Music below the speech (root mean squares)."""
@@ -25,7 +24,7 @@ _MU = 255.0
 _CHORDS = ((220.0, 277.2, 329.6), (174.6, 220.0, 261.6), (196.0, 246.9, 293.7), (164.8, 196.0, 246.9))
 
 
-def in_voice(wave: Wave, voice: str) -> Wave:
+def in_voice(wave: Floats, voice: str) -> Floats:
     """Return a wave in another voice or over another channel, one of `VOICES`.
 
     None of these methods is used in training (which bends mel spectra), and moments stay within 10 ms.
@@ -44,7 +43,7 @@ def in_voice(wave: Wave, voice: str) -> Wave:
     return np.clip(VOICES[voice](wave), -1, 1).astype(np.float32)
 
 
-def _telephone(wave: Wave) -> NDArray[np.float64]:
+def _telephone(wave: Floats) -> NDArray[np.float64]:
     """300 to 3,400 Hz, 8 kHz, mu-law with 8 bits (ITU-T G.711)."""
     band = sosfiltfilt(butter(4, (300, 3400), "bandpass", fs=SAMPLE_RATE, output="sos"), wave)
     narrow = np.clip(soxr.resample(band, SAMPLE_RATE, 8000), -1, 1)
@@ -54,7 +53,7 @@ def _telephone(wave: Wave) -> NDArray[np.float64]:
     return _fitted(wide, len(wave))
 
 
-def _mp3(wave: Wave, *, bits_per_second: int = 32_000) -> NDArray[np.float64]:
+def _mp3(wave: Floats, *, bits_per_second: int = 32_000) -> NDArray[np.float64]:
     """There and back through MP3."""
     file = io.BytesIO()
     with av.open(file, "w", format="mp3") as target:
@@ -70,7 +69,7 @@ def _mp3(wave: Wave, *, bits_per_second: int = 32_000) -> NDArray[np.float64]:
     return _fitted(heard, len(wave))
 
 
-def _room(wave: Wave) -> NDArray[np.float64]:
+def _room(wave: Floats) -> NDArray[np.float64]:
     """A made room: noise that dies away, as strong as the direct sound in all."""
     seconds = np.arange(round(ROOM_SECONDS * SAMPLE_RATE)) / SAMPLE_RATE
     tail = np.random.default_rng(3).normal(size=len(seconds)) * 10 ** (-3 * seconds / ROOM_SECONDS)
@@ -81,7 +80,7 @@ def _room(wave: Wave) -> NDArray[np.float64]:
     return echo * _rms(wave) / _rms(echo)
 
 
-def _music(wave: Wave) -> NDArray[np.float64]:
+def _music(wave: Floats) -> NDArray[np.float64]:
     """Chords of four harmonics, a new one each half second, and a beat of noise."""
     seconds = np.arange(len(wave)) / SAMPLE_RATE
     since = seconds % 0.5
@@ -93,12 +92,12 @@ def _music(wave: Wave) -> NDArray[np.float64]:
     return wave + music * _rms(wave) / _rms(music) * 10 ** (MUSIC_DB / 20)
 
 
-def _soft(wave: Wave) -> NDArray[np.float64]:
+def _soft(wave: Floats) -> NDArray[np.float64]:
     """26 dB softer, as 16-bit numbers."""
     return np.round(wave * 0.05 * 32768) / 32768
 
 
-def _loud(wave: Wave) -> NDArray[np.float64]:
+def _loud(wave: Floats) -> NDArray[np.float64]:
     """Three times the full scale at its peak, cut off."""
     return np.clip(wave / max(np.abs(wave).max(), 1e-6) * 3, -1, 1).astype(np.float64)
 
@@ -111,7 +110,7 @@ def _fitted(wave: NDArray[np.float64], length: int) -> NDArray[np.float64]:
     return np.pad(wave, (0, max(0, length - len(wave))))[:length]
 
 
-VOICES: dict[str, Callable[[Wave], NDArray[np.floating[Any]]]] = {
+VOICES: dict[str, Callable[[Floats], NDArray[np.floating[Any]]]] = {
     "other sex": lambda wave: change_voice(wave, pitch=1.7, formants=1.17),
     "deeper": lambda wave: change_voice(wave, pitch=0.75, formants=0.88),
     "telephone": _telephone,

@@ -38,7 +38,7 @@ def _row(lips: NDArray[np.float64], monkeypatch: pytest.MonkeyPatch, spans: Sequ
     sound = UnseenSpeaker(
         "stranger", sound_of(opening).wave, Phones((*rows, ("pau", 8.0, 10.0)), GROUND_TRUTH)
     )
-    monkeypatch.setattr(OpeningScale, "measure", lambda _: SCALE)
+    monkeypatch.setattr(OpeningScale, "of", lambda _: SCALE)
     footage: Any = SimpleNamespace(takes=[span.take for span in spans])
     return drive_with_unseen_speaker(RealVideo(), spans, sound, footage, seconds=10.0)
 

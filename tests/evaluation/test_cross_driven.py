@@ -15,6 +15,7 @@ from speech2lip.evaluation.cross_driven import (
     other_sounds,
     pair_up,
     pieces,
+    silences,
     silent_parts,
     usual_opening,
 )
@@ -134,3 +135,12 @@ def test_the_usual_opening() -> None:
     assert usual_opening(takes, 0, 40) == pytest.approx(np.full(40, 0.1), abs=1e-3)
     assert usual_opening(takes, 30, 50) is None
     assert usual_opening([], 0, 10) is None
+
+
+def test_silence_is_silent_and_noise_is_soft() -> None:
+    digital, noise = silences()["digital"], silences()["room noise"]
+    assert digital.shape == noise.shape == (64_000,)
+    assert digital.dtype == noise.dtype == np.float32
+    assert not digital.any()
+    assert 20 * np.log10(np.sqrt(np.mean(noise.astype(np.float64) ** 2))) == pytest.approx(-60, abs=0.1)
+    assert (noise == silences()["room noise"]).all()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from numpy.typing import NDArray
 
 from speech2lip.conventions import MEL_BANDS, MEL_RATE, SAMPLE_RATE
 from speech2lip.decomposition.footage import read_footage
@@ -21,13 +22,10 @@ from speech2lip.evaluation.speech_labels import (
     GROUND_TRUTH,
     HEARD,
     Phones,
-    Wave,
-    digital_silence,
     heard_phones,
     listen_to,
     pauses,
     phones_of,
-    room_noise,
 )
 from speech2lip_presenter.speech import speech_clips
 from tests.evaluation.made_footage import made_take, write_footage
@@ -100,16 +98,6 @@ def test_pauses() -> None:
     assert pauses(wave, exact).tolist() == [[0.0, 0.6]]
 
 
-def test_silence_is_silent_and_noise_is_soft() -> None:
-    assert digital_silence(4.0).shape == (64_000,)
-    assert not digital_silence(4.0).any()
-    noise = room_noise(4.0)
-    assert noise.dtype == np.float32
-    assert len(noise) == 64_000
-    assert 20 * np.log10(np.sqrt(np.mean(noise.astype(np.float64) ** 2))) == pytest.approx(-60, abs=0.1)
-    assert (noise == room_noise(4.0)).all()
-
-
 def test_a_take_is_heard_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     take = read_footage(write_footage(tmp_path / "made.footage", ("a",))).takes[0]
     rows = (("aa", 0.0, 0.2), ("b", 0.2, 0.3), ("iy", 0.3, 0.5), ("m", 0.5, 0.6), ("pau", 0.6, 1.6))
@@ -143,7 +131,7 @@ def test_a_long_take_is_heard_part_by_part(tmp_path: Path, monkeypatch: pytest.M
     take = dataclasses.replace(take, times=np.arange(frames) / 25, sound_shift=0.25)
     asked: list[tuple[int, float]] = []
 
-    def spoken(_: object, wave: Wave, *, begins: float, transcripts: object) -> Phones:
+    def spoken(_: object, wave: NDArray[np.float32], *, begins: float, transcripts: object) -> Phones:
         asked.append((len(wave), begins))
         return Phones((("b", begins + 3.0, begins + 3.1),), HEARD)
 

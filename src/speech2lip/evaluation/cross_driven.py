@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from speech2lip.config import EvaluateSettings
-from speech2lip.conventions import LANDMARK_COUNT, Array
+from speech2lip.conventions import LANDMARK_COUNT, SAMPLE_RATE, Array, Floats
 from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.evaluation.accumulate import Accumulator
 from speech2lip.evaluation.held_out import Span
@@ -24,12 +24,12 @@ from speech2lip.evaluation.metrics.statistics import (
 )
 from speech2lip.evaluation.result import Row
 from speech2lip.evaluation.runner import shown_frames
-from speech2lip.evaluation.speech_labels import Wave, digital_silence, room_noise
 from speech2lip.faces.landmarks import lip_opening
 from speech2lip.progress import Progress
 
 SILENT_SECONDS = 4.0
-SILENCES: dict[str, Callable[[float], Wave]] = {"digital": digital_silence, "room noise": room_noise}
+ROOM_NOISE_DB = -60.0
+"""Root mean square of the made room noise, below full scale."""
 LEAST_PAIRED = 15
 """Frames below which a pairing tells nothing."""
 
@@ -77,11 +77,18 @@ def drive_with_silence(
     The middle of a take is taken: its own mouth is speaking there, and what shows of it counts.
     """
     for part in silent_parts(spans, frames):
-        for kind, make_sound in SILENCES.items():
-            mel = mel_features(methods.values(), make_sound(SILENT_SECONDS))
+        for kind, wave in silences().items():
+            mel = mel_features(methods.values(), wave)
             moments = np.minimum(1.0 + part.times - part.times[0], SILENT_SECONDS - 1)
             for name, openings in driven_openings(methods, part, mel, moments, footage).items():
                 accumulators[name].add_silence(kind, openings)
+
+
+def silences() -> dict[str, Floats]:
+    """Return four seconds of nothing at all, and of white noise 60 dB below full scale."""
+    samples = round(SILENT_SECONDS * SAMPLE_RATE)
+    noise = np.random.default_rng(0).normal(size=samples) * 10 ** (ROOM_NOISE_DB / 20)
+    return {"digital": np.zeros(samples, np.float32), "room noise": noise.astype(np.float32)}
 
 
 def silent_parts(spans: Sequence[Span], frames: int) -> list[Span]:
@@ -140,12 +147,12 @@ def drive_with_others(
     found: dict[str, list[Pairing]] = {name: [] for name in methods}
     with Progress("Trying other takes' sound", total=max(1, len(pairs)), unit="pairs") as progress:
         for number, (span, sound) in enumerate(pairs):
-            wave, begins = sound.take.wave_around(float(sound.times[0]), float(sound.times[-1]))
+            wave, begins = sound.sound()
             mel = mel_features(methods.values(), wave)
             others = [take for take in footage.takes if take.name not in (span.take.name, sound.take.name)]
             usual = usual_opening(others, span.start, span.stop)
             for name, made in driven_openings(methods, span, mel, sound.times - begins, footage).items():
-                found[name].append(Pairing(made, span.opening, sound.opening, usual))
+                found[name].append(Pairing(made, span.lip_opening, sound.lip_opening, usual))
             progress.set(number + 1)
     return found
 

@@ -26,7 +26,7 @@ from speech2lip.evaluation.cross_driven import (
     drive_with_silence,
     leak_figures,
 )
-from speech2lip.evaluation.held_out import Span, unseen_spans
+from speech2lip.evaluation.held_out import Span, unseen_parts, unseen_spans
 from speech2lip.evaluation.methods import AvatarLips, Method, all_methods
 from speech2lip.evaluation.metrics.mouth import OpeningScale
 from speech2lip.evaluation.metrics.published import published_observers
@@ -72,13 +72,13 @@ def evaluate(
     _check(inputs, outputs)
     person, prepared = read_avatar(Path(avatar)), read_footage(Path(footage))
     unseen = unseen_spans(person, prepared)
-    spans = [part for span in unseen for part in span.parts() if len(part.kept)]
+    spans = unseen_parts(person, prepared)
     engine = Engine(person, device=settings.device, precision=settings.precision)
     methods = all_methods(engine, prepared)
     if inputs.paper is not None:
         methods["paper"] = _paper(Path(inputs.paper), unseen, prepared, settings)
     observers = published_observers(settings, methods, engine.compute.device)
-    scale = OpeningScale.measure(np.concatenate([take.lip_opening for take in prepared.takes]))
+    scale = OpeningScale.of(prepared)
     accumulators = {name: Accumulator(scale) for name in methods}
     details: dict[str, object] = {"unseen_takes": len(unseen), "opening_threshold": scale.threshold}
     with contextlib.ExitStack() as stack:
@@ -199,12 +199,12 @@ def against_ground_truth(
     Returns:
         Method to figures; empty without such takes.
     """
-    exact = [true_opening(span.take) for span in spans]
+    truths = [true_opening(span.take) for span in spans]
     found = {}
     for name, takes in rows.items():
         pairs = [
             (one.made, truth[span.start : span.stop][: len(one.made)])
-            for one, truth, span in zip(takes, exact, spans, strict=True)
+            for one, truth, span in zip(takes, truths, spans, strict=True)
             if truth is not None
         ]
         if pairs:

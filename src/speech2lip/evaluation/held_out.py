@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech2lip.avatar import Avatar
-from speech2lip.conventions import Array, Picture
+from speech2lip.conventions import Array, Floats, Picture
 from speech2lip.decomposition.footage import WHOLE_SECONDS, Footage, Take
 from speech2lip.errors import FootageError
 from speech2lip.media.picture import rgb_from_coded
@@ -60,11 +60,15 @@ class Span:
         return self.start + np.flatnonzero(self.take.rejection[self.start : self.stop] == 0)
 
     @property
-    def opening(self) -> Array:
+    def lip_opening(self) -> Array:
         """True lip opening of every frame, in eye distances; [T], NaN where none can be judged."""
         opening = self.take.lip_opening[self.start : self.stop].astype(np.float64)
         opening[self.take.rejection[self.start : self.stop] != 0] = math.nan
         return opening
+
+    def sound(self) -> tuple[Floats, float]:
+        """Return the sound of the span and around it, [S], and the second of the take at which it begins."""
+        return self.take.wave_around(float(self.times[0]), float(self.times[-1]))
 
     def overlaps(self, other: Span) -> bool:
         """Tell whether the two share frames."""
@@ -110,6 +114,11 @@ class Span:
         """Return at most `count` frames from the `start`-th on."""
         first = min(self.start + start, self.stop)
         return Span(self.take, first, min(first + count, self.stop))
+
+
+def unseen_parts(avatar: Avatar, footage: Footage) -> list[Span]:
+    """Do as `unseen_spans`; long takes in parts, and only those in which something can be judged."""
+    return [part for span in unseen_spans(avatar, footage) for part in span.parts() if len(part.kept)]
 
 
 def unseen_spans(avatar: Avatar, footage: Footage) -> list[Span]:

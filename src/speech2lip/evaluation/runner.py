@@ -25,8 +25,14 @@ from speech2lip.head_track import HeadTrack
 class Observer:
     """Is told of every frame once; must not keep them all."""
 
+    span: Span
+    """What is followed now."""
+    heard: Heard
+    """Its sound."""
+
     def begin_take(self, span: Span, heard: Heard) -> None:
         """A take begins."""
+        self.span, self.heard = span, heard
 
     def frame(self, moment: Moment, made: Mapping[str, Picture], figures: Mapping[str, Figures]) -> None:
         """A frame was judged: pictures and figures by method."""

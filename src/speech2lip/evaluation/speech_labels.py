@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.signal import butter, sosfiltfilt
 from torch import Tensor
 
-from speech2lip.conventions import SAMPLE_RATE, Array
+from speech2lip.conventions import SAMPLE_RATE, Array, Floats
 from speech2lip.decomposition.footage import WHOLE_SECONDS, Take, source_path
 from speech2lip.evaluation.held_out import Span
 from speech2lip.evaluation.metrics.mouth import bilabial_intervals
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from speech2lip_presenter import Truth
 
 Intervals = NDArray[np.float64]
-Wave = NDArray[np.float32]
 
 GROUND_TRUTH, ALIGNED, HEARD = "ground truth", "aligned words", "phone decoding"
 MISSING = (
@@ -53,7 +52,7 @@ class Phones:
 
 
 def phones_of(
-    take: Take, wave: Wave, *, begins: float = 0.0, transcripts: Path | None = None
+    take: Take, wave: Floats, *, begins: float = 0.0, transcripts: Path | None = None
 ) -> Phones | None:
     """Find out what is said when in a take; None where nothing can tell.
 
@@ -90,7 +89,7 @@ def _truth_of(take: Take) -> Truth | None:
     return read_truth(source) if truth_path(source).is_file() else None
 
 
-def pauses(wave: Wave, phones: Phones | None = None, *, begins: float = 0.0) -> Intervals:
+def pauses(wave: Floats, phones: Phones | None = None, *, begins: float = 0.0) -> Intervals:
     """Return the stretches of at least half a second in which nobody speaks; [N, 2] seconds of the take.
 
     From ground truth where there is one, else where the sound, which begins at second `begins`, stays 20 dB
@@ -122,7 +121,7 @@ def _runs(truth: Truth) -> tuple[tuple[str, float, float], ...]:
     )
 
 
-def heard_phones(wave: Wave, *, begins: float = 0.0) -> Phones | None:
+def heard_phones(wave: Floats, *, begins: float = 0.0) -> Phones | None:
     """Decode the phones of any English sound that begins at some second; None without pocketsphinx."""
     if not _CAN_HEAR:
         return None
@@ -137,7 +136,7 @@ def heard_phones(wave: Wave, *, begins: float = 0.0) -> Phones | None:
     return Phones(tuple((name, begins + start, begins + stop) for name, start, stop in rows), HEARD)
 
 
-def _align(wave: Wave, text: str) -> tuple[tuple[str, float, float], ...] | None:
+def _align(wave: Floats, text: str) -> tuple[tuple[str, float, float], ...] | None:
     """Align words that are known; None where a word is not in the dictionary or the sound does not fit."""
     import pocketsphinx
 
@@ -164,7 +163,7 @@ def _spread(decoder: Any, word: str, start: int, stop: int) -> list[tuple[str, f
     return [(name, start + i * step, start + (i + 1) * step) for i, name in enumerate(phones)]
 
 
-def _listen(decoder: Any, wave: Wave) -> None:
+def _listen(decoder: Any, wave: Floats) -> None:
     """Hand over the sound by the half minute; the decoder wants 16-bit samples."""
     decoder.start_utt()
     for start in range(0, len(wave), 30 * SAMPLE_RATE):
@@ -173,15 +172,11 @@ def _listen(decoder: Any, wave: Wave) -> None:
     decoder.end_utt()
 
 
-ROOM_NOISE_DB = -60.0
-"""Root mean square of the made room noise, below full scale."""
-
-
 @dataclass(frozen=True)
 class Heard:
     """The sound of a take, or of a part of a long one, and what is known of it (in the take's seconds)."""
 
-    wave: Wave
+    wave: Floats
     """[S] at 16 kHz."""
     mel: Tensor
     """[M, F] log-mel spectrum."""
@@ -197,9 +192,8 @@ class Heard:
 
 def listen_to(span: Span, *, transcripts: Path | None = None) -> Heard:
     """Hear a span's take out; of a long take, only what belongs to the span."""
-    times = span.times
-    wave, begins = span.take.wave_around(float(times[0]), float(times[-1]))
-    phones: Phones | None = phones_of(span.take, wave, begins=begins, transcripts=transcripts)
+    wave, begins = span.sound()
+    phones = phones_of(span.take, wave, begins=begins, transcripts=transcripts)
     return Heard(
         wave=wave,
         mel=log_mel(torch.from_numpy(wave)),
@@ -208,14 +202,3 @@ def listen_to(span: Span, *, transcripts: Path | None = None) -> Heard:
         source=None if phones is None else phones.source,
         begins=begins,
     )
-
-
-def digital_silence(seconds: float) -> Wave:
-    """Return nothing at all; [S]."""
-    return np.zeros(round(seconds * SAMPLE_RATE), np.float32)
-
-
-def room_noise(seconds: float) -> Wave:
-    """Return white noise 60 dB below full scale, the same each time; [S]."""
-    noise: NDArray[np.float64] = np.random.default_rng(0).normal(size=round(seconds * SAMPLE_RATE))
-    return (noise * 10 ** (ROOM_NOISE_DB / 20)).astype(np.float32)

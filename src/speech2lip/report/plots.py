@@ -10,8 +10,8 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from speech2lip.conventions import SAMPLE_RATE
-from speech2lip.evaluation.speech_labels import Heard, Wave
+from speech2lip.conventions import SAMPLE_RATE, Floats
+from speech2lip.evaluation.speech_labels import Heard
 from speech2lip.report.page import render
 
 Series = NDArray[np.floating[Any]]
@@ -77,7 +77,7 @@ def _training_plot(name: str, entries: Sequence[Mapping[str, float]], last: floa
     return {"name": name, "first": values[0], "latest": values[-1], "phases": phases}
 
 
-def _wave_outline(wave: Wave, start: float, stop: float) -> str:
+def _wave_outline(wave: Floats, start: float, stop: float) -> str:
     """Return the outline of the wave's extremes, a column for every other pixel."""
     heard = wave[round(start * SAMPLE_RATE) : round(stop * SAMPLE_RATE)]
     columns = min(WIDTH // 2, len(heard))

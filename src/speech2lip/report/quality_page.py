@@ -68,8 +68,6 @@ class QualityPage(Observer):
         self._folder = tempfile.TemporaryDirectory(prefix="speech2lip-report-")
         self._open = contextlib.ExitStack()
         """Holds the player while it is written."""
-        self._span: Span
-        self._heard: Heard
         self._player: Player | None = None
         self._wanted: set[int] = set()
         """Frames of this take that are shown on its sheet."""
@@ -86,7 +84,8 @@ class QualityPage(Observer):
 
     def begin_take(self, span: Span, heard: Heard) -> None:
         """Get ready for a take, if there is room for one more."""
-        self._span, self._heard, self._mouths = span, heard, []
+        super().begin_take(span, heard)
+        self._mouths = []
         kept = span.kept
         places = np.linspace(0, len(kept) - 1, min(MOUTHS, len(kept))).astype(int)
         self._wanted = set(kept[places].tolist())
@@ -94,7 +93,7 @@ class QualityPage(Observer):
 
     def frame(self, moment: Moment, made: Mapping[str, Picture], figures: Mapping[str, Figures]) -> None:
         """Show a frame."""
-        self.worst.add(self._span.take.name, moment, made[JUDGED], figures[JUDGED])
+        self.worst.add(self.span.take.name, moment, made[JUDGED], figures[JUDGED])
         self.pass_over(moment, made)
 
     def pass_over(self, moment: Moment, made: Mapping[str, Picture]) -> None:
@@ -103,14 +102,14 @@ class QualityPage(Observer):
             return
         if moment.index in self._wanted:
             self._mouths.append((moment.time, np.concatenate(mouths(moment, made[JUDGED]))))
-        begun = float(self._span.times[0])
+        begun = float(self.span.times[0])
         if moment.time - begun > SECONDS_SHOWN:
             return
         if self._player is None:
-            wave = self._heard.wave[round((begun - self._heard.begins) * SAMPLE_RATE) :]
+            wave = self.heard.wave[round((begun - self.heard.begins) * SAMPLE_RATE) :]
             path = Path(self._folder.name) / "player.mp4"
             box = head_box(moment.box, moment.real)
-            player = Player(path, box, fps=self._span.take.fps, wave=wave, start=begun)
+            player = Player(path, box, fps=self.span.take.fps, wave=wave, start=begun)
             self._player = self._open.enter_context(player)
         self._player.show(moment.real, made[JUDGED], moment.time)
 
@@ -124,11 +123,11 @@ class QualityPage(Observer):
         shown = ours.times - ours.times[0] <= SECONDS_SHOWN
         lines = {"truth": ours.real[shown], "ours": ours.made[shown]}
         self.takes.append({
-            "name": _name(self._span),
-            "frames": len(self._span.kept),
+            "name": _name(self.span),
+            "frames": len(self.span.kept),
             "video": data_uri(player.path.read_bytes(), "video/mp4"),
             "poster": picture_uri(player.poster),
-            "plot": opening_plot(ours.times[shown], lines, self._heard),
+            "plot": opening_plot(ours.times[shown], lines, self.heard),
             "sheet": picture_uri(np.concatenate([pair for _, pair in self._mouths], axis=1)),
             "seconds": [second for second, _ in self._mouths],
         })  # fmt: skip

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech2lip.conventions import LANDMARK_COUNT, Array
-from speech2lip.decomposition.footage import Take
+from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.faces.landmarks import MOUTH_CORNERS, OUTER_EYE_CORNERS, RIGID
 from speech2lip.geometry.rigid import project
 from speech2lip.media.yuv import Box
@@ -144,6 +144,11 @@ class OpeningScale:
     def threshold(self) -> float:
         """The mouth counts as open above this: closed + 15 % of the way to wide."""
         return self.closed + OPEN_SHARE * (self.wide - self.closed)
+
+    @classmethod
+    def of(cls, footage: Footage) -> OpeningScale:
+        """Learn the scale of the person of a footage."""
+        return cls.measure(np.concatenate([take.lip_opening for take in footage.takes]))
 
     @classmethod
     def measure(cls, real_openings: Series) -> OpeningScale:

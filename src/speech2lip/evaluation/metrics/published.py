@@ -327,8 +327,6 @@ class SyncNetObserver(Observer):
         self.expert, self.methods = expert, list(methods)
         self.scored: list[tuple[int, Array]] = []
         """Windows and mean distances at all offsets, [methods, 31], piece by piece."""
-        self._span: Span
-        self._heard: Heard
         self._squares: Array = np.zeros((0, 3))
         self._recent: deque[NDArray[np.uint8]] = deque(maxlen=WINDOW_FRAMES)
         """Faces of the latest moments, each [methods, 224, 224, 3]."""
@@ -338,7 +336,7 @@ class SyncNetObserver(Observer):
 
     def begin_take(self, span: Span, heard: Heard) -> None:
         """Get ready for a take."""
-        self._span, self._heard = span, heard
+        super().begin_take(span, heard)
         self._squares = face_squares(span.take.landmarks[span.start : span.stop])
         self._expected, self._shown = -1, 0
 
@@ -349,10 +347,10 @@ class SyncNetObserver(Observer):
             self._begun = moment.time
         self._expected = moment.index + 1
         # The nearest frame of each moment of 25 a second: none, one or several times this one.
-        until = moment.time + 0.5 / float(self._span.take.fps) - self._begun
+        until = moment.time + 0.5 / float(self.span.take.fps) - self._begun
         times = max(0, math.ceil(until * FPS) - self._shown)
         if times:
-            square = self._squares[moment.index - self._span.start]
+            square = self._squares[moment.index - self.span.start]
             crops = np.stack([face_crop(made[name], square, side=SIDE) for name in self.methods])
         for _ in range(times):
             self._recent.append(crops)
@@ -365,7 +363,7 @@ class SyncNetObserver(Observer):
         self._end_piece()
 
     def _end_piece(self) -> None:
-        wave = self._heard.wave[round((self._begun - self._heard.begins) * SAMPLE_RATE) :]
+        wave = self.heard.wave[round((self._begun - self.heard.begins) * SAMPLE_RATE) :]
         wave = wave[: self._shown * SAMPLE_RATE // FPS]
         # As many windows as the public tool scores in a clip of so many frames and this sound.
         count = min(self._shown, len(wave) * FPS // SAMPLE_RATE) - WINDOW_FRAMES

@@ -304,12 +304,11 @@ class SyncJudgeObserver(Observer):
         self.distances: dict[str, list[Tensor]] = {name: [] for name in methods}
         self._seen: dict[str, dict[int, NDArray[np.uint8]]] = {}
         """Mouths of this take by method and frame."""
-        self._span: Span
-        self._heard: Heard
 
     def begin_take(self, span: Span, heard: Heard) -> None:
         """Get ready for a take."""
-        self._span, self._heard, self._seen = span, heard, {name: {} for name in self.distances}
+        super().begin_take(span, heard)
+        self._seen = {name: {} for name in self.distances}
 
     def frame(self, moment: Moment, made: Mapping[str, Picture], figures: Mapping[str, Figures]) -> None:
         """See a frame of every method."""
@@ -319,7 +318,7 @@ class SyncJudgeObserver(Observer):
 
     def end_take(self, openings: Mapping[str, Openings]) -> None:
         """Compare what was seen of a take with its sound."""
-        take, heard = self._span.take, self._heard
+        take, heard = self.span.take, self.heard
         for name, mouths in self._seen.items():
             clips = Clips.of(mouths, take.times[list(mouths)] - heard.begins, heard.mel, float(take.fps))
             self.distances[name].append(lag_distances(self.judge, clips))
