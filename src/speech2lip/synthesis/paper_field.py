@@ -8,6 +8,7 @@ parameters.
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -110,19 +111,11 @@ class PaperField(nn.Module):
         pixel = uv.new_tensor([1 / self.patch_size[1], 1 / self.patch_size[0]])
         low, high = (torch.rand_like(uv) * pixel + 1e-6 for _ in range(2))
         total = (low + high).prod(-1)
-        drawn: Tensor | float = 0.0
-        for right in (0, 1):
-            for below in (0, 1):
-                corner = torch.stack(
-                    [
-                        uv[..., 0] + (high[..., 0] if right else -low[..., 0]),
-                        uv[..., 1] + (high[..., 1] if below else -low[..., 1]),
-                    ],
-                    dim=-1,
-                )
-                opposite = (low if right else high)[..., 0] * (low if below else high)[..., 1]
-                drawn = drawn + self._points(code, corner, told) * (opposite / total)[:, None]
-        assert isinstance(drawn, Tensor)
+        drawn = torch.zeros((), device=uv.device)
+        for corner in itertools.product((False, True), repeat=2):
+            beyond = torch.tensor(corner, device=uv.device)
+            share = torch.where(beyond, low, high).prod(-1) / total
+            drawn = drawn + self._points(code, uv + torch.where(beyond, high, -low), told) * share[:, None]
         return drawn
 
     def _points(self, code: Tensor, uv: Tensor, told: Tensor) -> Tensor:

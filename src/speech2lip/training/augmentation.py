@@ -24,20 +24,19 @@ _NATURAL = 1.5 * math.log(10)
 """One unit of the normalised log-mel spectrum (15 dB) in natural logarithms of power."""
 
 
-def vary_speech(windows: Tensor, *, generator: torch.Generator, parts: int = 1) -> Tensor:
+def vary_speech(windows: Tensor, *, generator: torch.Generator) -> Tensor:
     """Vary voice, room, microphone, level and background of mel windows, each in a share of them.
 
     Args:
         windows: [B, M, W] normalised log-mel (1 unit is 15 dB of power).
         generator: on the processor; makes the variation repeatable.
-        parts: so many windows of equal length lie behind one another in W; all of a row are varied alike.
 
     Returns:
         [B, M, W], nowhere below silence.
     """
     dice = _Dice(windows.device, generator)
     varied = _voice(windows, dice)
-    varied = _room(varied, dice, parts)
+    varied = _room(varied, dice)
     level = _level(windows, dice)
     varied = varied + level + _microphone(windows, dice)
     varied = _add(varied, _hiss(windows, dice, level))
@@ -78,18 +77,17 @@ def _voice(windows: Tensor, dice: _Dice) -> Tensor:
     return varied + (ripple * dice.chance(0.4, batch, 1))[..., None]
 
 
-def _room(windows: Tensor, dice: _Dice, parts: int) -> Tensor:
+def _room(windows: Tensor, dice: _Dice) -> Tensor:
     """Let sound die away as echoes do: by 60 dB in 0.15 to 0.9 s, as strong as the direct sound or weaker."""
-    batch, bands, frames = windows.shape
-    length = frames // parts
-    since = torch.arange(length, device=windows.device)
+    batch, _, frames = windows.shape
+    since = torch.arange(frames, device=windows.device)
     since = since[None] - since[:, None]
     fall = 6 * math.log(10) / (dice.between(0.15, 0.9, batch, 1, 1) * MEL_RATE)
     tail = torch.where(since > 0, torch.exp(-fall * since.clamp_min(0)), torch.zeros((), device=fall.device))
     share = dice.between(0.05, 1.2, batch, 1, 1) * dice.chance(0.4, batch, 1, 1)
-    mixed = torch.eye(length, device=windows.device) + share * tail * fall
-    power = torch.exp(windows * _NATURAL).reshape(batch, bands * parts, length) @ mixed
-    return (power / (1 + share)).clamp_min(1e-20).log().reshape(batch, bands, frames) / _NATURAL
+    mixed = torch.eye(frames, device=windows.device) + share * tail * fall
+    power = torch.exp(windows * _NATURAL) @ mixed
+    return (power / (1 + share)).clamp_min(1e-20).log() / _NATURAL
 
 
 def _level(windows: Tensor, dice: _Dice) -> Tensor:

@@ -1,4 +1,4 @@
-"""The named losses of both phases; their weights are settings."""
+"""The named losses; their weights are settings."""
 
 from __future__ import annotations
 
@@ -52,3 +52,20 @@ def shape_losses(
         change = error.diff(dim=1) if apart is None else error.diff(dim=1) / apart[..., None]
         losses["velocity"] = (change**2 * weight).mean()
     return losses
+
+
+def contrastive_losses(cosine: Tensor) -> dict[str, Tensor]:
+    """Return the halves of y (1 - cos) + (1 - y) max(0, cos): `sync` is the first, `sync_negative` the other.
+
+    Source: the paper's contrastive sync loss.
+
+    Args:
+        cosine: [B, B] of the embeddings of clips and sounds; those of the diagonal match, of the others those
+            that are not nan do not.
+    """
+    positive = torch.eye(len(cosine), dtype=torch.bool, device=cosine.device)
+    negative = torch.isfinite(cosine) & ~positive
+    return {
+        "sync": (1 - cosine[positive]).mean(),
+        "sync_negative": cosine[negative].clamp_min(0).sum() / negative.sum().clamp_min(1),
+    }
