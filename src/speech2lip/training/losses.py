@@ -31,13 +31,13 @@ def colour_losses(drawn: Tensor, truth: Tensor, weight: Tensor) -> dict[str, Ten
 
 
 def shape_losses(
-    shape: Tensor, truth: Tensor, spread: Tensor, apart: Tensor | None = None
+    shape: Tensor, truth: Tensor, spread: Tensor, moments: Tensor | None = None
 ) -> dict[str, Tensor]:
     """Compare lip shapes of consecutive frames.
 
     Args:
         shape, truth: [S, N, K] of stretches of neighbouring frames.
-        apart: [S, N - 1] time between neighbours, in 0.04 s, the frame of 25 a second; None: that.
+        moments: [S, N - 1] time between neighbours, in 0.04 s, the frame of 25 a second; None: that.
         spread: [K] how far each component moves the outline; components count with its square root, a middle
             way between all alike
             and only the opening.
@@ -49,7 +49,7 @@ def shape_losses(
     error = shape.float() - truth
     losses = {"shape": (error**2 * weight).mean()}
     if error.shape[1] > 1:
-        change = error.diff(dim=1) if apart is None else error.diff(dim=1) / apart[..., None]
+        change = error.diff(dim=1) if moments is None else error.diff(dim=1) / moments[..., None]
         losses["velocity"] = (change**2 * weight).mean()
     return losses
 

@@ -83,13 +83,13 @@ class SyncClips:
         self.offsets = clip_offsets().to(data.patches.device)
         self.starts = stretch_starts(data.followed, data.rates, CLIP)
         # 0.04 s, as exactly as the footage's own clock has it.
-        apart = data.times[data.followed + 1] - data.times[data.followed]
-        self.moment = (apart * data.rates[data.followed] * MOMENT_SECONDS).median()
+        gaps = data.times[data.followed + 1] - data.times[data.followed]
+        self.moment = (gaps * data.rates[data.followed] * MOMENT_SECONDS).median()
         self.uv = sight_uv(data.outlines)
         size = self.uv.new_tensor([data.patches.shape[-1], data.patches.shape[-2]])
         some = data.patches[:: max(1, len(data.patches) // 500)].float() / 255
         self.pixels = self.uv * size
-        self.usual = sample(some, self.pixels.expand(len(some), -1, -1, -1)).mean((0, 1))
+        self.mean_grey = sample(some, self.pixels.expand(len(some), -1, -1, -1)).mean((0, 1))
 
     def frames(self, starts: Tensor) -> Tensor:
         """Return the frames of clips; [B, 5]."""
@@ -107,7 +107,7 @@ class SyncClips:
 
     def grey(self, lips: Tensor) -> Tensor:
         """Turn lips [5 B, 3, h, w] into what the expert sees [B, 5, h, w]."""
-        grey = (lips.float().mean(1) - self.usual) * 6
+        grey = (lips.float().mean(1) - self.mean_grey) * 6
         return grey.reshape(-1, CLIP, *grey.shape[1:])
 
     def heard(self, times: Tensor) -> Tensor:
