@@ -8,10 +8,10 @@ from speech2lip.synthesis.lip_field import outline_opening
 from speech2lip.synthesis.speech import SILENT_MEL
 from speech2lip.training.augmentation import quiet_windows
 from speech2lip.training.dataset import (
-    AFTER,
-    BEFORE,
     CLOSED_SHARE,
     LEAST_FRAMES,
+    QUIET_AFTER,
+    QUIET_BEFORE,
     TrainingSet,
     resting_frames,
 )
@@ -32,7 +32,7 @@ def _footage(speech: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, t
     mel[:, speech] = 0.8
     times = torch.arange(0, 10, 0.04, dtype=torch.float64)
     start, stop = speech.start / 100, speech.stop / 100
-    away = (times < start - AFTER) | (times > stop + BEFORE)
+    away = (times < start - QUIET_AFTER) | (times > stop + QUIET_BEFORE)
     return torch.where(away, 1.0, 5.0)[:, None], times.float() / 10, mel, times
 
 

@@ -8,6 +8,7 @@ parameters.
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -43,9 +44,9 @@ class _Sum(nn.Module):
         self.speech = nn.Linear(code_size, WIDTH)
         self.time = nn.Linear(2 * TIME_FREQUENCIES, WIDTH)
 
-    def forward(self, place: Tensor, code: Tensor, told: Tensor) -> Tensor:
+    def forward(self, place: Tensor, code: Tensor, time_code: Tensor) -> Tensor:
         """[B, ..., 42], [B, D], [B, 20] -> [B, ..., 256]; what all points share is computed once."""
-        shared = self.speech(code) + self.time(told)
+        shared = self.speech(code) + self.time(time_code)
         summed: Tensor = self.place(place) + shared.reshape(len(code), *[1] * (place.dim() - 2), WIDTH)
         return summed
 
@@ -86,22 +87,22 @@ class PaperField(nn.Module):
             moment: [B] place in the footage, 0 to 1; None: not told. The published code counts from 0 again
                 when it speaks, at moments that were trained on for other speech.
         """
-        told = self._time(moment, code)
+        time_code = self._time(moment, code)
         if self.training:
-            return self._ensemble(code, uv, told)
-        return self._points(code, uv, told)
+            return self._ensemble(code, uv, time_code)
+        return self._points(code, uv, time_code)
 
     def _time(self, moment: Tensor | None, code: Tensor) -> Tensor:
         # Not in the speech code's type: half precision cannot tell moments apart.
         nothing = torch.zeros(len(code), 2 * TIME_FREQUENCIES, device=code.device)
         if moment is None:
             return nothing
-        told = sinusoids(math.pi * moment[:, None].float(), TIME_FREQUENCIES)
+        time_code = sinusoids(math.pi * moment[:, None].float(), TIME_FREQUENCIES)
         if not self.training:
-            return told
-        return torch.where(torch.rand(len(code), 1, device=code.device) < _UNKNOWN_SHARE, nothing, told)
+            return time_code
+        return torch.where(torch.rand(len(code), 1, device=code.device) < _UNKNOWN_SHARE, nothing, time_code)
 
-    def _ensemble(self, code: Tensor, uv: Tensor, told: Tensor) -> Tensor:
+    def _ensemble(self, code: Tensor, uv: Tensor, time_code: Tensor) -> Tensor:
         """Average the colours of the corners of a random rectangle around each point.
 
         Each counts by the area of the part of the rectangle that lies opposite (LIIF's local ensemble, the
@@ -110,27 +111,21 @@ class PaperField(nn.Module):
         pixel = uv.new_tensor([1 / self.patch_size[1], 1 / self.patch_size[0]])
         low, high = (torch.rand_like(uv) * pixel + 1e-6 for _ in range(2))
         total = (low + high).prod(-1)
-        drawn: Tensor | float = 0.0
-        for right in (0, 1):
-            for below in (0, 1):
-                corner = torch.stack(
-                    [
-                        uv[..., 0] + (high[..., 0] if right else -low[..., 0]),
-                        uv[..., 1] + (high[..., 1] if below else -low[..., 1]),
-                    ],
-                    dim=-1,
-                )
-                opposite = (low if right else high)[..., 0] * (low if below else high)[..., 1]
-                drawn = drawn + self._points(code, corner, told) * (opposite / total)[:, None]
-        assert isinstance(drawn, Tensor)
+        drawn = torch.zeros((), device=uv.device)
+        for corner in itertools.product((False, True), repeat=2):
+            beyond = torch.tensor(corner, device=uv.device)
+            share = torch.where(beyond, low, high).prod(-1) / total
+            drawn = (
+                drawn + self._points(code, uv + torch.where(beyond, high, -low), time_code) * share[:, None]
+            )
         return drawn
 
-    def _points(self, code: Tensor, uv: Tensor, told: Tensor) -> Tensor:
+    def _points(self, code: Tensor, uv: Tensor, time_code: Tensor) -> Tensor:
         place = torch.cat([uv, sinusoids(uv, FREQUENCIES)], dim=-1)
-        features = self.first(place, code, told)
+        features = self.first(place, code, time_code)
         for number, layer in enumerate(self.layers):
             if number == SKIP_AFTER:
-                features = torch.cat([self.skip(place, code, told), features], dim=-1)
+                features = torch.cat([self.skip(place, code, time_code), features], dim=-1)
             features = torch.relu(layer(features))
         colour: Tensor = self.colour(features)
         return colour.movedim(-1, 1)

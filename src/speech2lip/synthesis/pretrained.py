@@ -53,8 +53,6 @@ class PretrainedEncoder:
     network: nn.Module
     prepare: Callable[[Tensor], Tensor]
     """Windows [N, S] -> what the network takes."""
-    size: int
-    """Numbers in a feature."""
     fingerprint: bytes
     """32 bytes that tell these weights, layers and windows from any others."""
 
@@ -97,7 +95,7 @@ def load_pretrained(name: str, *, download: bool = False) -> PretrainedEncoder:
             failed = error
     else:
         raise SettingsError(_why_not(name, folder.is_dir() or download, failed)) from failed
-    size, normalise = network.config.hidden_size, False
+    normalise = False
     prepare: Callable[[Tensor], Tensor]
     if kind == "whisper":
         extractor = transformers.WhisperFeatureExtractor(feature_size=network.config.num_mel_bins)
@@ -107,7 +105,7 @@ def load_pretrained(name: str, *, download: bool = False) -> PretrainedEncoder:
         prepare, network = partial(_prepare_wave, normalise), _wave_model(name, network)
     _require_weights(name, missing, network, "encoder." if kind == "whisper" else f"{kind}.")
     network = network.eval().requires_grad_(False)
-    return PretrainedEncoder(network, prepare, size, _fingerprint(kind, normalise, network))
+    return PretrainedEncoder(network, prepare, _fingerprint(kind, normalise, network))
 
 
 @functools.lru_cache(maxsize=1)
@@ -137,14 +135,14 @@ def _opened(transformers: Any, name: str, where: str, *, local: bool) -> tuple[s
         )
     if kind not in _KINDS:
         raise SettingsError(f"hf:{name} is a model of kind {kind!r}; {', '.join(_KINDS)} are known")
-    network, told = transformers.AutoModel.from_pretrained(
+    network, info = transformers.AutoModel.from_pretrained(
         where,
         use_safetensors=True,
         local_files_only=local,
         output_loading_info=True,
         dtype=torch.float32,
     )
-    return str(kind), network, list(told["missing_keys"])
+    return str(kind), network, list(info["missing_keys"])
 
 
 def _why_not(name: str, tried: bool, error: Exception) -> str:
@@ -210,12 +208,12 @@ def _prepare_wave(normalise: bool, block: Tensor) -> Tensor:
 def _wants_normalised(transformers: Any, where: str, local: bool) -> bool:
     """Read from the model's own preparation whether waves are normalised; they are where nothing is said."""
     try:
-        told, _ = transformers.FeatureExtractionMixin.get_feature_extractor_dict(
+        preparation, _ = transformers.FeatureExtractionMixin.get_feature_extractor_dict(
             where, local_files_only=local
         )
     except OSError:
         return True
-    return bool(told.get("do_normalize", True))
+    return bool(preparation.get("do_normalize", True))
 
 
 def _fingerprint(kind: str, normalise: bool, network: nn.Module) -> bytes:
@@ -316,7 +314,7 @@ class PretrainedListener:
         Args:
             wave: [S] at 16 kHz; beyond its ends there is silence.
             span: seconds between which features are needed; elsewhere they are 0.
-            done: told, now and then, how many seconds have been heard.
+            done: is called now and then with how many seconds have been heard.
         """
         windows, steps = step_windows(wave), needed_steps(wave, span)
         tokens = torch.zeros(len(windows), TOKENS, COMPONENTS, device=wave.device)

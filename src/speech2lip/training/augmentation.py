@@ -11,33 +11,40 @@ import math
 import numpy as np
 import soxr
 import torch
-from numpy.typing import NDArray
 from scipy.signal import fftconvolve
 from torch import Tensor
 
-from speech2lip.conventions import MEL_RATE, SAMPLE_RATE
-from speech2lip.synthesis.speech import SILENT_MEL, log_mel, mel_corners, mel_scale
+from speech2lip.conventions import MEL_RATE, SAMPLE_RATE, Floats
+from speech2lip.synthesis.speech import SILENT_MEL, cut_windows, log_mel, mel_corners, mel_scale
 
 LOUD = 1.0
 """Where the loud bands of clear speech lie in the normalised log-mel spectrum."""
 _NATURAL = 1.5 * math.log(10)
 """One unit of the normalised log-mel spectrum (15 dB) in natural logarithms of power."""
+_NOISE_SECONDS, _LEAST_NOISE = 40, -1.0
+"""Length of the noise that is cut from, and where its deepest dips are cut off, 15 dB below the mean."""
+
+Wave = Floats
+Random = np.random.Generator
+_PIECE, _FADE = 4 * SAMPLE_RATE, SAMPLE_RATE // 50
+"""Samples of a wave that are varied alike, and over which one piece fades into the next."""
+_FFT, _HOP = 512, 128
+_QUIET_SECONDS = 2.0
 
 
-def vary_speech(windows: Tensor, *, generator: torch.Generator, parts: int = 1) -> Tensor:
+def vary_speech(windows: Tensor, *, generator: torch.Generator) -> Tensor:
     """Vary voice, room, microphone, level and background of mel windows, each in a share of them.
 
     Args:
         windows: [B, M, W] normalised log-mel (1 unit is 15 dB of power).
         generator: on the processor; makes the variation repeatable.
-        parts: so many windows of equal length lie behind one another in W; all of a row are varied alike.
 
     Returns:
         [B, M, W], nowhere below silence.
     """
     dice = _Dice(windows.device, generator)
     varied = _voice(windows, dice)
-    varied = _room(varied, dice, parts)
+    varied = _room(varied, dice)
     level = _level(windows, dice)
     varied = varied + level + _microphone(windows, dice)
     varied = _add(varied, _hiss(windows, dice, level))
@@ -66,7 +73,8 @@ def _voice(windows: Tensor, dice: _Dice) -> Tensor:
     corners = mel_corners(bands).float().to(windows.device)
     hertz, top = corners[1:-1], mel_scale(corners[-1])
     place = mel_scale(hertz / stretch[:, None]) / top * (bands + 1) - 1
-    varied = _read_bands(windows, place + dice.between(-1.5, 1.5, batch, 1))
+    place = place + dice.between(-1.5, 1.5, batch, 1)
+    varied = cut_windows(windows.mT, place.clamp(0, bands - 1)[:, None]).mT.contiguous()
     blurred = torch.nn.functional.avg_pool1d(
         torch.nn.functional.pad(varied.transpose(1, 2), (2, 2), mode="replicate"), 5, stride=1
     ).transpose(1, 2)
@@ -78,18 +86,17 @@ def _voice(windows: Tensor, dice: _Dice) -> Tensor:
     return varied + (ripple * dice.chance(0.4, batch, 1))[..., None]
 
 
-def _room(windows: Tensor, dice: _Dice, parts: int) -> Tensor:
+def _room(windows: Tensor, dice: _Dice) -> Tensor:
     """Let sound die away as echoes do: by 60 dB in 0.15 to 0.9 s, as strong as the direct sound or weaker."""
-    batch, bands, frames = windows.shape
-    length = frames // parts
-    since = torch.arange(length, device=windows.device)
+    batch, _, frames = windows.shape
+    since = torch.arange(frames, device=windows.device)
     since = since[None] - since[:, None]
     fall = 6 * math.log(10) / (dice.between(0.15, 0.9, batch, 1, 1) * MEL_RATE)
     tail = torch.where(since > 0, torch.exp(-fall * since.clamp_min(0)), torch.zeros((), device=fall.device))
     share = dice.between(0.05, 1.2, batch, 1, 1) * dice.chance(0.4, batch, 1, 1)
-    mixed = torch.eye(length, device=windows.device) + share * tail * fall
-    power = torch.exp(windows * _NATURAL).reshape(batch, bands * parts, length) @ mixed
-    return (power / (1 + share)).clamp_min(1e-20).log().reshape(batch, bands, frames) / _NATURAL
+    mixed = torch.eye(frames, device=windows.device) + share * tail * fall
+    power = torch.exp(windows * _NATURAL) @ mixed
+    return (power / (1 + share)).clamp_min(1e-20).log() / _NATURAL
 
 
 def _level(windows: Tensor, dice: _Dice) -> Tensor:
@@ -166,28 +173,13 @@ def _add(one: Tensor, other: Tensor) -> Tensor:
     return torch.logaddexp(one * _NATURAL, other * _NATURAL) / _NATURAL
 
 
-def _read_bands(windows: Tensor, place: Tensor) -> Tensor:
-    """Read spectra at places between bands; [B, M, W], [B, M] -> [B, M, W]."""
-    bands = windows.shape[1]
-    place = place.clamp(0, bands - 1)
-    low = place.floor().long().clamp(max=bands - 2)
-    part = (place - low)[..., None]
-    index = low[..., None].expand(-1, -1, windows.shape[2])
-    return windows.gather(1, index) * (1 - part) + windows.gather(1, index + 1) * part
-
-
-_SECONDS = 40
-_LEAST = -1.0
-"""The deepest dips are cut off here, 15 dB below the mean."""
-
-
 @functools.lru_cache(maxsize=1)
 def _white() -> Tensor:
     """The mel spectrum of white noise against its mean power; [80, 4001]."""
     generator = torch.Generator().manual_seed(0)
-    mel = log_mel(torch.randn(_SECONDS * SAMPLE_RATE, generator=generator))
+    mel = log_mel(torch.randn(_NOISE_SECONDS * SAMPLE_RATE, generator=generator))
     mean = (10 ** (1.5 * mel)).mean(1, keepdim=True).log10() / 1.5
-    return (mel - mean).clamp_min(_LEAST)
+    return (mel - mean).clamp_min(_LEAST_NOISE)
 
 
 def noise_windows(count: int, frames: int, *, generator: torch.Generator) -> Tensor:
@@ -230,15 +222,6 @@ def quiet_windows(count: int, bands: int, frames: int, *, generator: torch.Gener
     click = click + draw(-0.3, 0.3, count, 1, 1) * place + draw(-0.2, 0.2, count, bands, frames)
     sound = torch.where(kind == 1, breath, torch.where(kind == 2, click, noise))
     return torch.maximum(noise, sound).clamp_min(SILENT_MEL)
-
-
-Wave = NDArray[np.float32]
-Random = np.random.Generator
-
-_PIECE, _FADE = 4 * SAMPLE_RATE, SAMPLE_RATE // 50
-"""Samples that are varied alike, and over which one piece fades into the next."""
-_FFT, _HOP = 512, 128
-_QUIET_SECONDS = 2.0
 
 
 def vary_wave(wave: Wave, random: Random) -> Wave:

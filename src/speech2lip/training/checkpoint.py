@@ -150,9 +150,9 @@ class KeptState:
 def differences(old: Key, new: Key) -> str:
     """Tell in a few words in what two keys differ."""
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    told = [_difference(name, old, new) for name in names[:_MOST_NAMED]]
-    rest = len(names) - len(told)
-    return ", ".join(told) + (f" and {rest} more" if rest else "")
+    named = [_difference(name, old, new) for name in names[:_MOST_NAMED]]
+    more = len(names) - len(named)
+    return ", ".join(named) + (f" and {more} more" if more else "")
 
 
 def _difference(name: str, old: Key, new: Key) -> str:
@@ -165,12 +165,12 @@ def _parsed(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Saved
     if _checksum(tensors) != metadata["checksum"]:
         raise ValueError("its checksum is another")
     model, moments = dict[str, Tensor](), dict[int, dict[str, Tensor]]()
-    for name, value in tensors.items():
-        kind, _, rest = name.partition(".")
+    for key, value in tensors.items():
+        kind, _, name = key.partition(".")
         if kind == "model":
-            model[rest] = value
+            model[name] = value
         else:
-            index, _, moment = rest.partition(".")
+            index, _, moment = name.partition(".")
             moments.setdefault(int(index), {})[moment] = value
     return Saved(Progressed(**json.loads(metadata["state"])), model, moments)
 
@@ -201,12 +201,12 @@ def footage_fingerprint(footage: Footage) -> str:
     Raises:
         FootageError: a file is missing or cannot be read.
     """
-    told: list[Any] = [canonical_plain(footage.canonical), footage.settings.focal]
+    plain: list[Any] = [canonical_plain(footage.canonical), footage.settings.focal]
     mark = hashlib.blake2b(digest_size=16)
     try:
         _add_file(mark, footage.folder / "canonical.safetensors")
         for take in footage.takes:
-            told += [take.name, take.width, take.height, str(take.fps), take.focal, take.sound_shift]
+            plain += [take.name, take.width, take.height, str(take.fps), take.focal, take.sound_shift]
             for name in ("track.safetensors", "poses.safetensors"):
                 _add_file(mark, take.folder / name)
             for name in ("picture.mp4", "sound.flac"):
@@ -215,7 +215,7 @@ def footage_fingerprint(footage: Footage) -> str:
         raise FootageError(
             f"{footage.folder} is damaged ({error.filename}: {error.strerror}); prepare it again"
         ) from error
-    mark.update(json.dumps(told).encode())
+    mark.update(json.dumps(plain).encode())
     return mark.hexdigest()
 
 

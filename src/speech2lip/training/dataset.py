@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,6 +30,8 @@ from speech2lip.faces.landmarks import SHAPE_POINTS
 from speech2lip.head_track import HeadTrack, median_skin_colour
 from speech2lip.progress import Progress
 from speech2lip.synthesis.pretrained import (
+    AFTER,
+    STEP,
     PretrainedEncoder,
     PretrainedListener,
     Projection,
@@ -37,7 +39,7 @@ from speech2lip.synthesis.pretrained import (
     step_windows,
 )
 from speech2lip.synthesis.speech import SILENT_MEL, log_mel, window_offsets
-from speech2lip.training.augmentation import Wave, quiet_wave, vary_wave
+from speech2lip.training.augmentation import quiet_wave, vary_wave
 
 _LOG = logging.getLogger(__name__)
 
@@ -300,7 +302,7 @@ def chosen_frames(allowed: Mapping[str, NDArray[np.bool_]], most: int) -> dict[s
 
 QUIET = 2.0
 """A moment is quiet this far (30 dB) below the loud moments of the footage."""
-BEFORE, AFTER = 0.25, 0.35
+QUIET_BEFORE, QUIET_AFTER = 0.25, 0.35
 """Seconds around a frame that must be quiet: lips open before they are heard."""
 LEAST_FRAMES = 10
 """Quiet frames below which nothing is known of how the mouth rests."""
@@ -338,7 +340,7 @@ def resting_frames(openings: Tensor, mel: Tensor, times: Tensor) -> Resting | No
     if not len(heard):
         return None
     quiet = level < torch.quantile(heard, 0.95) - QUIET
-    before, after = round(BEFORE * MEL_RATE), round(AFTER * MEL_RATE)
+    before, after = round(QUIET_BEFORE * MEL_RATE), round(QUIET_AFTER * MEL_RATE)
     padded = torch.nn.functional.pad((~quiet).float()[None, None], (before, after), value=0.0)
     loud_near = torch.nn.functional.max_pool1d(padded, before + after + 1, stride=1)[0, 0]
     place = (times * MEL_RATE).round().long().clamp(0, len(level) - 1)
@@ -355,8 +357,8 @@ _LONG_SECONDS = 900.0
 """Longer footage is varied in itself: two versions do."""
 _QUIET_PIECES = 24
 _LEARNED_FROM = 3000
-"""Steps, about, that the projection is learned from."""
-_MAKE = 1
+"""Steps that the projection is learned from, at most."""
+_MAKE = 2
 """Counted up whenever the same sound would be heard otherwise."""
 
 
@@ -374,75 +376,41 @@ def hear_takes(data: TrainingSet, encoder: PretrainedEncoder, *, seed: int, cach
         How its features are reduced, on the processor.
     """
     assert data.wave is not None
-    began = time.monotonic()
-    random = np.random.default_rng(seed)
-    waves = _versions(data.wave.numpy(), random)
+    began, hop, random = time.monotonic(), SAMPLE_RATE // MEL_RATE, np.random.default_rng(seed)
+    wave, frames = data.wave.numpy(), data.mel.shape[1]
+    count = HEARD_VERSIONS if len(wave) < _LONG_SECONDS * SAMPLE_RATE else 2
+    # A version begins some mel frames late, so that the encoder's steps fall elsewhere on the speech; it ends
+    # with a step, and with silence, so that nothing is heard of the next one.
+    late = [0, *random.integers(0, 8, count - 1).tolist()]
+    versions = [wave, *(vary_wave(wave, random) for _ in range(count - 1))]
+    begun = [np.pad(one, (n * hop, STEP + AFTER)) for n, one in zip(late, versions, strict=True)]
+    parts = [np.pad(one, (0, -len(one) % STEP)) for one in begun]
     quiet = quiet_wave(_QUIET_PIECES, random)
-    key = _key(data.wave, encoder, seed)
-    projection = Projection()
-    rows = _load(cache, key, projection)
-    if rows is None:
-        rows = _hear([wave for _, wave in waves] + [quiet], encoder, projection, seed)
-        tensors = {f"rows.{number}": row.half() for number, row in enumerate(rows)}
-        save_tensors(cache, tensors | projection.state_dict(), metadata={"key": key})
-    frames = data.mel.shape[1]
-    # A version begins some mel frames late, so that the encoder's steps fall elsewhere on the speech.
-    features = [row.float()[:, late:][:, :frames] for (late, _), row in zip(waves, rows, strict=False)]
-    data.heard = torch.cat([torch.cat([data.mel, row]) for row in features], dim=1)
-    data.quiet = torch.cat([log_mel(torch.from_numpy(quiet)), rows[-1].float()])
+    begins = np.cumsum([0, *map(len, parts)]) // hop
+    rows, projection = _heard(torch.from_numpy(np.concatenate([*parts, quiet])), encoder, seed, cache)
+    heard = [rows[:, first : first + frames] for first in begins[:-1] + late]
+    data.heard = torch.cat([torch.cat([data.mel, one]) for one in heard], dim=1)
+    data.quiet = torch.cat([log_mel(torch.from_numpy(quiet)), rows[:, begins[-1] :]])
     data.wave = None
     _LOG.info(f"the pretrained encoder heard the takes in {time.monotonic() - began:.0f} s")
     return projection
 
 
-def _versions(wave: Wave, random: np.random.Generator) -> list[tuple[int, Wave]]:
-    """Return how many mel frames late the versions of a wave begin, and the versions."""
-    count = HEARD_VERSIONS if len(wave) < _LONG_SECONDS * SAMPLE_RATE else 2
-    late = [0, *random.integers(0, 8, count - 1).tolist()]
-    varied = [wave, *(vary_wave(wave, random) for _ in range(count - 1))]
-    return [(n, np.pad(one, (n * SAMPLE_RATE // MEL_RATE, 0))) for n, one in zip(late, varied, strict=True)]
-
-
-def _hear(waves: list[Wave], encoder: PretrainedEncoder, projection: Projection, seed: int) -> list[Tensor]:
-    windows = [step_windows(torch.from_numpy(wave)) for wave in waves]
-    random = torch.Generator().manual_seed(seed)
-    device = next(encoder.network.parameters()).device
-    some = [
-        one[torch.randperm(len(one), generator=random)[: -(-_LEARNED_FROM // len(waves))]]
-        for one in windows[:-1]
-    ]
-    projection.learn(encoder.features(torch.cat(some).to(device)).flatten(0, 1).cpu(), encoder)
+def _heard(wave: Tensor, encoder: PretrainedEncoder, seed: int, cache: Path) -> tuple[Tensor, Projection]:
+    """Hear a wave, or read what was heard of it before; the reduced features [64, F], and how."""
+    mark = hashlib.sha256(f"{_MAKE} {seed}".encode() + encoder.fingerprint + wave.numpy().tobytes())
+    key, projection = mark.hexdigest(), Projection()
+    with contextlib.suppress(OSError, SafetensorError), safe_open(cache, framework="pt") as file:
+        if (file.metadata() or {}).get("key") == key:
+            kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            rows = kept.pop("rows").float()
+            projection.load_state_dict(kept)
+            return rows, projection
+    device, windows = next(encoder.network.parameters()).device, step_windows(wave)
+    some = torch.randperm(len(windows), generator=torch.Generator().manual_seed(seed))[:_LEARNED_FROM]
+    projection.learn(encoder.features(windows[some].to(device)).flatten(0, 1).cpu(), encoder)
     listener = PretrainedListener(encoder, projection.to(device))
-    rows, before = [], 0.0
-    with Progress("Hearing the takes", total=sum(map(len, waves)) / SAMPLE_RATE, unit="s") as progress:
-        for wave in waves:
-            rows.append(listener.rows(torch.from_numpy(wave), done=partial(_tell, progress, before)))
-            before += len(wave) / SAMPLE_RATE
-    projection.cpu()
-    return rows
-
-
-def _tell(progress: Progress, before: float, seconds: float) -> None:
-    progress.set(before + seconds)
-
-
-def _key(wave: Tensor, encoder: PretrainedEncoder, seed: int) -> str:
-    mark = hashlib.sha256(f"{_MAKE} {HEARD_VERSIONS} {_QUIET_PIECES} {seed}".encode())
-    mark.update(encoder.fingerprint)
-    mark.update(wave.numpy().tobytes())
-    return mark.hexdigest()
-
-
-def _load(cache: Path, key: str, projection: Projection) -> list[Tensor] | None:
-    """Read what was heard of the same sound by the same encoder; None where it was not."""
-    try:
-        with safe_open(cache, framework="pt") as file:
-            if (file.metadata() or {}).get("key") != key:
-                return None
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError):
-        return None
-    count = sum(name.startswith("rows.") for name in tensors)
-    rows = [tensors.pop(f"rows.{number}") for number in range(count)]
-    projection.load_state_dict(tensors)
-    return rows
+    with Progress("Hearing the takes", total=len(wave) / SAMPLE_RATE, unit="s") as progress:
+        rows = listener.rows(wave, done=progress.set).half()
+    save_tensors(cache, {"rows": rows} | projection.cpu().state_dict(), metadata={"key": key})
+    return rows.float(), projection

@@ -1,4 +1,4 @@
-"""The named losses of both phases; their weights are settings."""
+"""The named losses; their weights are settings."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def colour_losses(drawn: Tensor, truth: Tensor, weight: Tensor) -> dict[str, Ten
 
 
 def shape_losses(
-    shape: Tensor, truth: Tensor, spread: Tensor, apart: Tensor | None = None
+    shape: Tensor, truth: Tensor, spread: Tensor, moments: Tensor | None = None
 ) -> dict[str, Tensor]:
     """Compare lip shapes of consecutive frames.
 
     Args:
         shape, truth: [S, N, K] of stretches of neighbouring frames.
-        apart: [S, N - 1] time between neighbours, in 0.04 s, the frame of 25 a second; None: that.
+        moments: [S, N - 1] time between neighbours, in 0.04 s, the frame of 25 a second; None: that.
         spread: [K] how far each component moves the outline; components count with its square root, a middle
             way between all alike
             and only the opening.
@@ -49,6 +49,23 @@ def shape_losses(
     error = shape.float() - truth
     losses = {"shape": (error**2 * weight).mean()}
     if error.shape[1] > 1:
-        change = error.diff(dim=1) if apart is None else error.diff(dim=1) / apart[..., None]
+        change = error.diff(dim=1) if moments is None else error.diff(dim=1) / moments[..., None]
         losses["velocity"] = (change**2 * weight).mean()
     return losses
+
+
+def contrastive_losses(cosine: Tensor) -> dict[str, Tensor]:
+    """Return the halves of y (1 - cos) + (1 - y) max(0, cos): `sync` is the first, `sync_negative` the other.
+
+    Source: the paper's contrastive sync loss.
+
+    Args:
+        cosine: [B, B] of the embeddings of clips and sounds; those of the diagonal match, of the others those
+            that are not nan do not.
+    """
+    positive = torch.eye(len(cosine), dtype=torch.bool, device=cosine.device)
+    negative = torch.isfinite(cosine) & ~positive
+    return {
+        "sync": (1 - cosine[positive]).mean(),
+        "sync_negative": cosine[negative].clamp_min(0).sum() / negative.sum().clamp_min(1),
+    }

@@ -218,9 +218,9 @@ class _Batches:
 
     def _shape_losses(self, shape: Tensor, index: Tensor) -> dict[str, Tensor]:
         together = (-1, self.length, shape.shape[1])
-        apart = moments_apart(self.data.rates[index[:: self.length]], self.length)
+        moments = moments_apart(self.data.rates[index[:: self.length]], self.length)
         truth = self.shapes[index].reshape(together)
-        return shape_losses(shape.reshape(together), truth, self.spread, apart)
+        return shape_losses(shape.reshape(together), truth, self.spread, moments)
 
     def _silence_loss(self, random: torch.Generator) -> dict[str, Tensor]:
         """Lip shape where nobody speaks; nothing if the footage never shows the mouth at rest."""

@@ -11,8 +11,10 @@ from torch.nn import functional
 from speech2lip.conventions import MEL_BANDS, MEL_RATE
 from speech2lip.geometry.mapping import sample
 from speech2lip.model import LipModel, SpeechFeatures
+from speech2lip.synthesis.lip_field import uv_lattice
 from speech2lip.synthesis.speech import SILENT_MEL, mel_windows
 from speech2lip.training.dataset import TrainingSet
+from speech2lip.training.losses import contrastive_losses
 from speech2lip.training.stretches import MOMENT_SECONDS, frames_apart, stretch_starts
 
 CLIP = 5
@@ -73,23 +75,6 @@ def clip_offsets() -> Tensor:
     return torch.arange(-round(_PAST * MEL_RATE), round(_AHEAD * MEL_RATE))
 
 
-def contrastive_losses(cosine: Tensor, matched: Tensor) -> dict[str, Tensor]:
-    """Return the halves of y (1 - cos) + (1 - y) max(0, cos): `sync` is the first, `sync_negative` the other.
-
-    Source: the paper's contrastive sync loss.
-
-    Args:
-        cosine: [...] cosine of the embeddings; matched: [...] bool, the y; pairs that are neither are nan in
-            `cosine`.
-    """
-    known = torch.isfinite(cosine)
-    positive, negative = known & matched, known & ~matched
-    return {
-        "sync": (1 - cosine[positive]).sum() / positive.sum().clamp_min(1),
-        "sync_negative": cosine[negative].clamp_min(0).sum() / negative.sum().clamp_min(1),
-    }
-
-
 class SyncClips:
     """Clips of a training set as the expert sees and hears them."""
 
@@ -98,13 +83,13 @@ class SyncClips:
         self.offsets = clip_offsets().to(data.patches.device)
         self.starts = stretch_starts(data.followed, data.rates, CLIP)
         # 0.04 s, as exactly as the footage's own clock has it.
-        apart = data.times[data.followed + 1] - data.times[data.followed]
-        self.moment = (apart * data.rates[data.followed] * MOMENT_SECONDS).median()
+        gaps = data.times[data.followed + 1] - data.times[data.followed]
+        self.moment = (gaps * data.rates[data.followed] * MOMENT_SECONDS).median()
         self.uv = sight_uv(data.outlines)
         size = self.uv.new_tensor([data.patches.shape[-1], data.patches.shape[-2]])
         some = data.patches[:: max(1, len(data.patches) // 500)].float() / 255
         self.pixels = self.uv * size
-        self.usual = sample(some, self.pixels.expand(len(some), -1, -1, -1)).mean((0, 1))
+        self.mean_grey = sample(some, self.pixels.expand(len(some), -1, -1, -1)).mean((0, 1))
 
     def frames(self, starts: Tensor) -> Tensor:
         """Return the frames of clips; [B, 5]."""
@@ -122,7 +107,7 @@ class SyncClips:
 
     def grey(self, lips: Tensor) -> Tensor:
         """Turn lips [5 B, 3, h, w] into what the expert sees [B, 5, h, w]."""
-        grey = (lips.float().mean(1) - self.usual) * 6
+        grey = (lips.float().mean(1) - self.mean_grey) * 6
         return grey.reshape(-1, CLIP, *grey.shape[1:])
 
     def heard(self, times: Tensor) -> Tensor:
@@ -136,11 +121,7 @@ def sight_uv(outlines: Tensor) -> Tensor:
     flat = points.reshape(-1, 2)[:: max(1, points.shape[0] * points.shape[1] // 100_000)].float()
     low, high = torch.quantile(flat, 0.01, dim=0), torch.quantile(flat, 0.99, dim=0)
     low, high = low - _MARGIN * (high - low), high + _MARGIN * (high - low)
-    rows, columns = _SIGHT
-    x = (torch.arange(columns, device=flat.device) + 0.5) / columns
-    y = (torch.arange(rows, device=flat.device) + 0.5) / rows
-    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1)
-    return (low + grid * (high - low))[None]
+    return low + uv_lattice(*_SIGHT).to(flat.device) * (high - low)
 
 
 def expert_losses(
@@ -160,14 +141,19 @@ def expert_losses(
     shifted = times + (size * sign).to(device) * clips.moment
     windows = _vary(clips.heard(torch.cat([times, shifted])), generator)
     heard, off = expert.hear(windows).chunk(2)
-    near = (times[:, None] - times[None]).abs() < _NEAR_SECONDS
-    others = (seen @ heard.T).masked_fill(near & ~torch.eye(batch, dtype=torch.bool, device=device), -1)
+    others = (seen @ heard.T).masked_fill(_near(times), -1)
     own = (seen * off).sum(1, keepdim=True)
     scale = expert.scale.exp().clamp(max=30)
     target = torch.arange(batch, device=device)
     loss = functional.cross_entropy(scale * torch.cat([others, own], dim=1), target)
     back = functional.cross_entropy(scale * others.T, target)
     return {"expert": loss + back}
+
+
+def _near(times: Tensor) -> Tensor:
+    """Tell which pairs of clips [B] are too near in time to be each other's negatives; [B, B]."""
+    near = (times[:, None] - times[None]).abs() < _NEAR_SECONDS
+    return near.fill_diagonal_(False)
 
 
 def _vary(windows: Tensor, generator: torch.Generator) -> Tensor:
@@ -204,6 +190,4 @@ def drawn_sync_losses(
     times = clips.middle_times(starts)
     seen, heard = expert.see(clips.grey(lips)), expert.hear(clips.heard(times))
     cosine = seen @ heard.T
-    matched = torch.eye(batch, dtype=torch.bool, device=device)
-    near = ((times[:, None] - times[None]).abs() < _NEAR_SECONDS) & ~matched
-    return contrastive_losses(cosine.masked_fill(near, torch.nan), matched)
+    return contrastive_losses(cosine.masked_fill(_near(times), torch.nan))

@@ -79,6 +79,7 @@ def train(
     videos, avatar = [Path(take) for take in takes], Path(avatar)
     footage = None if footage is None else Path(footage)
     asked = settings or TrainSettings()
+    decided = with_preset(asked)
     if complete := finished_before(avatar):
         return complete
     check_output(avatar, overwrite=overwrite, kind=AVATAR_KIND)
@@ -93,7 +94,7 @@ def train(
             _require_unchanged(prepared, mark, part)
             save_tensors(folder / "weights.safetensors", model.state_dict())
             save_tensors(folder / "canonical.safetensors", canonical_tensors(prepared.canonical))
-            bases = _write_bases(folder / "base", prepared, with_preset(asked).base_seconds)
+            bases = _write_bases(folder / "base", prepared, decided.base_seconds)
             write_json(folder / "avatar.json", to_plain(replace(info, bases=tuple(bases))))
             _require_unchanged(prepared, mark, part)
             note_written(part, folder)
