@@ -49,6 +49,8 @@ NAMES = {
     "Watcher": "observer",
     "Maker": "Method",
     "makers": "methods",
+    "carry": "warp",
+    "remarks": "message",
     "foreign": "unseen_speaker",
     "revoiced": "robustness",
     "looks": "appearance",
