@@ -50,6 +50,8 @@ NAMES = {
     "Maker": "Method",
     "makers": "methods",
     "carry": "warp",
+    "look_up": "sample",
+    "strangers": "other_people",
     "remarks": "message",
     "foreign": "unseen_speaker",
     "revoiced": "robustness",
