@@ -17,6 +17,7 @@ import torch
 import tyro
 
 from speech2lip.cli import COMMANDS
+from speech2lip.cli import commands as kinds
 from tests.documents import PAGES, ROOT, Block, blocks, commands, spans
 from tools import cli_reference as reference
 
@@ -77,7 +78,7 @@ def test_command_lines_parse(name: str, words: list[str]) -> None:
     if words[0] == "speech2lip":
         command, *rest = words[1:]
         if command not in ("--help", "--version"):
-            tyro.cli(COMMANDS[command], args=rest)
+            tyro.cli(getattr(kinds, command.capitalize()), args=rest)
     elif words[0] == "make":
         targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         assert {word for word in words[1:] if "=" not in word} <= set(targets)

@@ -12,13 +12,18 @@ import threading
 from collections.abc import Sequence
 from types import FrameType
 
-import tyro
-
-from speech2lip._version import __version__
-from speech2lip.cli.commands import COMMANDS
-from speech2lip.errors import Speech2LipError
-
-__all__ = ["COMMANDS", "main", "run", "usage"]
+COMMANDS = {
+    "prepare": "learn the head of one person from videos: footage",
+    "train": "make an avatar from footage, or straight from videos",
+    "speak": "let an avatar speak a sound file",
+    "live": "let an avatar speak what it hears, on a local page",
+    "evaluate": "measure an avatar on footage that it has not seen",
+    "export": "write an avatar as ONNX graphs, for players without Python",
+    "demo": "all of it on a made presenter",
+    "present": "write videos of the made presenter, with the truth about them",
+    "doctor": "show what this machine has and what is missing",
+}
+"""Name -> what it does."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Before anything imports torch: waiting OpenMP threads that spin make training ten times slower as soon
     # as another process wants one of the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from speech2lip.errors import Speech2LipError
+
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a path may hold what is no text
@@ -80,6 +87,8 @@ def run(arguments: list[str]) -> int:
         return 0
     name, *rest = arguments
     if name in ("-v", "--version"):
+        from speech2lip._version import __version__
+
         print(f"speech2lip {__version__}")
         return 0
     if name not in COMMANDS:
@@ -87,9 +96,14 @@ def run(arguments: list[str]) -> int:
         hint = f"Did you mean `{close[0]}`?" if close else "`speech2lip --help` lists them."
         print(f"speech2lip: there is no command {name!r}. {hint}", file=sys.stderr)
         return 2
+    import tyro
+
+    from speech2lip.cli import commands
+
+    kind: type[commands.Command] = getattr(commands, name.capitalize())
     config = (tyro.conf.FlagCreatePairsOff,)
     try:
-        command = tyro.cli(COMMANDS[name], prog=f"speech2lip {name}", args=rest, config=config)
+        command = tyro.cli(kind, prog=f"speech2lip {name}", args=rest, config=config)
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else 2
     return command.run()
@@ -97,8 +111,7 @@ def run(arguments: list[str]) -> int:
 
 def usage() -> str:
     """The text of `speech2lip --help`."""
-    first = {name: (kind.__doc__ or "").splitlines()[0] for name, kind in COMMANDS.items()}
-    lines = "\n".join(f"  {name:<10}{what}" for name, what in first.items())
+    lines = "\n".join(f"  {name:<10}{what}" for name, what in COMMANDS.items())
     return f"""usage: speech2lip COMMAND ...
 
 Train a talking-head avatar of one person from a short video, then let it speak any sound file.

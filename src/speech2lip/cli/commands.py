@@ -51,7 +51,7 @@ class Prepare(Command):
 
 @dataclass(frozen=True)
 class Train(Command):
-    """Make an avatar from footage, or straight from videos of one person, which are prepared first.
+    """Make an avatar from videos of one person (they are prepared first), or from footage that is prepared.
 
     Stopped or killed, the same command goes on where it was.
     """
@@ -179,7 +179,3 @@ class Doctor(Command):
         checks = _doctor.doctor()
         print(_doctor.report(checks))
         return int(any(check.required and not check.good for check in checks))
-
-
-COMMANDS: dict[str, type[Command]] = {kind.__name__.lower(): kind for kind in Command.__subclasses__()}
-"""By name."""
