@@ -60,7 +60,7 @@ def _offline(speaker: Speaker, path: Path) -> tuple[list[Picture], np.ndarray]:
     model = engine.model.settings
     stretches = speech_stretches(SoundReader(path), HeardWindows.of(model, base.fps))
     pictures, native = [], []
-    for stretch, composed in spoken_pictures(engine, speaker.motion, stretches, workers=2):
+    for stretch, composed in spoken_pictures(speaker, stretches, workers=2):
         pictures += composed
         native.append(stretch.native)
     return pictures, np.concatenate(native)

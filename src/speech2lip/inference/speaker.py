@@ -10,11 +10,11 @@ from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
 
 from speech2lip.avatar import BaseVideo, read_avatar
 from speech2lip.config import SpeakSettings
-from speech2lip.conventions import AnyPath, Picture
+from speech2lip.conventions import SAMPLE_RATE, AnyPath, Picture
 from speech2lip.errors import AvatarError, FootageError
 from speech2lip.inference.engine import Engine
 from speech2lip.inference.motion import Motion, base_of
@@ -109,14 +109,14 @@ class BaseVideoReader:
 
 
 class Speaker:
-    """Holds the engine and the base video of an avatar; close it, or use it in a `with` block.
+    """Holds engine, motion and base video of an avatar; close it, or use it in a `with` block.
 
     Raises:
         AvatarError, SettingsError: as their messages say.
     """
 
     def __init__(self, avatar: AnyPath, *, settings: SpeakSettings | None = None) -> None:
-        """Load an avatar folder and draw one frame, so that the first one of a stream is not late."""
+        """Load an avatar folder and draw one frame, so that the first one that is wanted is not late."""
         self.settings = settings or SpeakSettings()
         avatar = Path(avatar)
         person = read_avatar(avatar)
@@ -125,9 +125,13 @@ class Speaker:
         self.engine = Engine(person, device=self.settings.device, precision=self.settings.precision)
         self.motion = Motion(person, self.base, self.settings)
         self.pictures = BaseVideoReader(self.base)
-        spoken = self.engine.encode_speech(self.engine.mel_features(torch.zeros(16_000)), [0.5])
         first = self.first
-        self.engine.renderer.speak([self.pictures[first]], self.base.head[first], spoken)
+        try:
+            spoken = self.engine.speech_at(np.zeros(SAMPLE_RATE, np.float32), [0.5])
+            self.engine.renderer.speak([self.pictures[first]], self.base.head[first], spoken)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def first(self) -> int:

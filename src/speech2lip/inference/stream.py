@@ -261,10 +261,7 @@ class SpeechStream:
 
     def _draw(self, shown: Shown, waves: list[tuple[Samples, float]], released: int | None) -> Picture:
         engine = self.speaker.engine
-        heard = [
-            engine.encode_speech(engine.mel_features(torch.from_numpy(wave), [moment]), [moment])
-            for wave, moment in waves
-        ]
+        heard = [engine.speech_at(wave, [moment]) for wave, moment in waves]
         spoken = heard[0]
         if len(heard) == 2:
             part = _RELEASE[released] if released is not None and released < len(_RELEASE) else 1.0
