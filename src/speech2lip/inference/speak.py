@@ -7,7 +7,6 @@ import json
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -31,8 +30,6 @@ _BATCH = 8
 """Frames drawn at once, at most."""
 _BATCH_BYTES = 20_000_000
 """Most that the pictures drawn at once may need: fewer large ones are drawn at once."""
-_SOON = 8
-"""Frames ahead whose decoding is begun."""
 
 
 @dataclass(frozen=True)
@@ -127,17 +124,13 @@ def spoken_pictures(
     Decoding runs ahead in a thread of its own, `workers` stretches are turned and drawn at once, and who
     takes the pictures encodes meanwhile.
     """
-    motion, engine, pictures = speaker.motion, speaker.engine, speaker.pictures
+    motion, engine = speaker.motion, speaker.engine
 
     def jobs() -> Iterator[tuple[AudioChunk, list[Shown], list[list[Picture]]]]:
-        order, coming = motion.shown(), deque[Shown]()
+        planned = speaker.planned()
         for stretch in stretches:
-            count = len(stretch.moments)
-            coming.extend(itertools.islice(order, count + _SOON - len(coming)))
-            shown = [coming.popleft() for _ in range(count)]
-            filmed = [[pictures[index] for index in one.indices] for one in shown]
-            pictures.expect([index for one in coming for index in one.indices])
-            yield stretch, shown, filmed
+            shown = list(itertools.islice(planned, len(stretch.moments)))
+            yield stretch, shown, [speaker.filmed(one) for one in shown]
 
     def draw(job: tuple[AudioChunk, list[Shown], list[list[Picture]]]) -> tuple[AudioChunk, list[Picture]]:
         stretch, shown, filmed = job
