@@ -105,8 +105,8 @@ def picture_late_frames(avatar: Path, sound: Path, output: Path, settings: Speak
     begin = soundfile.info(sound).frames / SAMPLE_RATE - len(wave) / SAMPLE_RATE
     with CodedReader(output) as reader:
         written = reader.read(numbers.start, numbers.stop)
-    with BaseVideoReader(base) as planes:
-        filmed = [[planes[index] for index in one.indices] for one in shown]
+    with BaseVideoReader(base) as pictures:
+        filmed = [[pictures[index] for index in one.indices] for one in shown]
     mel, size = engine.mel_features(torch.from_numpy(wave)), (base.height, base.width)
     boxes = engine.paster.regions(motion.heads(shown), size)
     errors = {}

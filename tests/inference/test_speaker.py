@@ -36,8 +36,8 @@ def _write(path: Path, size: tuple[int, int], frames: int) -> None:
 
 def _told(base: BaseVideo) -> list[str]:
     """What reading every frame says, coded and as RGB."""
-    with BaseVideoReader(base) as planes, pytest.raises(AvatarError) as coded:
-        [planes[index] for index in range(len(base.times))]
+    with BaseVideoReader(base) as pictures, pytest.raises(AvatarError) as coded:
+        [pictures[index] for index in range(len(base.times))]
     with pytest.raises(AvatarError) as rgb:
         list(base.frames(0, len(base.times)))
     return [str(coded.value), str(rgb.value)]
@@ -63,7 +63,7 @@ def test_a_faulty_base_video_is_one_line(base: BaseVideo, fault: str) -> None:
 
 
 def test_a_good_one_is_read_to_its_end(base: BaseVideo) -> None:
-    with BaseVideoReader(base) as planes:
+    with BaseVideoReader(base) as pictures:
         for index in range(len(base.times)):
-            assert planes[index].shape == (base.height * 3 // 2, base.width)
+            assert pictures[index].shape == (base.height * 3 // 2, base.width)
     assert len(list(base.frames(0, len(base.times)))) == len(base.times)

@@ -60,7 +60,7 @@ def _offline(speaker: Speaker, path: Path) -> tuple[list[Picture], np.ndarray]:
     model = engine.model.settings
     stretches = speech_stretches(SoundReader(path), HeardWindows.of(model, base.fps))
     pictures, native = [], []
-    for stretch, composed in spoken_pictures(engine, speaker.motion, stretches, workers=2):
+    for stretch, composed in spoken_pictures(speaker, stretches, workers=2):
         pictures += composed
         native.append(stretch.native)
     return pictures, np.concatenate(native)
@@ -203,11 +203,10 @@ def test_no_frame_waits_for_decoding(tmp_path: Path, monkeypatch: pytest.MonkeyP
     folder = made_avatar(tmp_path / "a.avatar", frames=90)
     with Speaker(folder, settings=PLAIN) as speaker, stream(speaker) as speech:
         late = []
-        for number in range(70):
+        for number, asked in enumerate(itertools.islice(speaker.motion.shown(), 70)):
             before = set(speaker.pictures._chunks)
-            asked = speech._coming[0].index if speech._coming else None
             assert speech.pull(silence=True) is not None
-            if number and asked is not None and asked // 25 not in before:
+            if number and asked.index // 25 not in before:
                 late.append(number)
         assert len(speaker.pictures._chunks) <= 2
     assert late == []

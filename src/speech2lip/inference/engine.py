@@ -14,7 +14,7 @@ from speech2lip.avatar import Avatar
 from speech2lip.composition.coverage import region_surface
 from speech2lip.composition.paste import Paster
 from speech2lip.compute import choose_device, probe_precision
-from speech2lip.conventions import MEL_RATE
+from speech2lip.conventions import MEL_RATE, Floats
 from speech2lip.inference.torch_renderer import TorchRenderer
 from speech2lip.model import SpeechFeatures
 from speech2lip.synthesis.lip_field import POSE_SIZE, uv_lattice
@@ -85,6 +85,10 @@ class Engine:
         moments = torch.as_tensor(np.asarray(times, np.float64)).to(device)
         rows = mel[: self.model.encoder.channels]
         return self.model.encode_speech(mel_windows(rows.to(device), moments, self.offsets))
+
+    def speech_at(self, wave: Floats, moments: Sequence[float]) -> SpeechFeatures:
+        """Read what is said at moments of a wave [S], in seconds."""
+        return self.encode_speech(self.mel_features(torch.from_numpy(wave), moments), moments)
 
     @cached_property
     def renderer(self) -> TorchRenderer:

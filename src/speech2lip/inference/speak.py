@@ -7,23 +7,18 @@ import json
 import logging
 import math
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-import torch
-
 import speech2lip
 from speech2lip.atomic import check_output
-from speech2lip.avatar import read_avatar
 from speech2lip.config import SpeakSettings
 from speech2lip.conventions import AnyPath, Picture
 from speech2lip.inference.audio_buffer import AudioBuffer, HeardWindows, Samples
-from speech2lip.inference.engine import Engine
-from speech2lip.inference.motion import Motion, Shown, base_of
-from speech2lip.inference.speaker import BaseVideoReader
+from speech2lip.inference.motion import Shown
+from speech2lip.inference.speaker import Speaker
 from speech2lip.media.sound import SoundReader, check_speech, resample_blocks
 from speech2lip.media.video import VideoFormat, VideoWriter
 from speech2lip.parallel import ordered_map, worker_count
@@ -35,8 +30,6 @@ _BATCH = 8
 """Frames drawn at once, at most."""
 _BATCH_BYTES = 20_000_000
 """Most that the pictures drawn at once may need: fewer large ones are drawn at once."""
-_SOON = 8
-"""Frames ahead whose decoding is begun."""
 
 
 @dataclass(frozen=True)
@@ -76,49 +69,39 @@ def speak(
     check_output(output, overwrite=overwrite)
     reader = SoundReader(sound, keep=True)
     check_speech(reader)
-    person = read_avatar(avatar)
-    base = base_of(person, settings.take)
-    engine = Engine(person, device=settings.device, precision=settings.precision)
-    motion = Motion(person, base, settings)
-    motion.log_messages()
-    began = time.monotonic()
-    writer = VideoWriter(
-        output,
-        VideoFormat(
-            width=base.width,
-            height=base.height,
-            fps=base.fps,
-            sample_rate=reader.sample_rate,
-            channels=reader.channels,
-        ),
-        crf=settings.crf,
-        metadata=_mark(avatar),
-        overwrite=overwrite,
-    )
-    workers = worker_count(engine.compute.device)
-    how = f"drawn {engine.path}, in {engine.precision} ({engine.reason}), {workers} batches at a time"
-    windows = HeardWindows.of(engine.model.settings, base.fps)
-    stretches = speech_stretches(reader, windows, batch=batch_frames(base.width, base.height))
-    frames = 0
-    with writer, Progress("Speaking", total=reader.seconds or 1.0, unit="s") as progress:
-        for stretch, composed in spoken_pictures(engine, motion, stretches, workers=workers):
-            for picture in composed:
-                writer.write(picture)
-            writer.write_sound(stretch.native)
-            frames += len(composed)
-            progress.set(frames / float(base.fps))
+    with Speaker(avatar, settings=settings) as speaker:
+        speaker.motion.log_messages()
+        base, engine = speaker.base, speaker.engine
+        began = time.monotonic()
+        writer = VideoWriter(
+            output,
+            VideoFormat(
+                width=base.width,
+                height=base.height,
+                fps=base.fps,
+                sample_rate=reader.sample_rate,
+                channels=reader.channels,
+            ),
+            crf=settings.crf,
+            metadata=_mark(avatar),
+            overwrite=overwrite,
+        )
+        workers = worker_count(engine.compute.device)
+        windows = HeardWindows.of(engine.model.settings, base.fps)
+        stretches = speech_stretches(reader, windows, batch=batch_frames(base.width, base.height))
+        frames = 0
+        with writer, Progress("Speaking", total=reader.seconds or 1.0, unit="s") as progress:
+            for stretch, composed in spoken_pictures(speaker, stretches, workers=workers):
+                for picture in composed:
+                    writer.write(picture)
+                writer.write_sound(stretch.native)
+                frames += len(composed)
+                progress.set(frames / float(base.fps))
     seconds = frames / float(base.fps)
     speed = frames / max(time.monotonic() - began, 1e-6)
     _LOG.info(f"{output}: {seconds:.2f} s, {frames} frames, {speed:.0f} frames/s")
-    _LOG.info(how)
+    _LOG.info(f"drawn {engine.path}, in {engine.precision} ({engine.reason}), {workers} batches at a time")
     return SpeakResult(output, frames, seconds, speed, engine.precision)
-
-
-@dataclass(frozen=True)
-class _Job:
-    stretch: AudioChunk
-    filmed: list[list[Picture]]
-    shown: list[Shown]
 
 
 @dataclass(frozen=True)
@@ -134,34 +117,27 @@ class AudioChunk:
 
 
 def spoken_pictures(
-    engine: Engine, motion: Motion, stretches: Iterable[AudioChunk], *, workers: int
+    speaker: Speaker, stretches: Iterable[AudioChunk], *, workers: int
 ) -> Iterator[tuple[AudioChunk, list[Picture]]]:
     """Yield stretches with their composed pictures, uint8 [3 H / 2, W], in order.
 
     Decoding runs ahead in a thread of its own, `workers` stretches are turned and drawn at once, and who
     takes the pictures encodes meanwhile.
     """
-    order = motion.shown()
-    with BaseVideoReader(motion.base) as planes:
+    motion, engine = speaker.motion, speaker.engine
 
-        def jobs() -> Iterator[_Job]:
-            coming: deque[Shown] = deque()
-            for stretch in stretches:
-                count = len(stretch.moments)
-                coming.extend(itertools.islice(order, count + _SOON - len(coming)))
-                shown = [coming.popleft() for _ in range(count)]
-                filmed = [[planes[index] for index in one.indices] for one in shown]
-                planes.expect([index for one in coming for index in one.indices])
-                yield _Job(stretch, filmed, shown)
+    def jobs() -> Iterator[tuple[AudioChunk, list[Shown], list[list[Picture]]]]:
+        planned = speaker.planned()
+        for stretch in stretches:
+            shown = list(itertools.islice(planned, len(stretch.moments)))
+            yield stretch, shown, [speaker.filmed(one) for one in shown]
 
-        def draw(job: _Job) -> tuple[AudioChunk, list[Picture]]:
-            moments = job.stretch.moments
-            spoken = engine.encode_speech(
-                engine.mel_features(torch.from_numpy(job.stretch.wave), moments), moments
-            )
-            return job.stretch, motion.speak(engine.renderer, job.filmed, job.shown, spoken)
+    def draw(job: tuple[AudioChunk, list[Shown], list[list[Picture]]]) -> tuple[AudioChunk, list[Picture]]:
+        stretch, shown, filmed = job
+        spoken = engine.speech_at(stretch.wave, stretch.moments)
+        return stretch, motion.speak(engine.renderer, filmed, shown, spoken)
 
-        yield from ordered_map(draw, jobs(), workers=workers)
+    yield from ordered_map(draw, jobs(), workers=workers)
 
 
 def batch_frames(width: int, height: int) -> int:

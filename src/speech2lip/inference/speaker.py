@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Sequence
+import itertools
+from collections import OrderedDict, deque
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
 
 from speech2lip.avatar import BaseVideo, read_avatar
 from speech2lip.config import SpeakSettings
-from speech2lip.conventions import AnyPath, Picture
+from speech2lip.conventions import SAMPLE_RATE, AnyPath, Picture
 from speech2lip.errors import AvatarError, FootageError
 from speech2lip.inference.engine import Engine
-from speech2lip.inference.motion import Motion, base_of
+from speech2lip.inference.motion import Motion, Shown, base_of
 from speech2lip.media.video import CodedReader
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ _CHUNK_BYTES = 100_000_000
 """Most that the frames decoded at once may need: eight of 3840 x 2160."""
 _CHUNKS_KEPT = 2
 """Of each reader: the one that it shows and the one that comes next."""
+_SOON = 12
+"""Frames ahead whose decoding is begun."""
 _WHOLE_BYTES = 32_000_000
 """A take whose frames need no more than this is decoded once and kept."""
 
@@ -109,14 +112,14 @@ class BaseVideoReader:
 
 
 class Speaker:
-    """Holds the engine and the base video of an avatar; close it, or use it in a `with` block.
+    """Holds engine, motion and base video of an avatar; close it, or use it in a `with` block.
 
     Raises:
         AvatarError, SettingsError: as their messages say.
     """
 
     def __init__(self, avatar: AnyPath, *, settings: SpeakSettings | None = None) -> None:
-        """Load an avatar folder and draw one frame, so that the first one of a stream is not late."""
+        """Load an avatar folder and draw one frame, so that the first one that is wanted is not late."""
         self.settings = settings or SpeakSettings()
         avatar = Path(avatar)
         person = read_avatar(avatar)
@@ -125,14 +128,31 @@ class Speaker:
         self.engine = Engine(person, device=self.settings.device, precision=self.settings.precision)
         self.motion = Motion(person, self.base, self.settings)
         self.pictures = BaseVideoReader(self.base)
-        spoken = self.engine.encode_speech(self.engine.mel_features(torch.zeros(16_000)), [0.5])
         first = self.first
-        self.engine.renderer.speak([self.pictures[first]], self.base.head[first], spoken)
+        try:
+            spoken = self.engine.speech_at(np.zeros(SAMPLE_RATE, np.float32), [0.5])
+            self.engine.renderer.speak([self.pictures[first]], self.base.head[first], spoken)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def first(self) -> int:
         """Index of the base frame that streams begin with."""
         return self.motion.first
+
+    def planned(self) -> Iterator[Shown]:
+        """Yield without end what is shown; what comes soon begins to be decoded, so that no frame waits."""
+        order = self.motion.shown()
+        coming = deque(itertools.islice(order, _SOON))
+        for one in order:
+            coming.append(one)
+            self.pictures.expect((*coming[0].indices, *one.indices))
+            yield coming.popleft()
+
+    def filmed(self, shown: Shown) -> list[Picture]:
+        """Return the frames of the base video that something shown is made of."""
+        return [self.pictures[index] for index in shown.indices]
 
     def close(self) -> None:
         """Let go of the base video."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
 from threading import Lock
@@ -33,8 +31,6 @@ _REACH_SECONDS = 0.02
 _MOST_SECONDS = 60.0
 """Sound that may wait to be spoken."""
 _SILENCE_SECONDS = 0.02
-_SOON = 12
-"""Frames ahead whose decoding is begun, so that no frame waits for it."""
 _RELEASE = (0.5, 1.0)
 """How far the lips have come to rest in the frames after an interruption."""
 
@@ -100,8 +96,7 @@ class SpeechStream:
         self._windows = HeardWindows.of(model, self.fps)
         self._native, self._heard = AudioBuffer(channels), self._windows.new_buffer()
         self._resampler = self._new_resampler()
-        self._order = speaker.motion.shown()
-        self._coming: deque[Shown] = deque()
+        self._planned = speaker.planned()
         self._released: int | None = None
         self._finished = False
         self._lock = Lock()
@@ -175,18 +170,13 @@ class SpeechStream:
             waves = self._waves(index)
             sound = self._native.cut(*(round(i * self.sample_rate / self.fps) for i in (index, index + 1)))
             self.frames += 1
-            shown = self._next_shown()
+            shown = next(self._planned)
             released = None if self._released is None else index - self._released
         time = float(index / self.fps)
         if not draw:
             self.left_out += 1
             return Streamed(time, None, sound)
         return Streamed(time, self._draw(shown, waves, released), sound)
-
-    def _next_shown(self) -> Shown:
-        self._coming.extend(itertools.islice(self._order, 1 + _SOON - len(self._coming)))
-        self.speaker.pictures.expect((*self._coming[0].indices, *self._coming[-1].indices))
-        return self._coming.popleft()
 
     def close(self) -> None:
         """Let go of the speaker, and of the avatar where this stream loaded it."""
@@ -261,10 +251,7 @@ class SpeechStream:
 
     def _draw(self, shown: Shown, waves: list[tuple[Samples, float]], released: int | None) -> Picture:
         engine = self.speaker.engine
-        heard = [
-            engine.encode_speech(engine.mel_features(torch.from_numpy(wave), [moment]), [moment])
-            for wave, moment in waves
-        ]
+        heard = [engine.speech_at(wave, [moment]) for wave, moment in waves]
         spoken = heard[0]
         if len(heard) == 2:
             part = _RELEASE[released] if released is not None and released < len(_RELEASE) else 1.0
@@ -272,5 +259,5 @@ class SpeechStream:
                 torch.lerp(heard[0].code, heard[1].code, part),
                 torch.lerp(heard[0].shape, heard[1].shape, part),
             )
-        filmed = [self.speaker.pictures[index] for index in shown.indices]
+        filmed = self.speaker.filmed(shown)
         return self.speaker.motion.speak(engine.renderer, [filmed], [shown], spoken)[0]
