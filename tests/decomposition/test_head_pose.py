@@ -1,4 +1,5 @@
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -184,7 +185,7 @@ def test_shots_without_the_person_take_the_nearest_pose_and_takes_without_any_th
     take, shot = made_take("a", frames=12), np.repeat(np.arange(3, dtype=np.int32), 4)
     nothing = np.zeros(12, np.float32)
     info = TakeInfo(take.width, take.height, Fraction(25))
-    track = Track(info, take.times, take.landmarks, take.light, shot, nothing, nothing, nothing)
+    track = Track(Path("a"), info, take.times, take.landmarks, take.light, shot, nothing, nothing, nothing)
     person = {"a": shot != 1, "b": np.zeros(12, bool)}
     poses = fit_poses({"a": track, "b": track}, person, PrepareSettings(smoothing_frames=0))[1]
     assert np.array_equal(poses["a"][4:6], poses["a"][[3, 3]])
@@ -204,10 +205,8 @@ def test_head_poses_are_smoothed_over_the_same_time_at_any_rate(
 
     monkeypatch.setattr(fitting, "smooth_head_poses", smooth)
     info, seen = TakeInfo(take.width, take.height, Fraction(fps)), np.ones(6, bool)
-    nothing = np.zeros(6, np.float32)
-    track = Track(
-        info, take.times, take.landmarks, take.light, np.zeros(6, np.int32), nothing, nothing, nothing
-    )
+    nothing, shot = np.zeros(6, np.float32), np.zeros(6, np.int32)
+    track = Track(Path("a"), info, take.times, take.landmarks, take.light, shot, nothing, nothing, nothing)
     fit_poses({"a": track}, {"a": seen}, PrepareSettings())
     assert used == [pytest.approx(sigma, rel=1e-4)]
     assert fps != "25" or used == [0.7]

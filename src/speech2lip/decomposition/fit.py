@@ -36,7 +36,6 @@ from speech2lip.decomposition.footage import (
     Track,
     canonical_plain,
     canonical_tensors,
-    read_take,
     read_track,
 )
 from speech2lip.decomposition.head_pose import fit_poses
@@ -84,11 +83,8 @@ def fit_takes(
     person = {name: track.seen & ~others[name] for name, track in tracks.items()}
     shape, poses = fit_poses(tracks, person, settings)
     rejected = reject_frames(tracks, others, poses, settings)
-    for name in tracks:
-        _stage_poses(staging, name, poses[name], rejected[name])
     takes = [
-        read_take(staging.track(name), settings, poses=staging.take(name) / "poses.safetensors")
-        for name in tracks
+        track.fitted(poses[name], rejected[name], focal=settings.focal) for name, track in tracks.items()
     ]
     _require_seconds(takes, settings)
     offsets = _sound_offsets(takes)
@@ -98,8 +94,15 @@ def fit_takes(
         f"canonical frame: {canonical.frame_index} of take {canonical.take}, score {fitted.score:.2f} "
         f"(0 at best; the best frame has {fitted.best_score:.2f})"
     )
-    if settings.photometric:
-        _keep_poses(staging, fitted)
+    if fitted.refined is not None:
+        _LOG.info(
+            f"head poses refined against the canonical picture in {fitted.refined:.1%} of the frames; focal "
+            f"length {fitted.takes[0].focal:.2f} times the longer side"
+        )
+    elif settings.photometric:
+        _LOG.info("head poses are the landmarks': the frames did not show them better")
+    for take in fitted.takes:
+        _stage_poses(staging, take)
     save_tensors(staging.folder / "canonical.safetensors", canonical_tensors(canonical))
     frames = sum(len(take.times) for take in takes)
     info = FootageInfo(
@@ -117,28 +120,15 @@ def fit_takes(
         prepare_fps=None if began is None else round(frames / (time.monotonic() - began), 1),
     )
     write_json(staging.folder / "footage.json", to_plain(info))
-    kept = sum(int((take.kept).sum()) for take in takes)
+    kept = sum(int(take.kept.sum()) for take in takes)
     _LOG.info(f"{kept} of {frames} frames can be trained on; left out: {_counts_line(takes)}")
 
 
-def _stage_poses(staging: Staging, name: str, poses: Array, rejected: NDArray[np.uint8]) -> None:
+def _stage_poses(staging: Staging, take: Take) -> None:
     with output_errors(staging.folder):
-        staging.take(name).mkdir(exist_ok=True)
-    tensors: dict[str, NDArray[Any]] = {"camera_from_head": poses, "left_out": rejected}
-    save_tensors(staging.take(name) / "poses.safetensors", tensors)
-
-
-def _keep_poses(staging: Staging, fitted: CanonicalFit) -> None:
-    """Write the head poses that were refined, and tell."""
-    if fitted.refined is None:
-        _LOG.info("head poses are the landmarks': the frames did not show them better")
-        return
-    for take in fitted.takes:
-        _stage_poses(staging, take.name, take.camera_from_head, take.rejection)
-    _LOG.info(
-        f"head poses refined against the canonical picture in {fitted.refined:.1%} of the frames; focal "
-        f"length {fitted.takes[0].focal:.2f} times the longer side"
-    )
+        staging.take(take.name).mkdir(exist_ok=True)
+    tensors: dict[str, NDArray[Any]] = {"camera_from_head": take.camera_from_head, "left_out": take.rejection}
+    save_tensors(staging.take(take.name) / "poses.safetensors", tensors)
 
 
 def _sound_offsets(takes: Sequence[Take]) -> dict[str, SoundOffset]:

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from speech2lip.checks import Unfit
 from speech2lip.config import PrepareSettings
-from speech2lip.conventions import LANDMARK_COUNT, SAMPLE_RATE
+from speech2lip.conventions import LANDMARK_COUNT, SAMPLE_RATE, Array
 from speech2lip.decomposition.av_offset import shifted
 from speech2lip.decomposition.canonical import Canonical, LipPatch
 from speech2lip.decomposition.staging import finish_move_for_reading
@@ -107,6 +107,7 @@ _CANONICAL = {
 class Track:
     """What the first pass over a take has found."""
 
+    folder: Path
     info: TakeInfo
     times: NDArray[np.float64]
     """[T] seconds from the first frame."""
@@ -127,6 +128,26 @@ class Track:
     def seen(self) -> NDArray[np.bool_]:
         """[T] whether a face was found."""
         return ~np.isnan(self.landmarks[:, 0, 0])
+
+    def fitted(
+        self, camera_from_head: Array, rejection: NDArray[np.uint8], *, focal: float, sound_shift: float = 0.0
+    ) -> Take:
+        """Return the take with what fitting has found; see the fields of `Take`."""
+        return Take(
+            name=self.folder.name,
+            folder=self.folder,
+            width=self.info.width,
+            height=self.info.height,
+            fps=self.info.fps,
+            focal=focal,
+            times=self.times,
+            landmarks=self.landmarks,
+            light=self.light,
+            camera_from_head=camera_from_head,
+            rejection=rejection,
+            cuts=np.flatnonzero(np.diff(self.shot)) + 1,
+            sound_shift=sound_shift,
+        )
 
 
 @dataclass(frozen=True)
@@ -258,40 +279,16 @@ def read_footage(folder: Path) -> Footage:
     shifts = {name: offset.shift_seconds for name, offset in info.sound_offsets.items()}
     for name in info.takes:
         inside(folder, f"takes/{name}/take.json", error=FootageError)
-    takes = tuple(
-        read_take(folder / "takes" / name, settings, sound_shift=shifts.get(name, 0.0)) for name in info.takes
-    )
+    takes = []
+    for name in info.takes:
+        track = read_track(folder / "takes" / name)
+        with FOOTAGE.file(folder / "takes" / name, "poses.safetensors") as path:
+            fitted = read_arrays(path, _POSES, {"T": len(track.times)})
+        poses, rejection = fitted["camera_from_head"], fitted["left_out"]
+        takes.append(track.fitted(poses, rejection, focal=settings.focal, sound_shift=shifts.get(name, 0.0)))
     with FOOTAGE.file(folder, "canonical.safetensors") as path:
         canonical = read_canonical(path, info.canonical)
-    return Footage(folder, settings, takes, canonical, info)
-
-
-def read_take(
-    folder: Path, settings: PrepareSettings, *, sound_shift: float = 0.0, poses: Path | None = None
-) -> Take:
-    """Read one take of a footage folder, with the head poses that lie elsewhere where `poses` says so.
-
-    Raises:
-        FootageError: a file of it is missing or damaged, or is a link.
-    """
-    track = read_track(folder)
-    with FOOTAGE.file(poses.parent if poses else folder, "poses.safetensors") as path:
-        fitted = read_arrays(path, _POSES, {"T": len(track.times)})
-    return Take(
-        name=folder.name,
-        folder=folder,
-        width=track.info.width,
-        height=track.info.height,
-        fps=track.info.fps,
-        focal=settings.focal,
-        times=track.times,
-        landmarks=track.landmarks,
-        light=track.light,
-        cuts=np.flatnonzero(np.diff(track.shot)) + 1,
-        sound_shift=sound_shift,
-        camera_from_head=fitted["camera_from_head"],
-        rejection=fitted["left_out"],
-    )
+    return Footage(folder, settings, tuple(takes), canonical, info)
 
 
 def read_track(folder: Path) -> Track:
@@ -311,7 +308,7 @@ def read_track(folder: Path) -> Track:
         if arrays["shot"].max() >= sizes.get("S", 0):
             raise Unfit(f"shot must be below {sizes.get('S', 0)}, not {arrays['shot'].max()}")
         landmarks = KeptLandmarks(path, frames=len(arrays["times"]), longer_side=max(info.width, info.height))
-    return Track(info, landmarks=landmarks, **arrays)
+    return Track(folder, info, landmarks=landmarks, **arrays)
 
 
 def source_path(take: Take) -> Path:

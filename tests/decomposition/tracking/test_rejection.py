@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from tests.made_face import head_pose
 
 def _track(frames: int = 60, *, person: int = 0, shots: int = 1) -> Track:
     return Track(
+        Path("a"),
         TakeInfo(640, 480, Fraction(25)),
         times=np.arange(frames) / 25,
         landmarks=np.stack([_seen(person, 300, i) for i in range(frames)]),
