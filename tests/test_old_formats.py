@@ -59,7 +59,7 @@ def test_old_footage_loads(version: str) -> None:
     assert [take.name for take in footage.takes] == ["a", "b"]
     assert [len(take.times) for take in footage.takes] == [28, 22]
     assert [take.focal for take in footage.takes] == pytest.approx([2.1135, 2.1135])
-    assert all((take.kept).all() for take in footage.takes)
+    assert all(take.kept.all() for take in footage.takes)
     assert all(np.isfinite(take.lip_opening).all() for take in footage.takes)
     assert (footage.canonical.take, footage.canonical.frame_index) == ("a", 0)
 

@@ -25,7 +25,7 @@ def test_from_videos_to_a_spoken_sentence(real_footage: Path, tmp_path: Path) ->
     footage = prepare(takes, footage=tmp_path / "g.footage")
     assert [take.name for take in footage.takes] == [path.stem for path in takes]
     assert sum(len(take.times) for take in footage.takes) == 900
-    assert np.mean([(take.kept).mean() for take in footage.takes]) > 0.97
+    assert np.mean([take.kept.mean() for take in footage.takes]) > 0.97
 
     settings = TrainSettings(steps=400, seed=1)
     avatar = train(avatar=tmp_path / "g.avatar", footage=footage.folder, settings=settings)

@@ -99,7 +99,7 @@ def _discs(canonical: Canonical, points: Floats) -> dict[str, NDArray[np.bool_]]
 
 def _shots(footage: Footage, frames: int) -> Iterator[tuple[Take, list[int]]]:
     """Yield shots and the frames of each that are measured: at least three."""
-    total = sum(int((take.kept).sum()) for take in footage.takes)
+    total = sum(int(take.kept.sum()) for take in footage.takes)
     for take in footage.takes:
         lids = np.nan_to_num(eye_opening(take.landmarks[:]))
         good = (take.kept) & (lids > _OPEN * np.median(lids))

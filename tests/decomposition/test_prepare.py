@@ -230,7 +230,7 @@ def test_the_presenter_is_held_still(messages: list[str], presenter: Path) -> No
     footage = prepare(takes, footage=presenter / "p.footage")
     take, truth = footage.takes[0], read_truth(takes[0])
     assert len(take.times) == len(truth.times) == len(list(read_frames(takes[0])))
-    assert (take.kept).mean() > 0.98
+    assert take.kept.mean() > 0.98
     # The head's own axes are free: the fitted poses may differ from the true ones by one fixed turn.
     found, true = take.camera_from_head[:, :3, :3], truth.camera_from_head[:, :3, :3]
     between = np.einsum("tji,tjk->tik", found, true)

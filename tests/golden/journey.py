@@ -84,7 +84,7 @@ def _footage_figures(footage: Footage) -> Figures:
     """Measure footage against the presenter's truth."""
     opening = np.concatenate([take.lip_opening for take in footage.takes]).astype(np.float64)
     exact = np.concatenate([_truth_of(take).lip_opening for take in footage.takes])
-    kept = sum(int((take.kept).sum()) for take in footage.takes)
+    kept = sum(int(take.kept.sum()) for take in footage.takes)
     depth = footage.canonical.depth
     return {
         "prepare.frames": float(sum(len(take.times) for take in footage.takes)),

@@ -175,7 +175,7 @@ def _require_face(tracks: dict[str, Track], failed: dict[str, str], settings: Pr
 
 
 def _require_seconds(takes: Sequence[Take], settings: PrepareSettings) -> None:
-    seconds = sum(float((take.kept).sum()) / float(take.fps) for take in takes)
+    seconds = sum(float(take.kept.sum()) / float(take.fps) for take in takes)
     if seconds < settings.min_face_seconds:
         raise FootageError(
             f"only {seconds:.1f} s of the footage can be trained on, at least "

@@ -234,5 +234,5 @@ def refine_takes(aligned: Alignment, picture: NDArray[np.uint8]) -> tuple[list[T
         return takes, 0.0
     with Progress("Refining head poses", total=sum(len(take.times) for take in takes)) as progress:
         refined = [refine_take(take, template, report=progress.advance) for take in takes]
-    kept = sum(int((take.kept).sum()) for take in takes)
+    kept = sum(int(take.kept.sum()) for take in takes)
     return [take for take, _ in refined], sum(int(known.sum()) for _, known in refined) / max(kept, 1)
