@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from speech2lip.conventions import MEL_RATE, SAMPLE_RATE
+from speech2lip.conventions import MEL_HOP, MEL_RATE, SAMPLE_RATE
 from speech2lip.errors import MissingExtra, SettingsError
 
 TOKEN = SAMPLE_RATE // 50
@@ -233,7 +233,6 @@ PAST_SECONDS = (PAST + STEP) / SAMPLE_RATE + 0.02
 """Sound before the first feature that a frame hears, at most."""
 AHEAD_FRAMES = math.ceil((STEP + AFTER) * MEL_RATE / SAMPLE_RATE) + 1
 """Mel frames by which features hear further than their moment, at most."""
-_HOP = SAMPLE_RATE // MEL_RATE
 _LEAST_SHARE = 1e-3
 """Components weaker than this share of the strongest are not blown up to its size."""
 _REMEMBERED = 1024
@@ -323,7 +322,7 @@ class PretrainedListener:
             tokens[start:stop] = self._heard(windows[start:stop]).to(wave.device)
             if done is not None:
                 done((stop - steps.start) * STEP / SAMPLE_RATE)
-        return at_mel_rate(tokens.flatten(0, 1).T, len(wave) // _HOP + 1)
+        return at_mel_rate(tokens.flatten(0, 1).T, len(wave) // MEL_HOP + 1)
 
     def _heard(self, windows: Tensor) -> Tensor:
         """[N, S] -> [N, 4, 64]."""

@@ -23,7 +23,7 @@ from speech2lip.composition.blend_net import CROP_SIZE, shrink
 from speech2lip.composition.coverage import region_surface
 from speech2lip.composition.paste import Paster
 from speech2lip.config import ModelSettings
-from speech2lip.conventions import MEL_RATE, SAMPLE_RATE
+from speech2lip.conventions import MEL_HOP, MEL_RATE, SAMPLE_RATE
 from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.errors import FootageError
 from speech2lip.faces.landmarks import SHAPE_POINTS
@@ -185,7 +185,7 @@ class _Collector:
         unbroken = (np.diff(used) == 1) & ~np.isin(used[1:], take.cuts)
         wave = torch.from_numpy(take.wave())
         mel = functional.pad(log_mel(wave), (0, self.silence), value=SILENT_MEL)
-        samples = mel.shape[1] * SAMPLE_RATE // MEL_RATE
+        samples = mel.shape[1] * MEL_HOP
         self.takes.append(
             {
                 "outlines": self.paster.patch_places(landmarks, head[used]).flatten(1),
@@ -376,17 +376,17 @@ def hear_takes(data: TrainingSet, encoder: PretrainedEncoder, *, seed: int, cach
         How its features are reduced, on the processor.
     """
     assert data.wave is not None
-    began, hop, random = time.monotonic(), SAMPLE_RATE // MEL_RATE, np.random.default_rng(seed)
+    began, random = time.monotonic(), np.random.default_rng(seed)
     wave, frames = data.wave.numpy(), data.mel.shape[1]
     count = HEARD_VERSIONS if len(wave) < _LONG_SECONDS * SAMPLE_RATE else 2
     # A version begins some mel frames late, so that the encoder's steps fall elsewhere on the speech; it ends
     # with a step, and with silence, so that nothing is heard of the next one.
     late = [0, *random.integers(0, 8, count - 1).tolist()]
     versions = [wave, *(vary_wave(wave, random) for _ in range(count - 1))]
-    begun = [np.pad(one, (n * hop, STEP + AFTER)) for n, one in zip(late, versions, strict=True)]
+    begun = [np.pad(one, (n * MEL_HOP, STEP + AFTER)) for n, one in zip(late, versions, strict=True)]
     parts = [np.pad(one, (0, -len(one) % STEP)) for one in begun]
     quiet = quiet_wave(_QUIET_PIECES, random)
-    begins = np.cumsum([0, *map(len, parts)]) // hop
+    begins = np.cumsum([0, *map(len, parts)]) // MEL_HOP
     rows, projection = _heard(torch.from_numpy(np.concatenate([*parts, quiet])), encoder, seed, cache)
     heard = [rows[:, first : first + frames] for first in begins[:-1] + late]
     data.heard = torch.cat([torch.cat([data.mel, one]) for one in heard], dim=1)
