@@ -50,6 +50,7 @@ NAMES = {
     "Maker": "Method",
     "makers": "methods",
     "carry": "warp",
+    "hear": "mel_features, or embed_sound",
     "look_up": "sample",
     "strangers": "other_people",
     "remarks": "message",

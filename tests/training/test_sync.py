@@ -58,8 +58,8 @@ def test_the_expert_learns_which_sound_belongs() -> None:
     expert.eval()
     starts = clips.starts[::7]
     times = clips.middle_times(starts)
-    seen = expert.see(clips.shown(starts))
-    own, off = expert.hear(clips.heard(times)), expert.hear(clips.heard(times + 8 / 25))
+    seen = expert.embed_lips(clips.shown(starts))
+    own, off = expert.embed_sound(clips.heard(times)), expert.embed_sound(clips.heard(times + 8 / 25))
     assert float(((seen * own).sum(1) > (seen * off).sum(1)).float().mean()) > 0.8
 
 

@@ -61,11 +61,11 @@ class SyncExpert(nn.Module):
         )
         self.scale = nn.Parameter(torch.tensor(2.0))
 
-    def see(self, clips: Tensor) -> Tensor:
+    def embed_lips(self, clips: Tensor) -> Tensor:
         """Embed clips of grey lips [B, 5, h, w] about 0; [B, D] of length 1."""
         return functional.normalize(self.sight(clips).float(), dim=1)
 
-    def hear(self, windows: Tensor) -> Tensor:
+    def embed_sound(self, windows: Tensor) -> Tensor:
         """Embed mel windows [B, M, W]; [B, D] of length 1."""
         return functional.normalize(self.hearing(windows).float(), dim=1)
 
@@ -135,12 +135,12 @@ def expert_losses(
     chosen = torch.randint(len(clips.starts), (batch,), generator=generator).to(device)
     starts = clips.starts[chosen]
     times = clips.middle_times(starts)
-    seen = expert.see(clips.shown(starts) * _flicker(batch, generator).to(device))
+    seen = expert.embed_lips(clips.shown(starts) * _flicker(batch, generator).to(device))
     size = torch.randint(2, 13, (batch,), generator=generator)
     sign = torch.randint(0, 2, (batch,), generator=generator) * 2 - 1
     shifted = times + (size * sign).to(device) * clips.moment
     windows = _vary(clips.heard(torch.cat([times, shifted])), generator)
-    heard, off = expert.hear(windows).chunk(2)
+    heard, off = expert.embed_sound(windows).chunk(2)
     others = (seen @ heard.T).masked_fill(_near(times), -1)
     own = (seen * off).sum(1, keepdim=True)
     scale = expert.scale.exp().clamp(max=30)
@@ -188,6 +188,6 @@ def drawn_sync_losses(
     spoken: SpeechFeatures = model.encode_speech(windows_at(index))
     lips = model.draw(spoken, clips.data.poses[index], clips.uv.expand(len(index), -1, -1, -1))
     times = clips.middle_times(starts)
-    seen, heard = expert.see(clips.grey(lips)), expert.hear(clips.heard(times))
+    seen, heard = expert.embed_lips(clips.grey(lips)), expert.embed_sound(clips.heard(times))
     cosine = seen @ heard.T
     return contrastive_losses(cosine.masked_fill(_near(times), torch.nan))

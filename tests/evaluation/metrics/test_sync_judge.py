@@ -121,7 +121,7 @@ def test_a_kept_judge_of_something_else_is_not_used(tmp_path: Path, judge: SyncJ
     assert kept is not None
     assert sync_judge._kept_judge(path, "b") is None
     clip = torch.randint(0, 255, (2, 5, sync_judge.SIDE, sync_judge.SIDE), dtype=torch.uint8)
-    assert torch.allclose(kept.see(clip), judge.see(clip), atol=1e-5)
+    assert torch.allclose(kept.embed_lips(clip), judge.embed_lips(clip), atol=1e-5)
 
 
 @pytest.mark.parametrize(("fps", "clip"), [(25, [0, 1, 2, 3, 4]), (60, [0, 2, 5, 7, 10])])

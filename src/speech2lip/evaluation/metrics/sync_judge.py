@@ -82,11 +82,11 @@ class SyncJudge(nn.Module):
         self.register_buffer("usual", torch.full((SIDE, SIDE), 110.0))
         self.sharpness = nn.Parameter(torch.tensor(2.0))
 
-    def see(self, clips: Tensor) -> Tensor:
+    def embed_lips(self, clips: Tensor) -> Tensor:
         """Embed clips [B, 5, side, side] of 0 to 255; [B, D] of length 1."""
         return functional.normalize(self.seeing((clips.float() - self.usual) / 20), dim=1)
 
-    def hear(self, windows: Tensor) -> Tensor:
+    def embed_sound(self, windows: Tensor) -> Tensor:
         """Embed mel windows [B, M, W]; [B, D] of length 1."""
         return functional.normalize(self.hearing(windows), dim=1)
 
@@ -210,8 +210,8 @@ def _lesson_loss(judge: SyncJudge, lessons: Sequence[Clips], random: np.random.G
         owners += [(int(number), float(time)) for time in lesson.times[lesson.frames[clips, CLIP // 2]]]
     # All are moved by up to a pixel, so that places of pixels are not learned by heart.
     moved = np.roll(np.concatenate(shown), tuple(random.integers(-1, 2, 2).tolist()), axis=(2, 3))
-    seen = judge.see(torch.from_numpy(moved))
-    heard, wrong = judge.hear(_hushed(torch.cat(windows + shifted), random)).chunk(2)
+    seen = judge.embed_lips(torch.from_numpy(moved))
+    heard, wrong = judge.embed_sound(_hushed(torch.cat(windows + shifted), random)).chunk(2)
     near = torch.tensor([[a[0] == b[0] and 0 < abs(a[1] - b[1]) < 0.35 for b in owners] for a in owners])
     scores = (seen @ heard.T).masked_fill(near, -1.0)
     scores = torch.cat([scores, (seen * wrong).sum(1, keepdim=True)], dim=1) * judge.sharpness.exp()
@@ -272,9 +272,9 @@ def lag_distances(judge: SyncJudge, clips: Clips) -> Tensor:
     found = [torch.zeros(0, 2 * MAX_LAG + 1)]
     for first in range(0, len(clips.frames), _AT_ONCE):
         some = np.arange(first, min(first + _AT_ONCE, len(clips.frames)))
-        seen = judge.see(torch.from_numpy(clips.mouths[clips.frames[some]]))
+        seen = judge.embed_lips(torch.from_numpy(clips.mouths[clips.frames[some]]))
         lags = range(-MAX_LAG, MAX_LAG + 1)
-        heard = (judge.hear(clips.windows(some, late=lag * MOMENT_SECONDS)) for lag in lags)
+        heard = (judge.embed_sound(clips.windows(some, late=lag * MOMENT_SECONDS)) for lag in lags)
         found.append(torch.stack([1 - (seen * one).sum(1) for one in heard], dim=1))
     return torch.cat(found)
 
