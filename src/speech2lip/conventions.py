@@ -33,7 +33,7 @@ Letters
 from __future__ import annotations
 
 import os
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,9 @@ LANDMARK_SCHEME = "mediapipe-478"
 
 Array = NDArray[np.float64]
 """What geometry reckons with."""
+
+Series = NDArray[np.floating[Any]]
+"""Figures of one frame after the other, [T]; NaN where one is not known."""
 
 Floats = NDArray[np.float32]
 """Waves, pictures in floating point, and what is stored."""

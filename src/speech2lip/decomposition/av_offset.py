@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import butter, sosfiltfilt
 
-from speech2lip.conventions import SAMPLE_RATE, Array
+from speech2lip.conventions import SAMPLE_RATE, Array, Series
 from speech2lip.formats import SoundOffset
-
-Series = NDArray[np.floating[Any]]
 
 RATE = 100
 """Grid on which sound and lips are compared, samples a second."""

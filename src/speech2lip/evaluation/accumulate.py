@@ -106,11 +106,8 @@ class Accumulator:
         figures = _picture_figures(made, moment) | _shape_figures(points, moment.points)
         self._figures.append(figures)
         x0, y0, x1, y1 = moment.box
-        made_light, real_light = (
-            float(luma(picture[y0:y1, x0:x1]).mean()) if x1 > x0 and y1 > y0 else math.nan
-            for picture in (made, moment.real)
-        )
-        self._follow(moment.time, (points, moment.points), (made_light, real_light))
+        light, real_light = (float(luma(shown[y0:y1, x0:x1]).mean()) for shown in (made, moment.real))
+        self._follow(moment.time, (points, moment.points), (light, real_light))
         return figures
 
     def skip(self, time: float) -> None:
@@ -203,9 +200,8 @@ class Accumulator:
 
     def _follow(self, time: float, points: tuple[Points, Points], light: tuple[float, float]) -> None:
         both = np.stack(points)
-        (made, real), (made_width, real_width) = lip_opening(both).tolist(), lip_width(both).tolist()
         self._times.append(time)
-        self._shape.append((made, real, made_width, real_width))
+        self._shape.append((*lip_opening(both), *lip_width(both)))
         self._light.append(light)
         self._points.append(points)
         if len(self._points) >= _BLOCK:

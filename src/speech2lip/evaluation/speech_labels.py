@@ -10,20 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.signal import butter, sosfiltfilt
 from torch import Tensor
 
 from speech2lip.conventions import SAMPLE_RATE, Array, Floats
 from speech2lip.decomposition.footage import WHOLE_SECONDS, Take, source_path
 from speech2lip.evaluation.held_out import Span
-from speech2lip.evaluation.metrics.mouth import bilabial_intervals
+from speech2lip.evaluation.metrics.mouth import Intervals, bilabial_intervals
 from speech2lip.synthesis.speech import log_mel
 
 if TYPE_CHECKING:
     from speech2lip_presenter import Truth
-
-Intervals = NDArray[np.float64]
 
 GROUND_TRUTH, ALIGNED, HEARD = "ground truth", "aligned words", "phone decoding"
 MISSING = (

@@ -26,8 +26,14 @@ from speech2lip.media.sound import read_wave
 from speech2lip.media.video import VideoFormat, VideoWriter, read_frames
 from speech2lip.media.yuv import Box
 from speech2lip.progress import quietly
-from speech2lip.report.page import data_uri, picture_uri, resized, write_page
-from speech2lip.report.plots import opening_plot, training_plots
+from speech2lip.report.page import (
+    data_uri,
+    opening_plot,
+    picture_uri,
+    resized,
+    training_plots,
+    write_page,
+)
 
 TAKES_SHOWN = 12
 SECONDS_SHOWN = 20.0
@@ -233,8 +239,6 @@ class WorstFrame:
     take: str
     index: int
     value: float
-    badness: float
-    """Higher is worse, whichever way the metric counts."""
     picture: str
     """Data URI."""
 
@@ -244,6 +248,7 @@ class WorstFrames:
 
     def __init__(self) -> None:
         self.found: dict[str, list[WorstFrame]] = {name: [] for name in WORST}
+        """By metric, the worst first."""
 
     def add(self, take: str, moment: Moment, made: Picture, figures: Figures) -> None:
         """Look at a frame."""
@@ -253,16 +258,14 @@ class WorstFrames:
             if not np.isfinite(value):
                 continue
             near = [one for one in kept if one.take == take and abs(one.index - moment.index) < _APART]
-            rivals = near or (kept if len(kept) == KEPT else [])
-            badness = value if high else -value
-            if rivals:
-                mildest = min(rivals, key=lambda frame: frame.badness)
-                if badness <= mildest.badness:
+            if rivals := near or (kept if len(kept) == KEPT else []):
+                mildest = rivals[-1]
+                if value <= mildest.value if high else value >= mildest.value:
                     continue
                 kept.remove(mildest)
             pair = pair or picture_uri(np.concatenate(mouths(moment, made), axis=1))
-            kept.append(WorstFrame(take, moment.index, value, badness, pair))
-            kept.sort(key=lambda frame: frame.badness, reverse=True)
+            kept.append(WorstFrame(take, moment.index, value, pair))
+            kept.sort(key=lambda frame: frame.value, reverse=high)
 
 
 def unseen_speaker(avatar: Path, sounds: Sequence[Path], settings: EvaluateSettings) -> dict[str, object]:

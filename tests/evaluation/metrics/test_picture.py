@@ -140,7 +140,7 @@ def test_flicker_counts_what_alternates_only(random: np.random.Generator) -> Non
 
 
 def test_a_step_of_four_levels_shows_as_a_seam(picture: NDArray[np.uint8]) -> None:
-    mask = np.zeros((64, 64))
+    mask = np.zeros((64, 64), np.float32)
     mask[16:48, 16:48] = 1
     pasted = picture.copy()
     pasted[mask > 0] += 4
@@ -153,7 +153,7 @@ def test_a_step_of_four_levels_shows_as_a_seam(picture: NDArray[np.uint8]) -> No
 
 
 def test_grain_hides_no_seam(random: np.random.Generator) -> None:
-    mask = np.zeros((64, 64))
+    mask = np.zeros((64, 64), np.float32)
     mask[16:48, 16:48] = 1
     ratios = []
     for _ in range(40):  # one picture's grain may happen to have a seam of its own
@@ -166,7 +166,7 @@ def test_grain_hides_no_seam(random: np.random.Generator) -> None:
 
 
 def test_a_wide_feather_hides_the_step() -> None:
-    mask = np.zeros((64, 64))
+    mask = np.zeros((64, 64), np.float32)
     mask[16:48, 16:48] = 1
     flat = np.full((64, 64, 3), 120, np.uint8)
     feathered = gaussian_filter(mask, 4)
@@ -175,4 +175,4 @@ def test_a_wide_feather_hides_the_step() -> None:
 
 
 def test_no_border_no_seam(picture: NDArray[np.uint8]) -> None:
-    assert math.isnan(seam_ratio(picture, picture, np.zeros((64, 64))))
+    assert math.isnan(seam_ratio(picture, picture, np.zeros((64, 64), np.float32)))

@@ -16,14 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2lip.conventions import LANDMARK_COUNT, Array
+from speech2lip.conventions import LANDMARK_COUNT, Array, Series
 from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.faces.landmarks import MOUTH_CORNERS, OUTER_EYE_CORNERS, RIGID
 from speech2lip.geometry.rigid import project
 from speech2lip.media.yuv import Box
 
-Series = NDArray[np.floating[Any]]
-Intervals = NDArray[np.floating[Any]]
+Intervals = Array
 """[N, 2], start and end in seconds of the take."""
 Landmarks = NDArray[np.floating[Any]]
 """[T, 478, 2 or 3], pixels; NaN in frames without a face."""
@@ -54,11 +53,9 @@ SETTLE = 0.2
 
 def square_box(centre: Series, side: int, *, frame_height: int, frame_width: int) -> Box:
     """Return a square box around a centre [2], clipped to the frame; without area if wholly outside."""
-    x0, y0 = (round(float(value) - side / 2) for value in centre[:2])
-    horizontal = (min(max(x, 0), frame_width) for x in (x0, x0 + side))
-    vertical = (min(max(y, 0), frame_height) for y in (y0, y0 + side))
-    (left, right), (top, bottom) = horizontal, vertical
-    return left, top, right, bottom
+    low = np.round(centre[:2] - side / 2).astype(int)
+    x0, y0, x1, y1 = np.clip([*low, *(low + side)], 0, [frame_width, frame_height] * 2).tolist()
+    return x0, y0, x1, y1
 
 
 def mouth_box(take: Take, index: int, shape: NDArray[np.floating[Any]]) -> Box:
@@ -164,7 +161,7 @@ class OpeningScale:
         return 100 * float((known > self.threshold).mean()) if known.size else math.nan
 
 
-def bilabial_intervals(phones: Iterable[tuple[str, float, float]]) -> NDArray[np.float64]:
+def bilabial_intervals(phones: Iterable[tuple[str, float, float]]) -> Intervals:
     """Return start and end [N, 2] of /p b m/ in (phone, start, end) rows; capitals make no difference."""
     found = [(start, end) for phone, start, end in phones if phone.upper() in BILABIALS]
     return np.array(found, np.float64).reshape(-1, 2)

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from speech2lip.config import EvaluateSettings
-from speech2lip.conventions import SAMPLE_RATE, Array, Floats, Picture
+from speech2lip.conventions import SAMPLE_RATE, Array, Floats, Picture, Series
 from speech2lip.errors import SettingsError
 from speech2lip.evaluation.accumulate import Figures, Moment, Openings
 from speech2lip.evaluation.held_out import Span
@@ -279,8 +279,16 @@ class SyncScore:
     confidence: float
     """LSE-C: median of the mean distances over all offsets minus the smallest; higher is better."""
 
+    def row(self, judge: str) -> Row:
+        """Return the columns of a table that a judge of sync fills."""
+        return {
+            f"{judge}_confidence": self.confidence,
+            f"{judge}_distance": self.distance,
+            f"{judge}_offset_ms": 1000 * self.offset_frames / FPS,
+        }
 
-def score_distances(distances: Array) -> SyncScore:
+
+def score_distances(distances: Series) -> SyncScore:
     """Score the mean distances at all offsets, the middle one being none."""
     best = int(distances.argmin())
     nearest = float(distances[best])
@@ -377,19 +385,17 @@ class SyncNetObserver(Observer):
     def figures(self) -> dict[str, Row]:
         """Return means over pieces by length, by method; the offset is that of the pooled distances."""
         if not self.scored:
-            names = ("syncnet_confidence", "syncnet_distance", "syncnet_offset_ms")
-            return {name: dict.fromkeys(names) for name in self.methods}
-        weights = [count for count, _ in self.scored]
+            return {}
+        weights, pieces = zip(*self.scored, strict=True)
         found: dict[str, Row] = {}
-        for number, name in enumerate(self.methods):
-            distances = [piece[number] for _, piece in self.scored]
+        for name, distances in zip(self.methods, np.stack(pieces, axis=1), strict=True):
             scores = [score_distances(piece) for piece in distances]
+            distance, confidence = (
+                float(np.average([getattr(one, figure) for one in scores], weights=weights))
+                for figure in ("distance", "confidence")
+            )
             pooled = score_distances(np.average(distances, 0, weights))
-            found[name] = {
-                "syncnet_confidence": float(np.average([one.confidence for one in scores], weights=weights)),
-                "syncnet_distance": float(np.average([one.distance for one in scores], weights=weights)),
-                "syncnet_offset_ms": 1000 * pooled.offset_frames / FPS,
-            }
+            found[name] = SyncScore(pooled.offset_frames, distance, confidence).row("syncnet")
         return found
 
 

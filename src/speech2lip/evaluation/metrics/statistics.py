@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import bootstrap, norm
 
-from speech2lip.conventions import Array
+from speech2lip.conventions import Array, Series
 
-Series = NDArray[np.floating[Any]]
 Interval = tuple[float, float]
 
 CONSTANT = 1e-9

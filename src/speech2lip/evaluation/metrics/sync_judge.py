@@ -29,6 +29,7 @@ from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.evaluation.accumulate import Figures, Moment, Openings
 from speech2lip.evaluation.held_out import Span
 from speech2lip.evaluation.metrics.mouth import mouth_box
+from speech2lip.evaluation.metrics.published import MAX_OFFSET, score_distances
 from speech2lip.evaluation.result import Row
 from speech2lip.evaluation.runner import Observer
 from speech2lip.evaluation.speech_labels import Heard
@@ -260,8 +261,6 @@ def _kept_judge(path: Path, key: str) -> SyncJudge | None:
     return judge.eval()
 
 
-MAX_LAG = 15
-"""Steps of 0.04 s to either side at which sound is tried, as SyncNet's public tool does."""
 _AT_ONCE = 48
 """Clips that are embedded together."""
 
@@ -269,11 +268,11 @@ _AT_ONCE = 48
 @torch.inference_mode()
 def lag_distances(judge: SyncJudge, clips: Clips) -> Tensor:
     """Return each clip's distance to the sound of its moment and up to 15 steps of 0.04 s off; [N, 31]."""
-    found = [torch.zeros(0, 2 * MAX_LAG + 1)]
+    found = [torch.zeros(0, 2 * MAX_OFFSET + 1)]
     for first in range(0, len(clips.frames), _AT_ONCE):
         some = np.arange(first, min(first + _AT_ONCE, len(clips.frames)))
         seen = judge.embed_lips(torch.from_numpy(clips.mouths[clips.frames[some]]))
-        lags = range(-MAX_LAG, MAX_LAG + 1)
+        lags = range(-MAX_OFFSET, MAX_OFFSET + 1)
         heard = (judge.embed_sound(clips.windows(some, late=lag * MOMENT_SECONDS)) for lag in lags)
         found.append(torch.stack([1 - (seen * one).sum(1) for one in heard], dim=1))
     return torch.cat(found)
@@ -285,15 +284,8 @@ def judged(distances: Sequence[Tensor]) -> Row:
     `expert_confidence`: median less least mean distance over lags; `expert_distance`: the least;
     `expert_offset_ms`: its lag, positive where the sound is late, as in `sync_offset_ms`.
     """
-    if not sum(map(len, distances)):
-        return {"expert_confidence": None, "expert_distance": None, "expert_offset_ms": None}
-    mean = torch.cat(list(distances)).mean(0)
-    best = int(mean.argmin())
-    return {
-        "expert_confidence": float(mean.median() - mean[best]),
-        "expert_distance": float(mean[best]),
-        "expert_offset_ms": 1000 * MOMENT_SECONDS * (best - MAX_LAG),
-    }
+    found = torch.cat(list(distances))
+    return score_distances(found.mean(0).numpy()).row("expert") if len(found) else {}
 
 
 class SyncJudgeObserver(Observer):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from speech2lip.evaluation.speech_labels import Heard
-from speech2lip.report.plots import HEIGHT, WIDTH, opening_plot, training_plots
+from speech2lip.report.page import HEIGHT, WIDTH, opening_plot, training_plots
 
 TIMES = np.arange(50) / 25
 HEARD = Heard(np.sin(np.arange(32_000) / 20).astype(np.float32), torch.zeros(0))
