@@ -166,7 +166,7 @@ def _one_size(avatar: Path, sound: Path, settings: SpeakSettings) -> Figures:
             "load_ms": 1000 * loaded,
             "first_frame_ms": 1000 * _first_frame(speaker),
             "stages_ms": stages_ms(speaker),
-            "gflop_per_frame": gflop_per_frame(read_avatar(avatar), engine),
+            "gflop_per_frame": gflop_per_frame(engine),
         }
     with tempfile.TemporaryDirectory() as folder:
         spoke = speak(sound, avatar=avatar, output=Path(folder) / "o.mp4", settings=settings)

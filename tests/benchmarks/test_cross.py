@@ -14,7 +14,7 @@ from benchmarks.quality import cross
 from benchmarks.quality.cross import UnseenSpeaker, drive_with_unseen_speaker
 from speech2lip.decomposition.footage import Take
 from speech2lip.evaluation.held_out import Span
-from speech2lip.evaluation.methods import RealVideo
+from speech2lip.evaluation.methods import Method
 from speech2lip.evaluation.metrics.mouth import OpeningScale
 from speech2lip.evaluation.result import Row
 from speech2lip.evaluation.speech_labels import GROUND_TRUTH, Phones
@@ -40,7 +40,7 @@ def _row(lips: NDArray[np.float64], monkeypatch: pytest.MonkeyPatch, spans: Sequ
     )
     monkeypatch.setattr(OpeningScale, "of", lambda _: SCALE)
     footage: Any = SimpleNamespace(takes=[span.take for span in spans])
-    return drive_with_unseen_speaker(RealVideo(), spans, sound, footage, seconds=10.0)
+    return drive_with_unseen_speaker(Method(), spans, sound, footage, seconds=10.0)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from speech2lip.decomposition.footage import Take, read_footage
 from speech2lip.evaluation import runner, speech_labels
 from speech2lip.evaluation.accumulate import Accumulator
 from speech2lip.evaluation.held_out import CodedFrame, Span
-from speech2lip.evaluation.methods import RealVideo
+from speech2lip.evaluation.methods import Method
 from speech2lip.evaluation.metrics.mouth import OpeningScale
 from speech2lip.evaluation.runner import Runner
 from tests.evaluation.made_footage import FakeDetector, write_footage
@@ -42,7 +42,7 @@ class _Noted(Accumulator):
         super().cut()
 
 
-class _Listening(RealVideo):
+class _Listening(Method):
     """Writes down which moments of which sound it is asked for."""
 
     def __init__(self) -> None:

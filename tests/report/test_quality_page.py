@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,8 +37,8 @@ from speech2lip.report.quality_page import (
 
 def _page(result: Result, unseen_speaker: dict[str, object] | None = None) -> str:
     avatar: Any = SimpleNamespace(folder=Path("A"), info=SimpleNamespace(history=[]))
-    with QualityPage(avatar) as page:
-        content = page.content(result, "One avatar")
+    with ExitStack() as stack:
+        content = QualityPage(avatar, stack).content(result, "One avatar")
     return render("quality.html", unseen_speaker=unseen_speaker, **content)
 
 

@@ -17,7 +17,7 @@ import soundfile
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from speech2lip.avatar import Avatar, read_avatar
+from speech2lip.avatar import read_avatar
 from speech2lip.config import EvaluateSettings, SpeakSettings
 from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.decomposition.footage import Footage
@@ -35,15 +35,14 @@ _SPOKEN_SECONDS = 20.0
 """Least sound that is spoken for a figure of speed: short sounds would measure the start."""
 
 
-def costs(
-    avatar: Avatar, footage: Footage, engine: Engine, spans: Sequence[Span], settings: EvaluateSettings
-) -> Costs:
+def costs(engine: Engine, footage: Footage, spans: Sequence[Span], settings: EvaluateSettings) -> Costs:
     """Return what files tell (training, weights, preparation), arithmetic and, where asked for, speed."""
+    avatar = engine.avatar
     known: Costs = {
         "train_seconds": avatar.info.seconds_trained,
         "weights_mb": (avatar.folder / "weights.safetensors").stat().st_size / 1e6,
         "prepare_fps": footage.info.prepare_fps,
-        "gflop_per_frame": gflop_per_frame(avatar, engine),
+        "gflop_per_frame": gflop_per_frame(engine),
     }
     if not settings.measure_cost:
         return known
@@ -52,19 +51,24 @@ def costs(
     return known | speaking_costs(avatar.folder, longest.folder / "sound.flac", speaking)
 
 
-def gflop_per_frame(avatar: Avatar, engine: Engine) -> float:
+def gflop_per_frame(engine: Engine) -> float:
     """Return the billions of multiplications and additions of one frame's networks, as torch counts them.
 
     Cannot see: look-ups (`grid_sample`), solving the mapping, decoding and encoding.
     """
-    base = avatar.bases[0]
-    pictures = read_coded(base.picture_path, start_frame=0, stop_frame=1)
     # The counter follows gradients of whatever could have one.
     engine.model.requires_grad_(False)
     with FlopCounterMode(display=False) as counter:
-        spoken = engine.encode_speech(engine.mel_features(torch.zeros(16_000), [0.5]), [0.5])
-        engine.renderer.speak(pictures, base.head[0], spoken)
+        _speak_frame(engine)
     return float(counter.get_total_flops()) / 1e9
+
+
+def _speak_frame(engine: Engine) -> None:
+    """Speak the first frame of the base video."""
+    base = engine.avatar.bases[0]
+    pictures = read_coded(base.picture_path, start_frame=0, stop_frame=1)
+    spoken = engine.encode_speech(engine.mel_features(torch.zeros(SAMPLE_RATE), [0.5]), [0.5])
+    engine.renderer.speak(pictures, base.head[0], spoken)
 
 
 def speaking_costs(avatar: Path, sound: Path, settings: SpeakSettings) -> Costs:
@@ -89,12 +93,7 @@ def _speak_here(avatar: Path, sound: Path, settings: SpeakSettings) -> Costs:
     from speech2lip.inference.speak import speak
 
     began = time.perf_counter()
-    person = read_avatar(avatar)
-    engine = Engine(person, device=settings.device, precision=settings.precision)
-    base = person.bases[0]
-    picture = read_coded(base.folder / "picture.mp4", start_frame=0, stop_frame=1)[0]
-    spoken = engine.encode_speech(engine.mel_features(torch.zeros(16_000), [0.5]), [0.5])
-    engine.renderer.speak([picture], base.head[0], spoken)
+    _speak_frame(Engine(read_avatar(avatar), device=settings.device, precision=settings.precision))
     first = time.perf_counter() - began
     with tempfile.TemporaryDirectory() as folder:
         output, short, long = (Path(folder) / name for name in ("spoken.mp4", "short.wav", "long.wav"))

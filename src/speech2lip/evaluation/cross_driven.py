@@ -33,9 +33,6 @@ ROOM_NOISE_DB = -60.0
 LEAST_PAIRED = 15
 """Frames below which a pairing tells nothing."""
 
-Openings = dict[str, Array]
-"""Lip openings [T] by method."""
-
 
 def driven_landmarks(
     methods: Mapping[str, Method], span: Span, mel: Tensor, moments: Array, footage: Footage
@@ -58,7 +55,7 @@ def driven_landmarks(
 
 def driven_openings(
     methods: Mapping[str, Method], span: Span, mel: Tensor, moments: Array, footage: Footage
-) -> Openings:
+) -> dict[str, Array]:
     """Do as `driven_landmarks` for lip openings; [T] in eye distances."""
     landmarks = driven_landmarks(methods, span, mel, moments, footage)
     return {name: lip_opening(points).astype(np.float64) for name, points in landmarks.items()}

@@ -12,7 +12,7 @@ import numpy as np
 
 from speech2lip._version import __version__
 from speech2lip.atomic import check_output
-from speech2lip.avatar import Avatar, read_avatar
+from speech2lip.avatar import read_avatar
 from speech2lip.compute import device_name
 from speech2lip.config import EvaluateInputs, EvaluateOutputs, EvaluateSettings
 from speech2lip.conventions import AnyPath
@@ -86,7 +86,7 @@ def evaluate(
         if outputs.report is not None:
             from speech2lip.report.quality_page import QualityPage
 
-            page = stack.enter_context(QualityPage(person))
+            page = QualityPage(person, stack)
             observers = [page, *observers]
         judge = judge_of(person, prepared, steps=settings.judge_steps)
         if judge is not None:
@@ -111,10 +111,10 @@ def evaluate(
             commit=commit(),
             seconds_trained=person.info.seconds_trained,
             rows=rows,
-            cost=costs(person, prepared, engine, spans, settings),
+            cost=costs(engine, prepared, spans, settings),
             details=details,
         )
-        about = heading(person, prepared, spans, engine)
+        about = heading(engine, prepared, spans)
         truth = ground_truth_line(details)
         parts = [about, metrics_table(rows), cost_line(result.cost), truth]
         _LOG.info("\n".join(part for part in parts if part))
@@ -218,9 +218,9 @@ def against_ground_truth(
     return found
 
 
-def heading(avatar: Avatar, footage: Footage, spans: Sequence[Span], engine: Engine) -> str:
+def heading(engine: Engine, footage: Footage, spans: Sequence[Span]) -> str:
     """Say what was judged, in one line."""
-    about = avatar.info
+    about = engine.avatar.info
     frames, takes = sum(len(span.kept) for span in spans), len({span.take.name for span in spans})
     return (
         f"{footage.folder.name}: {frames} held-out frames of {takes} takes; "

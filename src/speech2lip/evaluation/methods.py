@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -35,31 +34,19 @@ _KEYS_AT_ONCE = 1000
 """Moments of a take that are described together."""
 
 
-class Method(Protocol):
-    """Makes frames of a row."""
+class Method:
+    """Makes the frames of a row; as it stands, the real video's: what the measuring costs."""
 
     def shares(self, take: Take) -> Array:
         """Return how much of what is drawn each frame of a take shows; [T] in [0, 1]."""
-        ...
-
-    def make(self, take: Take, frames: Sequence[CodedFrame], mel: Tensor, moments: Array) -> list[Picture]:
-        """Show the frames with the lips of the moments [T] (seconds in `mel`); the sound may be another's."""
-        ...
-
-
-class RealVideo:
-    """The frames themselves: what the measuring costs."""
-
-    def shares(self, take: Take) -> Array:
-        """Every frame can be judged."""
         return np.ones(len(take.times))
 
     def make(self, take: Take, frames: Sequence[CodedFrame], mel: Tensor, moments: Array) -> list[Picture]:
-        """Return the frames as they are."""
+        """Show the frames with the lips of the moments [T] (seconds in `mel`); the sound may be another's."""
         return [frame.rgb for frame in frames]
 
 
-class _Drawn(ABC):
+class _Drawn(Method, ABC):
     """Frames with other lips, as `speak` shows them."""
 
     def __init__(self, engine: Engine) -> None:
@@ -137,7 +124,9 @@ class NearestSound(_Drawn):
             chosen = frames[::thin]
             for some in np.array_split(chosen, max(1, round(len(chosen) / _KEYS_AT_ONCE))):
                 if len(some):
-                    keys.append(_keys_of(take, take.times[some]))
+                    times = take.times[some]
+                    wave, begins = take.wave_around(float(times[0]), float(times[-1]))
+                    keys.append(speech_keys(log_mel(torch.from_numpy(wave)), times - begins))
                     self.frames += [(take, int(index)) for index in some]
         self._keys = torch.cat(keys)
 
@@ -164,12 +153,6 @@ def speech_keys(mel: Tensor, times: Array) -> Tensor:
     return functional.adaptive_avg_pool2d(windows[:, None], POOLED).flatten(1)
 
 
-def _keys_of(take: Take, times: Array) -> Tensor:
-    """Describe moments [T] of a take's sound."""
-    wave, begins = take.wave_around(float(times[0]), float(times[-1]))
-    return speech_keys(log_mel(torch.from_numpy(wave)), times - begins)
-
-
 def mel_features(methods: Iterable[Method], wave: Floats) -> Tensor:
     """Return the spectrum of a wave [S] with all that any of the methods hears of it; [M, F].
 
@@ -186,7 +169,7 @@ def mel_features(methods: Iterable[Method], wave: Floats) -> Tensor:
 def all_methods(engine: Engine, footage: Footage) -> dict[str, Method]:
     """Return the methods of all rows, in the table's order."""
     nearest = NearestSound(engine, footage)
-    methods: dict[str, Method] = {"real_video": RealVideo(), "static_lips": StaticLips(engine)}
+    methods: dict[str, Method] = {"real_video": Method(), "static_lips": StaticLips(engine)}
     if nearest.frames:
         methods["nearest"] = nearest
     return methods | {"ours": AvatarLips(engine)}

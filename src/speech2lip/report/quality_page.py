@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 import soundfile
@@ -62,31 +61,27 @@ _APART = 25
 
 
 class QualityPage(Observer):
-    """Watches an evaluation for its page; holds small pictures only."""
+    """Watches an evaluation for its page; holds small pictures only.
 
-    def __init__(self, avatar: Avatar) -> None:
+    Args:
+        avatar: who is judged.
+        stack: closes and removes, at its end, what is written on the way.
+    """
+
+    def __init__(self, avatar: Avatar, stack: contextlib.ExitStack) -> None:
         self.avatar = avatar
         self.takes: list[dict[str, object]] = []
         """What the page shows of each take; pictures and video are data URIs."""
         self.left_out = 0
         """Takes that the page has no room for."""
         self.worst = WorstFrames()
-        self._folder = tempfile.TemporaryDirectory(prefix="speech2lip-report-")
-        self._open = contextlib.ExitStack()
+        self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="speech2lip-report-")))
+        self._open = stack.enter_context(contextlib.ExitStack())
         """Holds the player while it is written."""
         self._player: Player | None = None
         self._wanted: set[int] = set()
         """Frames of this take that are shown on its sheet."""
         self._mouths: list[tuple[float, Picture]] = []
-
-    def __enter__(self) -> QualityPage:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._open.__exit__(kind, error, trace)
-        self._folder.cleanup()
 
     def begin_take(self, span: Span, heard: Heard) -> None:
         """Get ready for a take, if there is room for one more."""
@@ -113,9 +108,8 @@ class QualityPage(Observer):
             return
         if self._player is None:
             wave = self.heard.wave[round((begun - self.heard.begins) * SAMPLE_RATE) :]
-            path = Path(self._folder.name) / "player.mp4"
             box = head_box(moment.box, moment.real)
-            player = Player(path, box, fps=self.span.take.fps, wave=wave, start=begun)
+            player = Player(self._folder / "player.mp4", box, fps=self.span.take.fps, wave=wave, start=begun)
             self._player = self._open.enter_context(player)
         self._player.show(moment.real, made[JUDGED], moment.time)
 

@@ -249,10 +249,10 @@ def encode_sounds(expert: SyncNet, wave: Floats, count: int, *, batch: int = 64)
     """Encode the sound of the first `count` windows of a clip; [count, 1024]."""
     cepstra = torch.from_numpy(mfcc(wave).astype(np.float32))
     device = next(expert.parameters()).device
-    starts = torch.arange(count) * MFCC_PER_FRAME
-    sounds = torch.stack([cepstra[None, :, start : start + WINDOW_MFCC] for start in starts.tolist()])
-    parts = [sounds[first : first + batch].to(device) for first in range(0, count, batch)]
-    return torch.cat([expert.encode_sound(part).cpu() for part in parts]).numpy()
+    sounds = cepstra.unfold(1, WINDOW_MFCC, MFCC_PER_FRAME)[:, :count].transpose(0, 1)[:, None]
+    return torch.cat(
+        [expert.encode_sound(part.to(device)).cpu() for part in torch.split(sounds, batch)]
+    ).numpy()
 
 
 def offset_distances(faces: Array | Floats, sounds: Array | Floats) -> Array:
