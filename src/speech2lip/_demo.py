@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from speech2lip.atomic import new_folder_atomically, output_errors, read_json
+from speech2lip.compute import usable_cores
 from speech2lip.config import EvaluateOutputs, EvaluateSettings, PresentSettings, TrainSettings
 from speech2lip.errors import OutputError
-from speech2lip.parallel import usable_cores
 from speech2lip.progress import Progress
 
 _LOG = logging.getLogger(__name__)

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from speech2lip.avatar import BaseVideo, read_avatar
+from speech2lip.compute import ordered_map, worker_count
 from speech2lip.inference import speaker as speaking
 from speech2lip.inference.speaker import BaseVideoReader
 from speech2lip.media.video import CodedReader, VideoReader, read_coded
-from speech2lip.parallel import ordered_map, worker_count
 from tests.made_face import made_avatar
 
 
