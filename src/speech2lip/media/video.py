@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Container, Generator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, lru_cache
@@ -185,14 +185,6 @@ class CodedReader:
             self._decoded.close()
         self._next = -1
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
 
 def read_frames(
     path: Path, *, start_frame: int = 0, stop_frame: int | None = None, only: Container[int] | None = None
@@ -207,7 +199,7 @@ def read_coded(path: Path, *, start_frame: int, stop_frame: int) -> list[Picture
     Raises:
         FootageError: as `VideoReader`.
     """
-    with CodedReader(path) as reader:
+    with closing(CodedReader(path)) as reader:
         return reader.read(start_frame, stop_frame)
 
 
