@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import tempfile
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ def picture_late_frames(avatar: Path, sound: Path, output: Path, settings: Speak
     shown = list(itertools.islice(motion.shown(), numbers.start, numbers.stop))
     wave, _ = soundfile.read(sound, start=-round(_TAIL_SECONDS * SAMPLE_RATE), dtype="float32")
     begin = soundfile.info(sound).frames / SAMPLE_RATE - len(wave) / SAMPLE_RATE
-    with CodedReader(output) as reader:
+    with closing(CodedReader(output)) as reader:
         written = reader.read(numbers.start, numbers.stop)
     with BaseVideoReader(base) as pictures:
         filmed = [[pictures[index] for index in one.indices] for one in shown]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
-from speech2lip.parallel import usable_cores
+from speech2lip.compute import usable_cores
 
 
 def machine() -> str:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from speech2lip.atomic import read_json, write_json
+from speech2lip.compute import usable_cores
 from speech2lip.config import PresentSettings
-from speech2lip.parallel import usable_cores
 
 SIZE = 320
 LEARNED = "train"

@@ -24,7 +24,7 @@ from benchmarks.speed.resized import Size, resized_avatar
 from benchmarks.speed.stages import stages_ms
 from speech2lip.atomic import output_errors, write_atomically, write_json
 from speech2lip.avatar import BaseVideo, read_avatar
-from speech2lip.compute import device_name
+from speech2lip.compute import device_name, usable_cores
 from speech2lip.config import SpeakSettings
 from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.errors import SettingsError
@@ -33,7 +33,6 @@ from speech2lip.inference.speak import speak
 from speech2lip.inference.speaker import BaseVideoReader, Speaker
 from speech2lip.inference.stream import stream
 from speech2lip.media.video import VideoFormat, VideoWriter
-from speech2lip.parallel import usable_cores
 
 _LOG = logging.getLogger(__name__)
 

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from speech2lip.atomic import new_folder_atomically, output_errors, read_json
+from speech2lip.compute import usable_cores
 from speech2lip.config import EvaluateOutputs, EvaluateSettings, PresentSettings, TrainSettings
 from speech2lip.errors import OutputError
-from speech2lip.parallel import usable_cores
-from speech2lip.progress import Progress
 
 _LOG = logging.getLogger(__name__)
 
@@ -83,7 +82,7 @@ def _film(folder: Path, *, takes: int, size: int, split: Literal["train", "unsee
     if not folder.exists():
         _LOG.info(f"Filming the presenter: {takes} {split} takes of {size} x {size} pixels")
         workers = min(takes, len(usable_cores()))
-        with new_folder_atomically(folder) as made, Progress("Filming", total=1, unit="frames") as bar:
+        with new_folder_atomically(folder) as made:
             settings = PresentSettings(takes=takes, size=size, split=split)
-            present(made, settings=settings, workers=workers, progress=bar.set)
+            present(made, settings=settings, workers=workers)
     return sorted(folder.glob("*.mp4"))

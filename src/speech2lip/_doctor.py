@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from speech2lip._version import __version__
-from speech2lip.parallel import usable_cores
+from speech2lip.compute import usable_cores
 
 _REQUIRED = {
     "torch": 'pip install "torch>=2.6,<2.14"',

@@ -136,20 +136,13 @@ def write_atomically(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
         OutputError: folder missing or not writable, disk full, or `path` exists and `overwrite` is off.
     """
     check_output(path, overwrite=overwrite)
-    target = _resolved(path)
-    _remove_stale_parts(target)
-    temporary = temporary_sibling(target)
-    try:
-        with output_errors(path):
-            yield temporary
-            _make_lasting(temporary)
-            if overwrite:
-                temporary.replace(target)
-            else:
-                _rename_new(temporary, target, path)
-            sync(target.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _temporary_beside(path) as (temporary, target):
+        yield temporary
+        _make_lasting(temporary)
+        if overwrite:
+            temporary.replace(target)
+        else:
+            _rename_new(temporary, target, path)
 
 
 @contextmanager
@@ -164,25 +157,32 @@ def new_folder_atomically(path: Path, *, replaces: FolderKind | None = None) -> 
         OutputError: as `write_atomically`, or what is there is not of that kind.
     """
     check_output(path, overwrite=replaces is not None, kind=replaces)
+    with _temporary_beside(path) as (temporary, target):
+        recover_folder(target)
+        temporary.mkdir()
+        yield temporary
+        inside = sorted(temporary.rglob("*"), reverse=True)  # a folder after what is in it
+        for part in [*inside, temporary]:
+            _make_lasting(part)
+        if replaces is not None and target.exists():  # also where it has come in the meantime
+            require_kind(path, replaces)
+            _replace_folder(temporary, target)
+        else:
+            _rename_new(temporary, target, path)
+
+
+@contextmanager
+def _temporary_beside(path: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield a temporary name, under which nothing is left in the end, and what the path leads to."""
     target = _resolved(path)
     _remove_stale_parts(target)
-    recover_folder(target)
     temporary = temporary_sibling(target)
     try:
         with output_errors(path):
-            temporary.mkdir()
-            yield temporary
-            inside = sorted(temporary.rglob("*"), reverse=True)  # a folder after what is in it
-            for part in [*inside, temporary]:
-                _make_lasting(part)
-            if replaces is not None and target.exists():  # also where it has come in the meantime
-                require_kind(path, replaces)
-                _replace_folder(temporary, target)
-            else:
-                _rename_new(temporary, target, path)
+            yield temporary, target
             sync(target.parent)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(temporary)
 
 
 def _replace_folder(new: Path, target: Path) -> None:
@@ -346,12 +346,15 @@ def _remove_stale_parts(path: Path) -> None:
     pattern = re.compile(rf"{re.escape(prefix)}(\d+)-[0-9a-f]{{8}}\.part")
     for sibling in path.parent.glob(f"{prefix}*"):
         found = pattern.match(sibling.name)
-        if found is None or _is_alive(int(found.group(1))):
-            continue
-        if sibling.is_dir() and not sibling.is_symlink():
-            shutil.rmtree(sibling, ignore_errors=True)
-        else:
-            sibling.unlink(missing_ok=True)
+        if found is not None and not _is_alive(int(found.group(1))):
+            _remove(sibling)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _part_prefix(path: Path) -> str:

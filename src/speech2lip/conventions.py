@@ -73,3 +73,6 @@ Points = NDArray[np.float32]
 
 Picture = NDArray[np.uint8]
 """[H, W, 3] RGB, or [3 H / 2, W] YUV 4:2:0 as it is coded."""
+
+Box: TypeAlias = "tuple[int, int, int, int]"
+"""x0, y0, x1, y1, half-open, in pixels."""

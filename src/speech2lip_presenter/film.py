@@ -6,19 +6,18 @@ import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 from speech2lip.atomic import output_errors
 from speech2lip.config import PresentSettings
 from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.errors import OutputError, SettingsError
-from speech2lip.media.video_writer import VideoFormat, VideoWriter
+from speech2lip.media.video import VideoFormat, VideoWriter
+from speech2lip.progress import Progress
 from speech2lip_presenter.motion import clip_states
 from speech2lip_presenter.render import State, measure, render_frame, write_truth
 from speech2lip_presenter.speech import SpeechClip, speech_clips
-
-Progress = Callable[[int, int], None]
-"""Called with the frames done and the frames to do."""
 
 
 def film_clip(
@@ -28,11 +27,11 @@ def film_clip(
     settings: PresentSettings,
     states: list[State] | None = None,
     overwrite: bool = False,
-    progress: Callable[[int], None] | None = None,
+    filmed: Callable[[], None] = lambda: None,
 ) -> int:
     """Render one clip, or other `states` that say it; return the number of frames.
 
-    The truth is written first, so that no video ever stands without it.
+    The truth is written first, so that no video ever stands without it. `filmed` is called after each frame.
     """
     rate = Fraction(settings.fps).limit_denominator(1001)
     states = states or clip_states(clip, float(rate), settings.seed, still=settings.still)
@@ -50,8 +49,7 @@ def film_clip(
             end = round(done * SAMPLE_RATE / rate)
             writer.write_sound(wave[written:end])
             written = end
-            if progress is not None:
-                progress(done)
+            filmed()
     return len(states)
 
 
@@ -61,7 +59,6 @@ def present(
     settings: PresentSettings | None = None,
     overwrite: bool = False,
     workers: int = 1,
-    progress: Progress | None = None,
 ) -> list[Path]:
     """Make videos of the presenter: `<folder>/<clip>.mp4`, and beside each its `<clip>.truth.npz`.
 
@@ -70,7 +67,6 @@ def present(
         settings: what it says and how it is filmed.
         overwrite: replace videos that exist.
         workers: clips rendered at the same time, each in its own process.
-        progress: called now and then with frames done and frames to do.
 
     Raises:
         SettingsError: the voice has no such sentences, or not so many.
@@ -84,24 +80,15 @@ def present(
         if path.exists() and not overwrite:
             raise OutputError(f"{path} exists: choose another folder, or overwrite it.")
     total = sum(int(clip.seconds * settings.fps) for clip in shots.values())
-    done = 0
-
-    def report(frames: int) -> None:
-        if progress is not None:
-            progress(done + frames, total)
-
-    if workers <= 1:
-        for path, clip in shots.items():
-            done += film_clip(clip, path, settings=settings, overwrite=overwrite, progress=report)
-        return list(shots)
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        filmed = [
-            pool.submit(film_clip, clip, path, settings=settings, overwrite=overwrite)
-            for path, clip in shots.items()
-        ]
-        for one in as_completed(filmed):
-            done += one.result()
-            report(0)
+    film = partial(film_clip, settings=settings, overwrite=overwrite)
+    with Progress("Filming the presenter", total=total, unit="frames") as progress:
+        if workers <= 1:
+            for path, clip in shots.items():
+                film(clip, path, filmed=progress.advance)
+            return list(shots)
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            for one in as_completed([pool.submit(film, clip, path) for path, clip in shots.items()]):
+                progress.advance(one.result())
     return list(shots)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from fractions import Fraction
 from typing import Any
 
@@ -10,10 +11,10 @@ import pytest
 import torch
 
 from speech2lip.avatar import BaseVideo, read_avatar
+from speech2lip.compute import ordered_map, worker_count
 from speech2lip.inference import speaker as speaking
 from speech2lip.inference.speaker import BaseVideoReader
 from speech2lip.media.video import CodedReader, VideoReader, read_coded
-from speech2lip.parallel import ordered_map, worker_count
 from tests.made_face import made_avatar
 
 
@@ -132,7 +133,7 @@ def test_stretches_that_follow_each_other_open_the_file_once(
         return pictures(self, start)
 
     monkeypatch.setattr(VideoReader, "pictures", counted)
-    with CodedReader(path) as reader:
+    with closing(CodedReader(path)) as reader:
         found = [picture for start in (0, 25, 50, 75, 100) for picture in reader.read(start, start + 25)]
         assert len(opened) == 1
         assert len(found) == 110

@@ -160,11 +160,7 @@ class Present(Command):
 
     def run(self) -> int:
         """Write the takes and name them."""
-        from speech2lip.progress import Progress
-
-        with Progress("Filming the presenter", total=1, unit="frames") as bar:
-            paths = speech2lip.present(**vars(self), progress=bar.set)
-        print(*paths, sep="\n")
+        print(*speech2lip.present(**vars(self)), sep="\n")
         return 0
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from speech2lip.conventions import Box
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.geometry.mapping import (
     canonical_from_observed_points,
@@ -17,8 +18,6 @@ from speech2lip.geometry.mapping import (
     sample,
 )
 from speech2lip.head_track import HeadTrack
-
-Box = tuple[int, int, int, int]
 
 REGION_MARGIN = 0.12
 """What is looked at around the replaced region on each side, as a share of it."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2lip.conventions import Array, Picture, Points
+from speech2lip.conventions import Array, Box, Picture, Points
 from speech2lip.decomposition.av_offset import SyncCurve, pooled_offset, sync_curve, trusted_offset
 from speech2lip.evaluation.metrics.mouth import (
     SETTLE,
@@ -40,7 +40,6 @@ from speech2lip.evaluation.metrics.statistics import (
 from speech2lip.evaluation.result import Row
 from speech2lip.evaluation.speech_labels import Heard
 from speech2lip.faces.landmarks import lip_opening
-from speech2lip.media.yuv import Box
 
 Figures = dict[str, float]
 

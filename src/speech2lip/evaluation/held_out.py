@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -97,7 +98,7 @@ class Span:
     def batches(self, size: int = BATCH) -> Iterator[list[CodedFrame]]:
         """Decode the frames that can be judged, a few at a time; a batch never spans a gap."""
         batch: list[CodedFrame] = []
-        with CodedReader(self.take.picture_path) as reader:
+        with closing(CodedReader(self.take.picture_path)) as reader:
             for first in range(self.start, self.stop, size):
                 pictures = reader.read(first, min(first + size, self.stop))
                 for index, picture in enumerate(pictures, first):

@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2lip.compiled import compiled
+from speech2lip.compute import compiled
 from speech2lip.conventions import Floats
 
 

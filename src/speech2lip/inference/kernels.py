@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2lip.compiled import compiled
+from speech2lip.compute import compiled
 from speech2lip.conventions import Floats
 
 Bytes = NDArray[np.uint8]

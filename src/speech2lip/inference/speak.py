@@ -14,6 +14,7 @@ from pathlib import Path
 
 import speech2lip
 from speech2lip.atomic import check_output
+from speech2lip.compute import ordered_map, worker_count
 from speech2lip.config import SpeakSettings
 from speech2lip.conventions import AnyPath, Picture
 from speech2lip.inference.audio_buffer import AudioBuffer, HeardWindows, Samples
@@ -21,7 +22,6 @@ from speech2lip.inference.motion import Shown
 from speech2lip.inference.speaker import Speaker
 from speech2lip.media.sound import SoundReader, check_speech, resample_blocks
 from speech2lip.media.video import VideoFormat, VideoWriter
-from speech2lip.parallel import ordered_map, worker_count
 from speech2lip.progress import Progress
 
 _LOG = logging.getLogger(__name__)

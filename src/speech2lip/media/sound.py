@@ -6,22 +6,20 @@ import io
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
 import soxr
 
 from speech2lip.atomic import output_errors
-from speech2lip.conventions import SAMPLE_RATE
+from speech2lip.conventions import SAMPLE_RATE, Floats
 from speech2lip.errors import SoundError, Speech2LipError
 from speech2lip.media.container import BROKEN, SOUND, decode_packets, moving_pictures, open_stream
 from speech2lip.media.video import probe_video
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
-
-Samples = np.ndarray[Any, np.dtype[np.float32]]
 
 QUIETEST_SPEECH = -55.0
 """Decibels below full scale (root mean square of the loud moments) under which nobody is heard speaking."""
@@ -59,7 +57,7 @@ class SoundReader:
         self.broken_packets = 0
         """Packets of the latest pass that could not be decoded."""
         self._kept_bytes = _KEPT_BYTES if keep else 0
-        self._kept: list[Samples] | None = None
+        self._kept: list[Floats] | None = None
         with open_stream(path, SOUND) as (container, stream):
             self.sample_rate: int = stream.codec_context.sample_rate
             """Samples per second."""
@@ -76,12 +74,12 @@ class SoundReader:
             with suppress(Speech2LipError):  # no moving picture to keep in step with
                 self._origin = probe_video(path).first_time
 
-    def __iter__(self) -> Iterator[Samples]:
+    def __iter__(self) -> Iterator[Floats]:
         """Yield blocks float32 [S, channels] in [-1, 1] at `sample_rate`."""
         if self._kept is not None:
             yield from self._kept
             return
-        kept: list[Samples] = []
+        kept: list[Floats] = []
         room = self._kept_bytes
         for block in self._blocks():
             room -= block.nbytes
@@ -93,9 +91,9 @@ class SoundReader:
         if room >= 0 and self._kept_bytes:
             self._kept = kept
 
-    def _blocks(self) -> Iterator[Samples]:
+    def _blocks(self) -> Iterator[Floats]:
         """About a second of sound at a time."""
-        pending: list[Samples] = []
+        pending: list[Floats] = []
         total = 0
         for piece in self._pieces():
             pending.append(piece)
@@ -109,7 +107,7 @@ class SoundReader:
             reason = "cannot be decoded" if self.broken_packets else "is empty"
             raise SoundError(f"The sound of {self.path} {reason}. Give a file with somebody speaking.")
 
-    def _joined(self, pieces: list[Samples]) -> Samples:
+    def _joined(self, pieces: list[Floats]) -> Floats:
         block = np.concatenate(pieces)
         largest = float(np.abs(block).max())
         if not np.isfinite(largest):
@@ -121,12 +119,12 @@ class SoundReader:
             )
         return block
 
-    def _pieces(self) -> Iterator[Samples]:
+    def _pieces(self) -> Iterator[Floats]:
         """Decoded sound in its place on the timeline: silence in gaps, nothing before the origin."""
         position = silent = 0
         origin = self._origin
         for frame in self._frames():
-            samples: Samples = np.ascontiguousarray(frame.to_ndarray().T, dtype=np.float32)
+            samples: Floats = np.ascontiguousarray(frame.to_ndarray().T, dtype=np.float32)
             if frame.pts is not None and frame.time_base is not None:
                 start = float(frame.pts * frame.time_base)
                 origin = start if origin is None else origin
@@ -142,7 +140,7 @@ class SoundReader:
             if len(samples):
                 yield samples
 
-    def _silence(self, length: int, so_far: int) -> Iterator[Samples]:
+    def _silence(self, length: int, so_far: int) -> Iterator[Floats]:
         if so_far > _LONGEST_GAPS * self.sample_rate:
             minutes = so_far / self.sample_rate / 60
             raise SoundError(
@@ -179,9 +177,7 @@ class SoundReader:
         self.broken_packets += 1
 
 
-def resample_blocks(
-    blocks: Iterable[Samples], from_rate: int, to_rate: int = SAMPLE_RATE
-) -> Iterator[Samples]:
+def resample_blocks(blocks: Iterable[Floats], from_rate: int, to_rate: int = SAMPLE_RATE) -> Iterator[Floats]:
     """Turn blocks [S, C] or [S] at one rate into mono float32 [S] at another; the same as in one piece."""
     if from_rate == to_rate:
         yield from map(_mono, blocks)
@@ -194,8 +190,8 @@ def resample_blocks(
     yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
-def read_wave(path: Path, *, sample_rate: int = SAMPLE_RATE) -> Samples:
-    """Read the whole sound of a sound or video file as a mono wave, float32 [S] in [-1, 1].
+def read_wave(path: Path) -> Floats:
+    """Read the whole sound of a sound or video file as a mono wave, float32 [S] in [-1, 1] at 16 kHz.
 
     Sample 0 is at the first picture of a video.
 
@@ -203,11 +199,11 @@ def read_wave(path: Path, *, sample_rate: int = SAMPLE_RATE) -> Samples:
         SoundError: as `SoundReader`.
     """
     reader = SoundReader(path)
-    wave = np.concatenate(list(resample_blocks(reader, reader.sample_rate, sample_rate)))
+    wave = np.concatenate(list(resample_blocks(reader, reader.sample_rate)))
     return np.clip(wave, -1.0, 1.0)
 
 
-def write_flac(path: Path, wave: Samples) -> None:
+def write_flac(path: Path, wave: Floats) -> None:
     """Write a mono wave, float32 [S] in [-1, 1] at 16 kHz, as a 16-bit FLAC file.
 
     Raises:
@@ -230,7 +226,7 @@ def check_speech(reader: SoundReader) -> float:
         SoundError: nobody can be heard speaking: silence, or a noise that never changes.
     """
     moment = max(1, round(_MOMENT * reader.sample_rate))
-    powers: list[Samples] = []
+    powers: list[Floats] = []
     samples = 0
     for block in reader:
         mono = _mono(block)
@@ -252,7 +248,7 @@ def check_speech(reader: SoundReader) -> float:
     return float(loud)
 
 
-def _mono(block: Samples) -> Samples:
+def _mono(block: Floats) -> Floats:
     return block if block.ndim == 1 else block.mean(axis=1, dtype=np.float32)
 
 

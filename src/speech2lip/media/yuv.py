@@ -11,9 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from speech2lip.conventions import Picture
-
-Box = tuple[int, int, int, int]
+from speech2lip.conventions import Box, Picture
 
 _RED, _BLUE = 0.2126, 0.0722
 """Shares of red and blue in the luma of BT.709 (ITU-R BT.709-6, item 3.2)."""
@@ -48,7 +46,9 @@ def read_box(pictures: list[Picture], boxes: list[Box]) -> Tensor:
         luma.append(torch.from_numpy(y[y0:y1, x0:x1]))
         half = (slice(y0 // 2, y1 // 2), slice(x0 // 2, x1 // 2))
         chroma.append(torch.from_numpy(np.stack([u[half], v[half]])))
-    fine = _double(torch.stack(chroma).float())
+    # A sample of chroma lies amid its four pixels, where ffmpeg puts it.
+    coarse = torch.stack(chroma).float()
+    fine = functional.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=False)
     yuv = torch.cat([torch.stack(luma)[:, None].float(), fine], dim=1) / 255
     return functional.conv2d(yuv - _OFFSET[:, None, None], RGB_FROM_YUV[..., None, None]).clamp_(0, 1)
 
@@ -64,7 +64,7 @@ def write_box(picture: Picture, box: Box, rgb: Tensor, inside: Tensor) -> None:
     coded = _bytes(yuv[0])
     where = inside.numpy()
     np.copyto(y[y0:y1, x0:x1], coded, where=where)
-    halved = _bytes(_halve(yuv[None, 1:])[0])
+    halved = _bytes(functional.avg_pool2d(yuv[1:], 2))
     touched = where.reshape(where.shape[0] // 2, 2, where.shape[1] // 2, 2).any(axis=(1, 3))
     for plane, values in ((u, halved[0]), (v, halved[1])):
         np.copyto(plane[y0 // 2 : y1 // 2, x0 // 2 : x1 // 2], values, where=touched)
@@ -72,13 +72,3 @@ def write_box(picture: Picture, box: Box, rgb: Tensor, inside: Tensor) -> None:
 
 def _bytes(values: Tensor) -> Picture:
     return (values.clamp(0, 1) * 255).round().byte().numpy()
-
-
-def _double(chroma: Tensor) -> Tensor:
-    """Chroma [B, C, h, w] to twice the size; a sample lies amid its four pixels, where ffmpeg puts it."""
-    return functional.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)
-
-
-def _halve(chroma: Tensor) -> Tensor:
-    """Do the reverse of `_double`: [B, C, 2 h, 2 w] to half the size."""
-    return functional.avg_pool2d(chroma, 2)

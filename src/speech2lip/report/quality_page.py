@@ -14,7 +14,7 @@ import soundfile
 
 from speech2lip.avatar import Avatar
 from speech2lip.config import EvaluateSettings, SpeakSettings
-from speech2lip.conventions import SAMPLE_RATE, AnyPath, Floats, Picture
+from speech2lip.conventions import SAMPLE_RATE, AnyPath, Box, Floats, Picture
 from speech2lip.errors import SoundError
 from speech2lip.evaluation.accumulate import Figures, Moment, Openings
 from speech2lip.evaluation.held_out import Span
@@ -23,7 +23,6 @@ from speech2lip.evaluation.runner import Observer
 from speech2lip.evaluation.speech_labels import Heard
 from speech2lip.media.sound import read_wave
 from speech2lip.media.video import VideoFormat, VideoWriter, read_frames
-from speech2lip.media.yuv import Box
 from speech2lip.progress import quietly
 from speech2lip.report.page import (
     data_uri,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from speech2lip.composition.paste import Box, Paster
+from speech2lip.composition.paste import Paster
+from speech2lip.conventions import Box
 from speech2lip.head_track import HeadTrack
 
 

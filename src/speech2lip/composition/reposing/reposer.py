@@ -14,7 +14,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from speech2lip.composition.reposing.head_mesh import head_mesh, read_nodes
-from speech2lip.conventions import Array, Floats, Picture
+from speech2lip.conventions import Array, Box, Floats, Picture
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.geometry.mapping import sample
 from speech2lip.geometry.rigid import to_pixels, transformed
@@ -113,7 +113,7 @@ class Reposer:
         return mixed
 
 
-def _box(nodes: list[Floats], size: tuple[int, int]) -> tuple[int, int, int, int] | None:
+def _box(nodes: list[Floats], size: tuple[int, int]) -> Box | None:
     """Return the part of a picture that holds the nodes; None if there is none."""
     xy = np.concatenate([some[..., :2].reshape(-1, 2) for some in nodes])
     low, high = np.floor(xy.min(0)).astype(int), np.ceil(xy.max(0)).astype(int)

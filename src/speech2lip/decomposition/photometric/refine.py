@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from speech2lip.compute import ordered_map
 from speech2lip.conventions import Array, Floats
 from speech2lip.decomposition.canonical import eye_distance
 from speech2lip.decomposition.footage import Take
@@ -26,7 +27,6 @@ from speech2lip.geometry.rigid import (
     transformed,
 )
 from speech2lip.media.video import read_coded
-from speech2lip.parallel import ordered_map
 from speech2lip.progress import Progress
 
 _POINTS = 1500

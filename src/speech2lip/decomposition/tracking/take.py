@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
 
 from speech2lip.atomic import new_folder_atomically, save_tensors, write_json
+from speech2lip.compute import prefetch
 from speech2lip.config import PrepareSettings
 from speech2lip.conventions import LANDMARK_COUNT, LANDMARK_SCHEME, Floats, Picture, Points
 from speech2lip.decomposition.staging import TAKE_KIND
@@ -33,7 +34,6 @@ from speech2lip.faces.landmarks import FACE_OVAL, SKIN, LandmarkDetector
 from speech2lip.formats import SourceInfo
 from speech2lip.media.sound import read_wave, write_flac
 from speech2lip.media.video import FASTEST, SLOWEST, Frame, VideoFormat, VideoReader, VideoWriter, probe_video
-from speech2lip.parallel import prefetch
 
 TRACKING = 3
 """Counts the ways takes were read; takes read in another way are read anew."""

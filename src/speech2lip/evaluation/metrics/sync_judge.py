@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from speech2lip.atomic import write_atomically
 from speech2lip.avatar import Avatar
-from speech2lip.conventions import MEL_BANDS, Array, Picture
+from speech2lip.conventions import MEL_BANDS, Array, Box, Picture
 from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.evaluation.accumulate import Figures, Moment, Openings
 from speech2lip.evaluation.held_out import Span
@@ -33,7 +33,6 @@ from speech2lip.evaluation.metrics.published import MAX_OFFSET, score_distances
 from speech2lip.evaluation.result import Row
 from speech2lip.evaluation.runner import Observer
 from speech2lip.evaluation.speech_labels import Heard
-from speech2lip.media.yuv import Box
 from speech2lip.progress import Progress
 from speech2lip.synthesis.speech import SILENT_MEL, log_mel, mel_windows
 from speech2lip.training.dataset import Ranges, trainable
