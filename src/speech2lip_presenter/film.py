@@ -13,7 +13,7 @@ from speech2lip.atomic import output_errors
 from speech2lip.config import PresentSettings
 from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.errors import OutputError, SettingsError
-from speech2lip.media.video import VideoFormat, VideoWriter
+from speech2lip.media.video_writer import VideoFormat, VideoWriter
 from speech2lip.progress import Progress
 from speech2lip_presenter.motion import clip_states
 from speech2lip_presenter.render import State, measure, render_frame, write_truth
