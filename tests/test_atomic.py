@@ -16,6 +16,7 @@ from speech2lip import atomic
 from speech2lip.atomic import (
     FolderKind,
     check_output,
+    kept_tensors,
     locked,
     new_folder_atomically,
     read_json,
@@ -334,6 +335,18 @@ def test_json_of_unlikely_size_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "a.json").write_text('{"x": "0123456789"}')
     with pytest.raises(AvatarError, match="too many"):
         read_json(tmp_path / "a.json", error=AvatarError)
+
+
+def test_kept_tensors_are_those_of_their_key(tmp_path: Path) -> None:
+    path = tmp_path / "kept.safetensors"
+    assert kept_tensors(path, "a") is None
+    save_tensors(path, {"x": np.arange(3)}, metadata={"key": "a"})
+    kept = kept_tensors(path, "a")
+    assert kept is not None
+    assert kept["x"].tolist() == [0, 1, 2]
+    assert kept_tensors(path, "b") is None
+    path.write_bytes(b"damaged")
+    assert kept_tensors(path, "a") is None
 
 
 def test_a_locked_folder_is_left_to_its_owner(tmp_path: Path) -> None:

@@ -15,13 +15,16 @@ import socket
 import stat
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from speech2lip.errors import OutputError, Speech2LipError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
@@ -269,6 +272,16 @@ def save_tensors(path: Path, tensors: Mapping[str, Any], *, metadata: dict[str, 
     content = save({name: array.reshape(np.shape(plain[name])) for name, array in arrays.items()}, metadata)
     with write_atomically(path) as temporary:
         temporary.write_bytes(content)
+
+
+def kept_tensors(path: Path, key: str) -> dict[str, Tensor] | None:
+    """Read what `save_tensors` kept with this `key` among its metadata; None where there is no such file."""
+    from safetensors import SafetensorError, safe_open
+
+    with suppress(OSError, SafetensorError), safe_open(path, framework="pt") as file:
+        if (file.metadata() or {}).get("key") == key:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    return None
 
 
 @contextmanager

@@ -9,10 +9,10 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
-from speech2lip.atomic import output_errors
+from speech2lip.atomic import check_output, output_errors
 from speech2lip.config import PresentSettings
 from speech2lip.conventions import SAMPLE_RATE
-from speech2lip.errors import OutputError, SettingsError
+from speech2lip.errors import SettingsError
 from speech2lip.media.video_writer import VideoFormat, VideoWriter
 from speech2lip.progress import Progress
 from speech2lip_presenter.motion import clip_states
@@ -77,8 +77,7 @@ def present(
     with output_errors(Path(folder)):
         Path(folder).mkdir(parents=True, exist_ok=True)
     for path in shots:
-        if path.exists() and not overwrite:
-            raise OutputError(f"{path} exists: choose another folder, or overwrite it.")
+        check_output(path, overwrite=overwrite)
     total = sum(int(clip.seconds * settings.fps) for clip in shots.values())
     film = partial(film_clip, settings=settings, overwrite=overwrite)
     with Progress("Filming the presenter", total=total, unit="frames") as progress:

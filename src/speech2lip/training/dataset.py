@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
 import time
@@ -14,11 +13,10 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn import functional
 
-from speech2lip.atomic import save_tensors
+from speech2lip.atomic import kept_tensors, save_tensors
 from speech2lip.composition.blend_net import CROP_SIZE, shrink
 from speech2lip.composition.coverage import region_surface
 from speech2lip.composition.paste import Paster
@@ -400,12 +398,10 @@ def _heard(wave: Tensor, encoder: PretrainedEncoder, seed: int, cache: Path) -> 
     """Hear a wave, or read what was heard of it before; the reduced features [64, F], and how."""
     mark = hashlib.sha256(f"{_MAKE} {seed}".encode() + encoder.fingerprint + wave.numpy().tobytes())
     key, projection = mark.hexdigest(), Projection()
-    with contextlib.suppress(OSError, SafetensorError), safe_open(cache, framework="pt") as file:
-        if (file.metadata() or {}).get("key") == key:
-            kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            rows = kept.pop("rows").float()
-            projection.load_state_dict(kept)
-            return rows, projection
+    if (kept := kept_tensors(cache, key)) is not None:
+        rows = kept.pop("rows").float()
+        projection.load_state_dict(kept)
+        return rows, projection
     device, windows = next(encoder.network.parameters()).device, step_windows(wave)
     some = torch.randperm(len(windows), generator=torch.Generator().manual_seed(seed))[:_LEARNED_FROM]
     projection.learn(encoder.features(windows[some].to(device)).flatten(0, 1).cpu(), encoder)

@@ -1,6 +1,7 @@
 """The judge of sync learns on made mouths, and known faults of sync give known verdicts."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from speech2lip.evaluation.metrics.sync_judge import (
     Clips,
     SyncJudge,
     _lesson_loss,
+    judge_of,
     judged,
     lag_distances,
     mouth,
@@ -112,17 +114,29 @@ def test_a_gap_is_not_bridged(judge: SyncJudge) -> None:
     assert mouth(_picture(0.5), (0, 0, 0, 0)) is None  # a mouth outside the frame is a gap too
 
 
-def test_a_kept_judge_of_something_else_is_not_used(tmp_path: Path, judge: SyncJudge) -> None:
-    from safetensors.torch import save_file
+def test_a_judge_is_kept_for_the_same_question(
+    tmp_path: Path, judge: SyncJudge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person: Any = SimpleNamespace(info=SimpleNamespace(held_out={}, takes=()))
+    footage: Any = SimpleNamespace(folder=tmp_path, takes=())
+    trained: list[int] = []
 
-    path = tmp_path / "sync_judge.safetensors"
-    assert sync_judge._kept_judge(path, "a") is None
-    save_file(judge.state_dict(), path, metadata={"key": "a"})
-    kept = sync_judge._kept_judge(path, "a")
+    def train(*_: Any, steps: int) -> SyncJudge:
+        trained.append(steps)
+        return judge
+
+    monkeypatch.setattr(sync_judge, "train_judge", train)
+    judge_of(person, footage, steps=5)
+    kept = judge_of(person, footage, steps=5)
     assert kept is not None
-    assert sync_judge._kept_judge(path, "b") is None
+    assert trained == [5]
     clip = torch.randint(0, 255, (2, 5, sync_judge.SIDE, sync_judge.SIDE), dtype=torch.uint8)
     assert torch.allclose(kept.embed_lips(clip), judge.embed_lips(clip), atol=1e-5)
+    judge_of(person, footage, steps=6)
+    assert trained == [5, 6]
+    (tmp_path / "sync_judge.safetensors").write_bytes(b"damaged")
+    judge_of(person, footage, steps=6)
+    assert trained == [5, 6, 6]
 
 
 @pytest.mark.parametrize(("fps", "clip"), [(25, [0, 1, 2, 3, 4]), (60, [0, 2, 5, 7, 10])])

@@ -11,18 +11,15 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from speech2lip.atomic import write_atomically
+from speech2lip.atomic import kept_tensors, save_tensors
 from speech2lip.avatar import Avatar
 from speech2lip.conventions import MEL_BANDS, Array, Box, Picture
 from speech2lip.decomposition.footage import Footage, Take
@@ -239,25 +236,14 @@ def judge_of(avatar: Avatar, footage: Footage, *, steps: int) -> SyncJudge | Non
     kept = footage.folder / "sync_judge.safetensors"
     takes = [(take.name, len(take.times)) for take in footage.takes]
     key = json.dumps([FORMAT, steps, sorted(ranges.items()), takes])
-    if (judge := _kept_judge(kept, key)) is not None:
-        return judge
+    if (weights := kept_tensors(kept, key)) is not None:
+        known = SyncJudge()
+        known.load_state_dict(weights)
+        return known.eval()
     judge = train_judge(footage, ranges, steps=steps)
     if judge is not None and os.access(footage.folder, os.W_OK):
-        with write_atomically(kept) as partial:
-            save_file(judge.state_dict(), partial, metadata={"key": key})
+        save_tensors(kept, judge.state_dict(), metadata={"key": key})
     return judge
-
-
-def _kept_judge(path: Path, key: str) -> SyncJudge | None:
-    """Return the judge of a file, None where it is another's."""
-    if not path.is_file():
-        return None
-    with safe_open(path, framework="pt") as file:
-        if (file.metadata() or {}).get("key") != key:
-            return None
-    judge = SyncJudge()
-    judge.load_state_dict(load_file(path))
-    return judge.eval()
 
 
 _AT_ONCE = 48

@@ -8,16 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
+from typing import IO
 
 from speech2lip.config import LiveSettings
-from speech2lip.errors import MissingExtra, SettingsError, SoundError
+from speech2lip.conventions import Floats
+from speech2lip.errors import MissingExtra, SoundError
 from speech2lip.media.sound import SoundReader
 
 _BLOCK_SECONDS = 0.02
-Samples = np.ndarray[Any, np.dtype[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class Source:
     name: str
     sample_rate: int
     channels: int
-    blocks: Callable[[], Iterator[Samples | bytes]]
+    blocks: Callable[[], Iterator[Floats | bytes]]
     """Begins to listen and yields blocks as they come: float32 [S, C], or bytes of 16-bit samples."""
     patient: bool
     """Whether it can wait until somebody watches."""
@@ -37,13 +35,8 @@ def open_source(sound: str, settings: LiveSettings) -> Source:
     """Open `mic`, `-` (raw 16-bit samples from standard input), a named pipe of such, or a sound file.
 
     Raises:
-        SoundError, SettingsError, MissingExtra: as their messages say.
+        SoundError, MissingExtra: as their messages say.
     """
-    if settings.sample_rate <= 0 or settings.channels not in (1, 2):
-        raise SettingsError(
-            f"raw sound needs a sample rate above 0 and 1 or 2 channels, not {settings.sample_rate} and "
-            f"{settings.channels}"
-        )
     rate, channels = settings.sample_rate, settings.channels
     if sound == "mic":
         return Source("the microphone", rate, channels, lambda: _microphone(rate, channels), patient=False)
@@ -56,7 +49,7 @@ def open_source(sound: str, settings: LiveSettings) -> Source:
     return Source(sound, reader.sample_rate, reader.channels, lambda: _paced(reader), patient=True)
 
 
-def _paced(reader: SoundReader) -> Iterator[Samples]:
+def _paced(reader: SoundReader) -> Iterator[Floats]:
     """Yield a file's sound as fast as a microphone would hear it."""
     size = round(_BLOCK_SECONDS * reader.sample_rate)
     began, given = time.monotonic(), 0
