@@ -10,8 +10,8 @@ import tyro
 from speech2lip.errors import Speech2LipError
 
 BENCHMARKS = {
-    "quality": "quality.command",
-    "speed": "speed.command",
+    "quality": "quality.bench",
+    "speed": "speed.bench",
     "geometry": "geometry.bench",
     "new_pose": "new_pose.bench",
     "robustness": "robustness.bench",

@@ -1,4 +1,4 @@
-"""The benchmark of quality: prepare, train and judge everybody there is footage of, and write the tables."""
+"""`python -m benchmarks quality`: prepare, train and judge everybody there is, and write the tables."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import dataclasses
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from benchmarks.machine import machine
 from benchmarks.quality.cross import drive_with_unseen_speaker, unseen_speakers
@@ -25,7 +27,6 @@ from speech2lip.config import (
     EvaluateSettings,
     TrainSettings,
 )
-from speech2lip.conventions import AnyPath
 from speech2lip.decomposition.footage import read_footage
 from speech2lip.errors import SettingsError, Speech2LipError
 from speech2lip.evaluation.evaluate import commit, evaluate
@@ -51,79 +52,61 @@ _SPLITS = {
 
 
 @dataclass(frozen=True)
-class BenchPlan:
-    """Who is measured after how much training."""
+class Arguments:
+    """Train and judge an avatar of everybody there is footage of, and write the tables."""
 
+    data: Path | None = None
+    """Folder of footage, each person a folder in it; None: the one named by SPEECH2LIP_DATA."""
     minutes: float = 60.0
     """For all training together; shared out by how much each person would get without a limit."""
-    only: Sequence[str] = ()
+    only: tuple[str, ...] = ()
     """Names of the people to measure; all without."""
     paper: bool = False
-    """Whether a second avatar is trained as the paper does it, in as much time; one that is in the work
-    folder (`NAME.paper.avatar`) is judged in any case.
+    """Train a second avatar of everybody as the paper does it, in as much time: one more row. One that is in
+    the work folder (`NAME.paper.avatar`) is judged in any case.
     """
-
-
-@dataclass(frozen=True)
-class BenchPlaces:
-    """Where a benchmark keeps and writes everything."""
-
     work: Path = Path("runs/bench")
-    """Footage and avatars are kept here."""
+    """Footage and avatars are kept here, and used again."""
     results: Path = Path("benchmarks/results")
     """One JSON file for each table."""
     page: Path = Path("docs/quality.md")
-    """The Markdown page that is made of all result files."""
+    """The page that is made of all result files."""
+    settings: Annotated[EvaluateSettings, tyro.conf.arg(name="")] = field(default_factory=EvaluateSettings)
+    """How avatars are judged."""
 
 
-def measure_quality(
-    *,
-    data: AnyPath | None = None,
-    plan: BenchPlan | None = None,
-    places: BenchPlaces | None = None,
-    settings: EvaluateSettings | None = None,
-) -> Path:
+def main(arguments: Arguments) -> None:
     """Train and judge an avatar of everybody there is footage of, as far as the time allows.
 
     What is in the work folder already (footage, avatars) is kept and judged as it is. Where footage or
     time is missing the tables say so; nothing fails.
 
-    Args:
-        data: folder of footage, each person a folder in it; None: the one named by SPEECH2LIP_DATA, if any.
-        plan: who is measured after how much training.
-        places: where everything is kept and written.
-        settings: how avatars are judged.
-
-    Returns:
-        The page.
-
     Raises:
         SettingsError: no such folder of footage, or nobody of a name in `only`.
     """
-    plan, places, settings = plan or BenchPlan(), places or BenchPlaces(), settings or EvaluateSettings()
-    named = data or os.environ.get("SPEECH2LIP_DATA")
+    work, results, page, only = arguments.work, arguments.results, arguments.page, arguments.only
+    named = arguments.data or os.environ.get("SPEECH2LIP_DATA")
     folder = Path(named) if named else None
     if folder is not None and not folder.is_dir():
         raise SettingsError(
             f"there is no folder of footage {folder}; name one with --data or SPEECH2LIP_DATA"
         )
     everybody = subjects(folder)
-    unknown = sorted(set(plan.only) - {subject.name for subject in everybody})
+    unknown = sorted(set(only) - {subject.name for subject in everybody})
     if unknown:
         names = ", ".join(subject.name for subject in everybody)
         raise SettingsError(f"nobody is called {unknown[0]!r}; there are {names}")
-    with output_errors(places.work):
-        for place in (places.work, places.results, places.page.absolute().parent):
+    with output_errors(work):
+        for place in (work, results, page.absolute().parent):
             place.mkdir(parents=True, exist_ok=True)
-    chosen = [subject for subject in everybody if not plan.only or subject.name in plan.only]
-    shares = share_time(chosen, plan.minutes / 2 if plan.paper else plan.minutes)
-    runs = _Bench(folder, places.work, places.results, settings, paper=plan.paper)
+    chosen = [subject for subject in everybody if not only or subject.name in only]
+    shares = share_time(chosen, arguments.minutes / 2 if arguments.paper else arguments.minutes)
+    runs = _Bench(folder, work, results, arguments.settings, paper=arguments.paper)
     for subject in chosen:
         runs.run(subject, shares.get(subject.name, 0.0))
-        with write_atomically(places.page) as partial:
-            partial.write_text(quality_page(places.results), encoding="utf-8")
-    _LOG.info(f"{places.page}: the tables; {places.results}: the figures")
-    return places.page
+        with write_atomically(page) as partial:
+            partial.write_text(quality_page(results), encoding="utf-8")
+    _LOG.info(f"{page}: the tables; {results}: the figures")
 
 
 def share_time(chosen: Sequence[Subject], minutes: float) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""How fast an avatar speaks and what it needs: the benchmark of speed, all ratios from one run."""
+"""`python -m benchmarks speed`: how fast an avatar speaks and what it needs, all ratios from one run."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import soundfile
 import torch
+import tyro
 
 from benchmarks.machine import machine
 from benchmarks.speed.memory import speak_watched
@@ -69,24 +70,27 @@ class SpeedPlan:
     """Heights of these heads."""
 
 
-def measure_speed(
-    work: Path,
-    *,
-    results: Path,
-    page: Path,
-    settings: SpeakSettings | None = None,
-    plan: SpeedPlan | None = None,
-) -> Path:
-    """Measure the first avatar of a folder at several picture sizes; write `speed.json` and the page.
+@dataclass(frozen=True)
+class Arguments:
+    """Measure how fast the first avatar of a folder speaks, at several picture sizes; nothing is trained."""
 
-    Args:
-        work: a folder with avatars in it; `NAME.paper.avatar` is measured beside, if there is one.
-        plan: which sizes, and how much sound is spoken.
+    work: Path = Path("runs/bench")
+    """Folder with avatars in it; `NAME.paper.avatar` is measured beside, if there is one."""
+    results: Path = Path("benchmarks/results")
+    """`speed.json` is written here."""
+    page: Path = Path("docs/speed.md")
+    """The page that is made of it."""
+    settings: Annotated[SpeakSettings, tyro.conf.arg(name="")] = field(default_factory=SpeakSettings)
+    """How."""
+
+
+def main(arguments: Arguments, plan: SpeedPlan = SpeedPlan()) -> None:
+    """Measure the first avatar of a folder at several picture sizes; write `speed.json` and the page.
 
     Raises:
         SettingsError: there is no avatar in the folder.
     """
-    settings, plan = settings or SpeakSettings(), plan or SpeedPlan()
+    work, results, page, settings = arguments.work, arguments.results, arguments.page, arguments.settings
     avatars = sorted(work.glob("*.avatar"))
     own = [path for path in avatars if not path.name.endswith(".paper.avatar")]
     if not own:
@@ -138,7 +142,6 @@ def measure_speed(
     with write_atomically(pictures / "speed.svg", overwrite=True) as partial:
         partial.write_text(speed_plots(figures), encoding="utf-8")
     _LOG.info(f"{page}: the tables; {results / 'speed.json'}: the figures")
-    return page
 
 
 def write_noise(path: Path, seconds: float) -> Path:

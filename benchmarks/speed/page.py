@@ -14,7 +14,7 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def speed_page(figures: Figures) -> str:
-    """Write the figures of `measure_speed` as Markdown."""
+    """Write the figures of the benchmark as Markdown."""
     first = figures["sizes"][0]
     parts = [
         "# Speed",

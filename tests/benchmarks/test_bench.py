@@ -10,7 +10,7 @@ import pytest
 
 import speech2lip_presenter as presenter
 from benchmarks.quality import bench as benchmark
-from benchmarks.quality.bench import BenchPlaces, BenchPlan, _Bench, measure_quality, share_time
+from benchmarks.quality.bench import Arguments, _Bench, main, share_time
 from benchmarks.quality.page import quality_page
 from benchmarks.quality.presenter import SPLITS, film, view
 from benchmarks.quality.subjects import Subject, grid_words, sounds_beside, subjects
@@ -89,18 +89,15 @@ def test_nobody_there_is_told_not_raised(
 ) -> None:
     (tmp_path / "data").mkdir()
     monkeypatch.setattr(_Bench, "_presenter", lambda *_: None)
-    page = measure_quality(
-        data=tmp_path / "data",
-        places=BenchPlaces(tmp_path / "w", tmp_path / "r", tmp_path / "q.md"),
-    )
-    text = page.read_text()
+    where: dict[str, Any] = {"work": tmp_path / "w", "results": tmp_path / "r", "page": tmp_path / "q.md"}
+    main(Arguments(tmp_path / "data", **where))
+    text = (tmp_path / "q.md").read_text()
     assert text.count("Not measured: no footage") == 6
     assert json.loads((tmp_path / "r" / "I_grid_s1.json").read_text())["rows"] == {}
-    places = BenchPlaces(tmp_path / "w")
     with pytest.raises(SettingsError, match="nobody is called 'ana'"):
-        measure_quality(data=tmp_path / "data", plan=BenchPlan(only=["ana"]), places=places)
+        main(Arguments(tmp_path / "data", only=("ana",), **where))
     with pytest.raises(SettingsError, match="no folder of footage"):
-        measure_quality(data=tmp_path / "none")
+        main(Arguments(tmp_path / "none", **where))
 
 
 def test_the_page_is_made_of_the_files_alone(tmp_path: Path) -> None:
@@ -185,10 +182,9 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, object]]:
 
 def _own(tmp_path: Path, **more: Any) -> str:
     _touch(tmp_path / "me" / "1.mp4", tmp_path / "me" / "2.mov")
-    places = BenchPlaces(tmp_path / "w", tmp_path / "r", tmp_path / "q.md")
-    plan = BenchPlan(minutes=4, **more)
-    page = measure_quality(data=tmp_path / "me", plan=plan, places=places)
-    return page.read_text()
+    where: dict[str, Any] = {"work": tmp_path / "w", "results": tmp_path / "r", "page": tmp_path / "q.md"}
+    main(Arguments(tmp_path / "me", minutes=4, **where, **more))
+    return (tmp_path / "q.md").read_text()
 
 
 def test_a_plain_folder_of_one_person(tmp_path: Path, stages: list[tuple[str, object]]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from benchmarks.speed import bench as speed
-from benchmarks.speed.bench import SpeedPlan, measure_speed, write_noise
+from benchmarks.speed.bench import Arguments, SpeedPlan, main, write_noise
 from benchmarks.speed.memory import _speak_here, growth_mb, speak_watched
 from benchmarks.speed.page import bars, spark
 from benchmarks.speed.resized import Size, resized_avatar
@@ -41,12 +41,10 @@ def test_everything_is_measured_and_told(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(speed, "speak_watched", _spoken_here)
     made_avatar(tmp_path / "work" / "ana.avatar")
     shutil.copytree(tmp_path / "work" / "ana.avatar", tmp_path / "work" / "ana.paper.avatar")
-    page = measure_speed(
-        tmp_path / "work",
-        results=tmp_path / "results",
-        page=tmp_path / "speed.md",
-        settings=PLAIN,
-        plan=SpeedPlan(
+    page = tmp_path / "speed.md"
+    main(
+        Arguments(tmp_path / "work", tmp_path / "results", page, PLAIN),
+        SpeedPlan(
             sizes=(Size("own", SIZE[0]), Size("in 320", 128, (320, 240))),
             seconds=1.0,
             long_minutes=0.05,
@@ -102,7 +100,7 @@ def test_a_resized_avatar_shows_the_same_face_elsewhere(tmp_path: Path) -> None:
 
 def test_without_an_avatar_it_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="--work"):
-        measure_speed(tmp_path, results=tmp_path / "r", page=tmp_path / "p.md")
+        main(Arguments(tmp_path, tmp_path / "r", tmp_path / "p.md"))
 
 
 def test_small_plots() -> None:

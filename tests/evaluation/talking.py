@@ -11,7 +11,6 @@ from speech2lip.evaluation.accumulate import Accumulator, Moment
 from speech2lip.evaluation.metrics.mouth import OpeningScale
 from speech2lip.evaluation.speech_labels import Heard
 from speech2lip.faces.landmarks import INNER_LIPS, LIPS_OUTER, OUTER_EYE_CORNERS
-from speech2lip.synthesis.speech import log_mel
 
 FPS, FRAMES, SIZE = 25, 250, 96
 EYES = 100.0
@@ -37,8 +36,6 @@ def times() -> Series:
 
 def sound_of(opening: Series, seed: int = 0) -> Heard:
     """Return noise of the vowels' band that is as loud as the mouth is open; closures and the pause known."""
-    import torch
-
     samples = np.arange(FRAMES * 640) / 16_000
     loud = np.interp(samples, times(), opening)
     noise = np.random.default_rng(seed).normal(size=len(samples))
@@ -46,7 +43,7 @@ def sound_of(opening: Series, seed: int = 0) -> Heard:
     closed = times()[1:-1][(opening[1:-1] <= 1e-9) & (opening[:-2] > 0.02)]
     closures = np.stack([closed, closed + 0.04], axis=1)
     pause = np.array([[(FRAMES - 2 * FPS) / FPS, FRAMES / FPS]])
-    return Heard(wave, log_mel(torch.from_numpy(wave)), closures, pause, "ground truth")
+    return Heard(wave, closures, pause, "ground truth")
 
 
 def points_of(opening: Series) -> NDArray[np.float32]:

@@ -26,7 +26,7 @@ from speech2lip.evaluation.evaluate import evaluate
 from speech2lip.evaluation.metrics import published
 from speech2lip.evaluation.metrics.published import Lpips, SyncNet
 from speech2lip.evaluation.result import METRICS
-from speech2lip.synthesis.speech import log_mel
+from speech2lip.evaluation.speech_labels import pauses
 from tests.evaluation.made_footage import FakeDetector, write_avatar, write_footage
 
 SETTINGS = EvaluateSettings(
@@ -105,13 +105,13 @@ def test_long_takes_are_judged_part_by_part_with_the_same_figures(
     avatar = write_avatar(tmp_path / "long.avatar", held_out={"c": [90, 110]})
     settings = dataclasses.replace(SETTINGS, silent_frames=0, pairing_frames=25, judge_steps=0)
     rows, lengths = [], []
-    original = log_mel
+    original = pauses
 
-    def heard(wave: Any) -> Any:
+    def heard(wave: Any, *words: Any, **more: Any) -> Any:
         lengths.append(len(wave))
-        return original(wave)
+        return original(wave, *words, **more)
 
-    monkeypatch.setattr("speech2lip.evaluation.speech_labels.log_mel", heard)
+    monkeypatch.setattr("speech2lip.evaluation.speech_labels.pauses", heard)
     for seconds in (300.0, 0.5):
         for module in (footage_module, held_out):
             monkeypatch.setattr(module, "WHOLE_SECONDS", seconds)

@@ -7,13 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from speech2lip.evaluation.speech_labels import Heard
 from speech2lip.report.page import HEIGHT, WIDTH, opening_plot, training_plots
 
 TIMES = np.arange(50) / 25
-HEARD = Heard(np.sin(np.arange(32_000) / 20).astype(np.float32), torch.zeros(0))
+HEARD = Heard(np.sin(np.arange(32_000) / 20).astype(np.float32))
 
 
 def _points(plot: str, name: str) -> list[tuple[float, float]]:

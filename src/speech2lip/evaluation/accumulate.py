@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from speech2lip.conventions import Array, Box, Picture, Points
+from speech2lip.conventions import Array, Box, Floats, Picture, Points
 from speech2lip.decomposition.av_offset import SyncCurve, pooled_offset, sync_curve, trusted_offset
 from speech2lip.evaluation.metrics.mouth import (
     SETTLE,
@@ -64,7 +63,7 @@ class Moment:
     """[478, 3] landmarks of the real frame."""
     region: Box
     """Box around what is replaced."""
-    mask: NDArray[np.float32]
+    mask: Floats
     """[h, w] over `region`: what is replaced."""
 
 

@@ -118,12 +118,7 @@ def peak_mb() -> float | None:
     return peak / (1e6 if sys.platform == "darwin" else 1e6 / 1024)
 
 
-def _main() -> None:
-    avatar, sound, device, precision = sys.argv[1:]
-    print(
-        json.dumps(_speak_here(Path(avatar), Path(sound), SpeakSettings(device=device, precision=precision)))
-    )
-
-
 if __name__ == "__main__":
-    _main()
+    avatar_, sound_, device_, precision_ = sys.argv[1:]
+    speaking_ = SpeakSettings(device=device_, precision=precision_)
+    print(json.dumps(_speak_here(Path(avatar_), Path(sound_), speaking_)))

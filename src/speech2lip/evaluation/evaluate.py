@@ -237,16 +237,15 @@ def commit() -> str:
     """
     here = Path(__file__).resolve()
     try:
-        top = _git("rev-parse", "--show-toplevel", folder=here.parent)
+        top = _git("rev-parse", "--show-toplevel")
         if (Path(top) / "src" / "speech2lip" / "evaluation" / here.name).resolve() == here:
-            return _git("describe", "--always", "--dirty", "--exclude=*", folder=here.parent)
+            return _git("describe", "--always", "--dirty", "--exclude=*")
     except (OSError, subprocess.SubprocessError):  # no git, or no repository
         pass
     return f"version {__version__}"
 
 
-def _git(*words: str, folder: Path) -> str:
-    found = subprocess.run(
-        ["git", *words], cwd=folder, capture_output=True, text=True, check=True, timeout=10
-    )
+def _git(*words: str) -> str:
+    words, folder = ("git", *words), Path(__file__).resolve().parent
+    found = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=True, timeout=10)
     return found.stdout.strip()

@@ -9,15 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from scipy.signal import butter, sosfiltfilt
-from torch import Tensor
 
 from speech2lip.conventions import SAMPLE_RATE, Array, Floats
 from speech2lip.decomposition.footage import WHOLE_SECONDS, Take, source_path
 from speech2lip.evaluation.held_out import Span
 from speech2lip.evaluation.metrics.mouth import Intervals, bilabial_intervals
-from speech2lip.synthesis.speech import log_mel
 
 if TYPE_CHECKING:
     from speech2lip_presenter import Truth
@@ -175,8 +172,6 @@ class Heard:
 
     wave: Floats
     """[S] at 16 kHz."""
-    mel: Tensor
-    """[M, F] log-mel spectrum."""
     closures: Intervals | None = None
     """[N, 2] seconds of /p b m/; None where phones are not known."""
     pauses: Intervals | None = None
@@ -184,7 +179,7 @@ class Heard:
     source: str | None = None
     """How the phones are known."""
     begins: float = 0.0
-    """Second of the take at which `wave` and `mel` begin."""
+    """Second of the take at which `wave` begins."""
 
 
 def listen_to(span: Span, *, transcripts: Path | None = None) -> Heard:
@@ -193,7 +188,6 @@ def listen_to(span: Span, *, transcripts: Path | None = None) -> Heard:
     phones = phones_of(span.take, wave, begins=begins, transcripts=transcripts)
     return Heard(
         wave=wave,
-        mel=log_mel(torch.from_numpy(wave)),
         closures=None if phones is None else bilabial_intervals(phones.rows),
         pauses=pauses(wave, phones, begins=begins),
         source=None if phones is None else phones.source,

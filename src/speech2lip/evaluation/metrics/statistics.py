@@ -9,8 +9,6 @@ from scipy.stats import bootstrap, norm
 
 from speech2lip.conventions import Array, Series
 
-Interval = tuple[float, float]
-
 CONSTANT = 1e-9
 """A series whose standard deviation is below this share of its size is constant, but for rounding."""
 
@@ -90,7 +88,7 @@ def effective_count(x: Series, y: Series) -> float:
     return float(np.clip(count / max(1 + 2 * shared, 1e-6), min(count, 4.0), count))
 
 
-def fisher_interval(r: float, *, count: float) -> Interval:
+def fisher_interval(r: float, *, count: float) -> tuple[float, float]:
     """Return the 95 % interval of a correlation by Fisher's z; (-1, 1) for fewer than four draws.
 
     Args:
@@ -104,7 +102,7 @@ def fisher_interval(r: float, *, count: float) -> Interval:
     return math.tanh(middle - reach), math.tanh(middle + reach)
 
 
-def bootstrap_interval(values: Series) -> Interval:
+def bootstrap_interval(values: Series) -> tuple[float, float]:
     """Return the 95 % percentile bootstrap interval of the mean of independent values (takes, pairings).
 
     NaN values are left out; (NaN, NaN) with fewer than two values.

@@ -150,13 +150,16 @@ def train_judge(footage: Footage, ranges: Ranges, *, steps: int) -> SyncJudge | 
     lessons = _lessons(footage, ranges)
     if sum(len(lesson.times) / lesson.fps for lesson in lessons) < LEAST_SECONDS:
         return None
-    kept_state = torch.get_rng_state()
-    torch.manual_seed(_SEED)
-    judge = SyncJudge()
-    judge.usual.copy_(torch.from_numpy(np.stack([lesson.mouths.mean(0) for lesson in lessons]).mean(0)))
-    optimiser = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=0.01)
     random = np.random.default_rng(_SEED)
-    with Progress("Training the judge of sync", total=steps, unit="steps") as progress:
+    # What draws at random elsewhere draws as it would without a judge.
+    with (
+        torch.random.fork_rng(devices=[]),
+        Progress("Training the judge of sync", total=steps, unit="steps") as progress,
+    ):
+        torch.manual_seed(_SEED)
+        judge = SyncJudge()
+        judge.usual.copy_(torch.from_numpy(np.stack([lesson.mouths.mean(0) for lesson in lessons]).mean(0)))
+        optimiser = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=0.01)
         for step in range(steps):
             for group in optimiser.param_groups:
                 group["lr"] = 2e-3 * 0.5 * (1 + math.cos(math.pi * step / steps))
@@ -164,7 +167,6 @@ def train_judge(footage: Footage, ranges: Ranges, *, steps: int) -> SyncJudge | 
             _lesson_loss(judge, lessons, random).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             progress.set(step + 1)
-    torch.set_rng_state(kept_state)
     return judge.eval()
 
 
@@ -296,8 +298,9 @@ class SyncJudgeObserver(Observer):
     def end_take(self, openings: Mapping[str, Openings]) -> None:
         """Compare what was seen of a take with its sound."""
         take, heard = self.span.take, self.heard
+        mel = log_mel(torch.from_numpy(heard.wave))
         for name, mouths in self._seen.items():
-            clips = Clips.of(mouths, take.times[list(mouths)] - heard.begins, heard.mel, float(take.fps))
+            clips = Clips.of(mouths, take.times[list(mouths)] - heard.begins, mel, float(take.fps))
             self.distances[name].append(lag_distances(self.judge, clips))
 
     def figures(self) -> dict[str, Row]:
