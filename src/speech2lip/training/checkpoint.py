@@ -56,7 +56,7 @@ class Progressed:
     phase_seconds: float = 0.0
     """Time spent in this phase."""
     seconds: float = 0.0
-    """Time spent in all, reading the footage included."""
+    """Time spent in all phases."""
     precision: str = ""
     history: list[dict[str, float]] = field(default_factory=list)
     """Averages of the losses, now and then."""
