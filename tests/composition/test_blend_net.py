@@ -36,7 +36,7 @@ def test_half_a_gigaflop_is_enough() -> None:
 def test_holes_are_punched_into_half_of_the_pictures_and_only_inside() -> None:
     pasted, mask = (part[..., ::2, ::2] for part in _inputs(400)[:2])
     pasted = pasted + 0.01
-    holed = punch_holes(pasted, mask, generator=torch.Generator().manual_seed(0))
+    holed = punch_holes(pasted, mask, share=0.5, generator=torch.Generator().manual_seed(0))
     black = (holed == 0).all(1, keepdim=True)
     assert not (black & (mask == 0)).any()
     share = black.flatten(1).any(1).float().mean()

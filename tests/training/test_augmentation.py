@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from speech2lip.conventions import SAMPLE_RATE
+from speech2lip.conventions import SAMPLE_RATE, Floats
 from speech2lip.synthesis.speech import SILENT_MEL, log_mel, mel_corners
 from speech2lip.training.augmentation import (
-    Wave,
     _other_voice,
     noise_windows,
     quiet_wave,
@@ -81,12 +80,12 @@ def test_windows_are_repeatable_and_differ() -> None:
     assert not torch.equal(first[0], first[1])
 
 
-def _envelope(wave: Wave) -> np.ndarray:
+def _envelope(wave: Floats) -> np.ndarray:
     blocks = wave[: len(wave) // 800 * 800].reshape(-1, 800)
     return np.log(np.sqrt(np.mean(blocks**2, axis=1)) + 1e-4)
 
 
-def _syllables(seconds: float) -> Wave:
+def _syllables(seconds: float) -> Floats:
     """A tone of 200 Hz and its harmonics that comes and goes four times a second."""
     time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     tone = sum(np.sin(2 * np.pi * 200 * k * time) / k for k in range(1, 9))

@@ -12,11 +12,6 @@ CROP_SIZE = (96, 128)
 resolution.
 """
 
-INPUT_CHANNELS = 7
-"""Pasted picture (3), mask (1), reference (3): the person's mean lower face in this frame's pose and
-light.
-"""
-
 
 def _block(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
@@ -28,11 +23,14 @@ def _block(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequentia
 
 
 class BlendNet(nn.Module):
-    """Predicts what to add to the pasted picture."""
+    """Predicts what to add to the pasted picture.
+
+    It sees the reference beside it: the person's mean lower face in this frame's pose and light.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.top = _block(INPUT_CHANNELS, width)
+        self.top = _block(3 + 1 + 3, width)
         self.middle = _block(width, 2 * width, stride=2)
         self.bottom = _block(2 * width, 4 * width, stride=2)
         self.lowest = _block(4 * width, 4 * width, stride=2)
@@ -70,9 +68,7 @@ def shrink(crop: Tensor) -> Tensor:
     return functional.interpolate(crop, size=CROP_SIZE, mode="bilinear", align_corners=False, antialias=True)
 
 
-def punch_holes(
-    pasted: Tensor, mask: Tensor, *, share: float = 0.5, generator: torch.Generator | None = None
-) -> Tensor:
+def punch_holes(pasted: Tensor, mask: Tensor, *, share: float, generator: torch.Generator) -> Tensor:
     """Blacken a random rectangle inside the mask in a share of the pictures (the paper's augmentation).
 
     Args:
@@ -89,10 +85,6 @@ def punch_holes(
     return pasted * ~(hole[:, None] & (mask > 0.1))
 
 
-WIDTH = 64
-"""Channels of the first level."""
-
-
 def _pair(channels_in: int, channels_between: int, channels_out: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(channels_in, channels_between, 3, padding=1, bias=False),
@@ -105,9 +97,9 @@ def _pair(channels_in: int, channels_between: int, channels_out: int) -> nn.Sequ
 
 
 class PaperBlendNet(nn.Module):
-    """Predicts what to add to the pasted picture."""
+    """The published U-Net, with batch normalisation: it sees the pasted picture alone."""
 
-    def __init__(self, width: int = WIDTH) -> None:
+    def __init__(self, width: int = 64) -> None:
         super().__init__()
         self.top = _pair(3, width, width)
         self.middle = _pair(width, 2 * width, 2 * width)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from speech2lip.config import ModelSettings
 from speech2lip.conventions import MEL_RATE, SAMPLE_RATE
-from speech2lip.synthesis.pretrained import STEP, whole_steps
+from speech2lip.synthesis.pretrained import STEP
 from speech2lip.synthesis.speech import heard_seconds
 
 Samples = NDArray[np.float32]
@@ -77,7 +77,7 @@ class HeardWindows:
         past, ahead = heard_seconds(settings)
         return HeardWindows(
             fps,
-            past=whole_steps(past + _MEL_MARGIN / MEL_RATE),
+            past=math.ceil((past + _MEL_MARGIN / MEL_RATE) * SAMPLE_RATE / STEP) * STEP,
             ahead=math.ceil(ahead * MEL_RATE + _MEL_MARGIN) * SAMPLE_RATE // MEL_RATE,
         )
 

@@ -57,7 +57,7 @@ class LipField(nn.Module):
         super().__init__()
         rows, columns = settings.field_cells
         width, condition = settings.field_width, 96
-        self.patch_size = patch_size
+        self.patch_size = self.drawn_size = patch_size
         self.condition = nn.Sequential(
             nn.Linear(settings.code_size + settings.shape_size + POSE_SIZE, condition),
             nn.SiLU(),
@@ -86,11 +86,6 @@ class LipField(nn.Module):
             nn.SiLU(),
             last,
         )
-
-    @property
-    def drawn_size(self) -> tuple[int, int]:
-        """Rows and columns of a drawn patch."""
-        return self.patch_size
 
     def grid(
         self, code: Float[Tensor, "B D"], shape: Float[Tensor, "B K"], pose: Float[Tensor, "B 6"]

@@ -95,13 +95,11 @@ def load_pretrained(name: str, *, download: bool = False) -> PretrainedEncoder:
             failed = error
     else:
         raise SettingsError(_why_not(name, folder.is_dir() or download, failed)) from failed
-    normalise = False
-    prepare: Callable[[Tensor], Tensor]
+    normalise = kind != "whisper" and _wants_normalised(transformers, where, local)
     if kind == "whisper":
         extractor = transformers.WhisperFeatureExtractor(feature_size=network.config.num_mel_bins)
         prepare, network = partial(_prepare_whisper, extractor), _whisper(name, network)
     else:
-        normalise = _wants_normalised(transformers, where, local)
         prepare, network = partial(_prepare_wave, normalise), _wave_model(name, network)
     _require_weights(name, missing, network, "encoder." if kind == "whisper" else f"{kind}.")
     network = network.eval().requires_grad_(False)
@@ -360,11 +358,6 @@ def open_listener(speech: str, projection: Projection, *, precision: str = "fp32
             f"name the right folder in {PLACE}, or train again"
         )
     return PretrainedListener(encoder, projection, precision=precision)
-
-
-def whole_steps(seconds: float) -> int:
-    """Return the samples of as many whole steps as last so long, at least."""
-    return math.ceil(seconds * SAMPLE_RATE / STEP) * STEP
 
 
 def step_windows(wave: Float[Tensor, "S"]) -> Float[Tensor, "N W"]:

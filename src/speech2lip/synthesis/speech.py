@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import math
 from pathlib import Path
 
@@ -168,24 +167,16 @@ class SpeechEncoder(nn.Module):
         mel = windows[:, :MEL_BANDS]
         heard: Tensor | float = self.layers[0](mel) if self.hears_mel else 0.0
         if self.features is not None and self.gate is not None:
-            heard = heard + torch.sigmoid(self.gate(mel) + 1) * self.features(self._rows(windows))
+            # The encoder's rows every 20 ms; what would be heard too late is left out.
+            rows = windows[:, MEL_BANDS:, : self.in_time]
+            rows = nn.functional.pad(rows, (0, windows.shape[2] - self.in_time))[..., ::FRAMES_PER_TOKEN]
+            heard = heard + torch.sigmoid(self.gate(mel) + 1) * self.features(rows)
         code: Tensor = self.out(self.layers[1:](heard))
         return code
 
-    def _rows(self, windows: Tensor) -> Tensor:
-        """Take the encoder's rows every 20 ms, what would be heard too late left out; [B, 64, W / 2]."""
-        rows = windows[:, MEL_BANDS:, : self.in_time]
-        filled = nn.functional.pad(rows, (0, windows.shape[2] - self.in_time))
-        return filled[..., ::FRAMES_PER_TOKEN]
-
 
 ENCODER_WEIGHTS = Path(__file__).with_name("speech_encoder.safetensors")
-
-
-@functools.lru_cache(maxsize=1)
-def read_encoder_weights() -> dict[str, Tensor]:
-    """Read the built-in encoder weights, named as in `SpeechEncoder`."""
-    return {name: value.float() for name, value in load_file(ENCODER_WEIGHTS).items()}
+"""The built-in weights, named as in `SpeechEncoder`, in half precision."""
 
 
 def init_encoder(encoder: SpeechEncoder) -> bool:
@@ -193,13 +184,8 @@ def init_encoder(encoder: SpeechEncoder) -> bool:
 
     They fit one that hears mel and has the default sizes; what it hears beside mel begins anew.
     """
-    weights, own = read_encoder_weights(), encoder.state_dict()
+    weights, own = load_file(ENCODER_WEIGHTS), encoder.state_dict()
     if any(name not in own or own[name].shape != value.shape for name, value in weights.items()):
         return False
     encoder.load_state_dict(weights, strict=False)
     return True
-
-
-def encoder_weights_fingerprint() -> str:
-    """Return what tells these weights from others."""
-    return hashlib.sha256(ENCODER_WEIGHTS.read_bytes()).hexdigest()

@@ -13,6 +13,7 @@ import soxr
 import torch
 from scipy.signal import fftconvolve
 from torch import Tensor
+from torch.nn import functional
 
 from speech2lip.conventions import MEL_RATE, SAMPLE_RATE, Floats
 from speech2lip.synthesis.speech import SILENT_MEL, cut_windows, log_mel, mel_corners, mel_scale
@@ -24,7 +25,6 @@ _NATURAL = 1.5 * math.log(10)
 _NOISE_SECONDS, _LEAST_NOISE = 40, -1.0
 """Length of the noise that is cut from, and where its deepest dips are cut off, 15 dB below the mean."""
 
-Wave = Floats
 Random = np.random.Generator
 _PIECE, _FADE = 4 * SAMPLE_RATE, SAMPLE_RATE // 50
 """Samples of a wave that are varied alike, and over which one piece fades into the next."""
@@ -75,13 +75,11 @@ def _voice(windows: Tensor, dice: _Dice) -> Tensor:
     place = mel_scale(hertz / stretch[:, None]) / top * (bands + 1) - 1
     place = place + dice.between(-1.5, 1.5, batch, 1)
     varied = cut_windows(windows.mT, place.clamp(0, bands - 1)[:, None]).mT.contiguous()
-    blurred = torch.nn.functional.avg_pool1d(
-        torch.nn.functional.pad(varied.transpose(1, 2), (2, 2), mode="replicate"), 5, stride=1
-    ).transpose(1, 2)
+    blurred = functional.avg_pool1d(functional.pad(varied.mT, (2, 2), mode="replicate"), 5, stride=1).mT
     varied = torch.where(dice.chance(0.4, batch, 1, 1), blurred, varied)
     pitch = dice.between(80, 320, batch, 1)
     # Harmonics show where they are further apart than bands are wide.
-    shown = torch.sigmoid((pitch * 8 - hertz) / 150) * (dice.between(0, 0.5, batch, 1))
+    shown = torch.sigmoid((pitch * 8 - hertz) / 150) * dice.between(0, 0.5, batch, 1)
     ripple = shown * torch.cos(2 * math.pi * hertz / pitch)
     return varied + (ripple * dice.chance(0.4, batch, 1))[..., None]
 
@@ -89,10 +87,10 @@ def _voice(windows: Tensor, dice: _Dice) -> Tensor:
 def _room(windows: Tensor, dice: _Dice) -> Tensor:
     """Let sound die away as echoes do: by 60 dB in 0.15 to 0.9 s, as strong as the direct sound or weaker."""
     batch, _, frames = windows.shape
-    since = torch.arange(frames, device=windows.device)
-    since = since[None] - since[:, None]
+    time = torch.arange(frames, device=windows.device)
+    since = time - time[:, None]
     fall = 6 * math.log(10) / (dice.between(0.15, 0.9, batch, 1, 1) * MEL_RATE)
-    tail = torch.where(since > 0, torch.exp(-fall * since.clamp_min(0)), torch.zeros((), device=fall.device))
+    tail = torch.exp(-fall * since.clamp_min(0)).triu(1)
     share = dice.between(0.05, 1.2, batch, 1, 1) * dice.chance(0.4, batch, 1, 1)
     mixed = torch.eye(frames, device=windows.device) + share * tail * fall
     power = torch.exp(windows * _NATURAL) @ mixed
@@ -123,9 +121,8 @@ def _microphone(windows: Tensor, dice: _Dice) -> Tensor:
 def _hiss(windows: Tensor, dice: _Dice, level: Tensor) -> Tensor:
     """Steady noise of a random colour, often none that is heard; [B, M, W]."""
     batch, bands, frames = windows.shape
-    colour = (
-        dice.between(-0.4, 0.4, batch, 1, 1) * torch.linspace(-1, 1, bands, device=windows.device)[:, None]
-    )
+    place = torch.linspace(-1, 1, bands, device=windows.device)[:, None]
+    colour = dice.between(-0.4, 0.4, batch, 1, 1) * place
     room = (LOUD + level - 1.2 - SILENT_MEL).clamp_min(0.1)
     loud = room * dice.between(0, 1.0, batch, 1, 1) * dice.chance(0.6, batch, 1, 1)
     flicker = noise_windows(batch, frames, generator=dice.generator).to(windows.device)
@@ -146,26 +143,24 @@ def _music(windows: Tensor, dice: _Dice) -> Tensor:
     for tone in range(12):
         band = dice.between(2, 0.6 * bands, batch, 1, 1)
         width = dice.between(0.5, 1.5, batch, 1, 1)
-        width = torch.where(dice.chance(0.1, batch, 1, 1), torch.full_like(width, bands), width)
+        width = width.masked_fill(dice.chance(0.1, batch, 1, 1), bands)
         since = time - struck[:, tone % 3, None, None]
         fall = dice.between(0.0, 0.04, batch, 1, 1)
         fall = torch.where(width == bands, 10 * fall + 0.1, fall)
         heard = loud + dice.between(-0.5, 0.1, batch, 1, 1) - fall * since.clamp_min(0)
-        heard = torch.where(since >= 0, heard, torch.full_like(heard, SILENT_MEL - LOUD))
+        heard = heard.masked_fill(since < 0, SILENT_MEL - LOUD)
         sound = torch.maximum(sound, heard - 0.5 * ((place[:, None] - band) / width) ** 2)
-    return torch.where(dice.chance(0.5, batch, 1, 1), sound, torch.full_like(sound, 2 * SILENT_MEL))
+    return torch.where(dice.chance(0.5, batch, 1, 1), sound, 2 * SILENT_MEL)
 
 
 def _dropped(windows: Tensor, dice: _Dice) -> Tensor:
     """Silence a few neighbouring bands in some windows."""
     batch, bands, _ = windows.shape
-    start, width = (
-        dice.between(0, bands, batch, 1),
-        dice.between(0, 10, batch, 1) * dice.chance(0.4, batch, 1),
-    )
+    start = dice.between(0, bands, batch, 1)
+    width = dice.between(0, 10, batch, 1) * dice.chance(0.4, batch, 1)
     place = torch.arange(bands, device=windows.device)[None]
     inside = (place >= start) & (place < start + width)
-    return torch.where(inside[..., None], torch.full_like(windows, SILENT_MEL), windows)
+    return windows.masked_fill(inside[..., None], SILENT_MEL)
 
 
 def _add(one: Tensor, other: Tensor) -> Tensor:
@@ -200,10 +195,7 @@ def quiet_windows(count: int, bands: int, frames: int, *, generator: torch.Gener
     All hold noise of a random colour from nothing up to 50 dB below full scale; a third hold a breath, a
     third clicks.
     """
-
-    def draw(low: float, high: float, *shape: int) -> Tensor:
-        return low + (high - low) * torch.rand(*shape, generator=generator)
-
+    draw = _Dice(torch.device("cpu"), generator).between
     place = torch.linspace(-1, 1, bands)[None, :, None]
     time = torch.arange(frames)[None, None]
     floor = draw(SILENT_MEL - 1, SILENT_MEL + 20 / 15, count, 1, 1)
@@ -224,7 +216,7 @@ def quiet_windows(count: int, bands: int, frames: int, *, generator: torch.Gener
     return torch.maximum(noise, sound).clamp_min(SILENT_MEL)
 
 
-def vary_wave(wave: Wave, random: Random) -> Wave:
+def vary_wave(wave: Floats, random: Random) -> Floats:
     """Vary voice, room, microphone, level and noise, anew every 4 s; moments stay where they are.
 
     Args:
@@ -243,16 +235,15 @@ def vary_wave(wave: Wave, random: Random) -> Wave:
     return np.clip(varied[: len(wave)], -1, 1)
 
 
-def quiet_wave(pieces: int, random: Random) -> Wave:
+def quiet_wave(pieces: int, random: Random) -> Floats:
     """Make pieces of 2 s in which nobody speaks; [S].
 
     Noise of any colour, up to 50 dB below full scale, in a third of them breaths and in a third clicks.
     """
-    made = [_quiet_piece(number % 3, random) for number in range(pieces)]
-    return np.concatenate(made)
+    return np.concatenate([_quiet_piece(number % 3, random) for number in range(pieces)])
 
 
-def _vary_piece(piece: Wave, random: Random) -> Wave:
+def _vary_piece(piece: Floats, random: Random) -> Floats:
     loud = float(np.sqrt(np.mean(piece**2)))
     # Nothing, or next to nothing, stays what it is.
     if len(piece) < 4 * _FFT or loud < 1e-4:
@@ -265,13 +256,12 @@ def _vary_piece(piece: Wave, random: Random) -> Wave:
     varied = _coloured(varied, random, cut=random.random() < 0.3)
     varied = varied * loud / max(float(np.sqrt(np.mean(varied**2))), 1e-6)
     if random.random() < 0.6:
-        noise = _coloured(random.normal(size=len(piece)).astype(np.float32), random, cut=False)
-        varied = varied + noise * loud * 10 ** (-random.uniform(8, 40) / 20)
+        varied = varied + _noise(len(piece), random) * loud * 10 ** (-random.uniform(8, 40) / 20)
     decibel = random.uniform(-30, -6) if random.random() < 0.3 else random.uniform(-9, 9)
     return (varied * 10 ** (decibel / 20)).astype(np.float32)
 
 
-def _other_voice(wave: Wave, factor: float) -> Wave:
+def _other_voice(wave: Floats, factor: float) -> Floats:
     """Make pitch and formants so many times as high: stretched by a phase vocoder, then played faster.
 
     Source: Flanagan and Golden 1966, "Phase vocoder".
@@ -298,7 +288,7 @@ def _stretched(spectrum: Tensor, factor: float) -> Tensor:
     return torch.polar(size, phase)
 
 
-def _echo(wave: Wave, random: Random) -> Wave:
+def _echo(wave: Floats, random: Random) -> Floats:
     """Add a room in which sound dies away by 60 dB in 0.15 to 0.9 s."""
     length = random.uniform(0.15, 0.9)
     since = np.arange(round(length * SAMPLE_RATE)) / SAMPLE_RATE
@@ -308,7 +298,7 @@ def _echo(wave: Wave, random: Random) -> Wave:
     return fftconvolve(wave, tail)[: len(wave)].astype(np.float32)
 
 
-def _coloured(wave: Wave, random: Random, *, cut: bool) -> Wave:
+def _coloured(wave: Floats, random: Random, *, cut: bool = False) -> Floats:
     """Tilt and bend the spectrum by some 9 dB, and cut off what a telephone does not carry."""
     spectrum = np.fft.rfft(wave)
     hertz = np.fft.rfftfreq(len(wave), 1 / SAMPLE_RATE)
@@ -323,17 +313,17 @@ def _coloured(wave: Wave, random: Random, *, cut: bool) -> Wave:
     return np.fft.irfft(spectrum * 10 ** (gain / 20), len(wave)).astype(np.float32)
 
 
-def _quiet_piece(kind: int, random: Random) -> Wave:
+def _noise(count: int, random: Random) -> Floats:
+    return _coloured(random.normal(size=count).astype(np.float32), random)
+
+
+def _quiet_piece(kind: int, random: Random) -> Floats:
     count = round(_QUIET_SECONDS * SAMPLE_RATE)
     time = np.arange(count) / SAMPLE_RATE
-
-    def noise() -> Wave:
-        return _coloured(random.normal(size=count).astype(np.float32), random, cut=False)
-
-    sound = noise() * 10 ** (-random.uniform(50, 110) / 20)
+    sound = _noise(count, random) * 10 ** (-random.uniform(50, 110) / 20)
     if kind == 1:
         hump = np.exp(-(((time - random.uniform(0, 2)) / random.uniform(0.1, 0.4)) ** 2))
-        sound = sound + noise() * hump * 10 ** (-random.uniform(30, 50) / 20)
+        sound = sound + _noise(count, random) * hump * 10 ** (-random.uniform(30, 50) / 20)
     if kind == 2:
         for place in random.integers(0, count - 200, 3):
             fall = np.exp(-np.arange(200) / random.uniform(5, 50))

@@ -28,7 +28,7 @@ from speech2lip.config import TrainSettings, with_preset
 from speech2lip.decomposition.footage import Footage, canonical_plain
 from speech2lip.errors import AvatarError, FootageError, OutputError
 from speech2lip.synthesis.pretrained import PretrainedEncoder
-from speech2lip.synthesis.speech import encoder_weights_fingerprint
+from speech2lip.synthesis.speech import ENCODER_WEIGHTS
 from speech2lip.training.dataset import TrainingSet
 
 _LOG = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Progressed:
     phase_seconds: float = 0.0
     """Time spent in this phase."""
     seconds: float = 0.0
-    """Time spent in all, reading the footage included."""
+    """Time spent in all phases."""
     precision: str = ""
     history: list[dict[str, float]] = field(default_factory=list)
     """Averages of the losses, now and then."""
@@ -150,15 +150,12 @@ class KeptState:
 def differences(old: Key, new: Key) -> str:
     """Tell in a few words in what two keys differ."""
     names = [name for name in {**old, **new} if old.get(name) != new.get(name)]
-    named = [_difference(name, old, new) for name in names[:_MOST_NAMED]]
+    named = []
+    for name in names[:_MOST_NAMED]:
+        short = name in old and name in new and len(f"{old[name]}{new[name]}") <= 40
+        named.append(f"{name} was {old[name]}, is {new[name]}" if short else f"{name} changed")
     more = len(names) - len(named)
     return ", ".join(named) + (f" and {more} more" if more else "")
-
-
-def _difference(name: str, old: Key, new: Key) -> str:
-    if name in old and name in new and len(f"{old[name]}{new[name]}") <= 40:
-        return f"{name} was {old[name]}, is {new[name]}"
-    return f"{name} changed"
 
 
 def _parsed(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> Saved:
@@ -189,8 +186,7 @@ def _digest(values: Any) -> str:
 
 def restore_moments(optimiser: torch.optim.Optimizer, moments: dict[int, dict[str, Tensor]]) -> None:
     """Put saved moments into an optimiser over the same parameters."""
-    plain = optimiser.state_dict()
-    optimiser.load_state_dict({"state": moments, "param_groups": plain["param_groups"]})
+    optimiser.load_state_dict(optimiser.state_dict() | {"state": moments})
 
 
 def footage_fingerprint(footage: Footage) -> str:
@@ -255,7 +251,7 @@ def training_key(
         "what is learned": _digest([_MAKE, sizes]),
     }
     if settings.encoder_init != "nothing":
-        key["the built-in encoder weights"] = encoder_weights_fingerprint()
+        key["the built-in encoder weights"] = hashlib.sha256(ENCODER_WEIGHTS.read_bytes()).hexdigest()
     if encoder is not None:
         key["the pretrained encoder"] = encoder.fingerprint.hex()
     plain = asdict(with_preset(settings))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,8 +56,6 @@ _GAP_SECONDS = 0.4
 
 Ranges = dict[str, tuple[int, int]]
 """Per take: start and stop of its held-out frames."""
-
-D = TypeVar("D", "Crops", "TrainingSet")
 
 
 @dataclass
@@ -107,14 +106,11 @@ class TrainingSet:
 
     def to(self, device: torch.device) -> TrainingSet:
         """Move every tensor to a device."""
-        return replace(_moved(self, device), crops=_moved(self.crops, device))
+        return replace(self, **_moved(self, device), crops=Crops(**_moved(self.crops, device)))
 
 
-def _moved(held: D, device: torch.device) -> D:
-    moved: dict[str, Any] = {
-        n: value.to(device) for n, value in vars(held).items() if isinstance(value, Tensor)
-    }
-    return replace(held, **moved)
+def _moved(held: TrainingSet | Crops, device: torch.device) -> dict[str, Any]:
+    return {name: value.to(device) for name, value in vars(held).items() if isinstance(value, Tensor)}
 
 
 def held_out_ranges(takes: Sequence[Take], hold_out: float | None) -> Ranges:
@@ -127,8 +123,6 @@ def held_out_ranges(takes: Sequence[Take], hold_out: float | None) -> Ranges:
         hold_out: share of the footage in [0, 0.9], 0 for nothing; None for the rule above.
     """
     ordered = sorted(takes, key=lambda take: take.name)
-    if hold_out == 0:
-        return {}
     if hold_out is None and len(ordered) >= MANY_TAKES:
         return {take.name: (0, len(take.times)) for take in ordered[3::10]}
     left = round((0.1 if hold_out is None else hold_out) * sum(len(take.times) for take in ordered))
@@ -298,6 +292,77 @@ def chosen_frames(allowed: Mapping[str, NDArray[np.bool_]], most: int) -> dict[s
     return frames
 
 
+MOMENT_SECONDS = 0.04
+"""Between neighbouring frames of a stretch or a clip, about: those of video of 25 frames a second."""
+LENGTH = 4
+"""Frames of a stretch; windows of neighbouring frames share most of their sound."""
+
+
+def frames_apart(rates: Tensor, length: int) -> Tensor:
+    """Return the frames nearest to moments 0.04 s apart, counted from the first; all where fewer are shown.
+
+    Args:
+        rates: [S] frames a second.
+
+    Returns:
+        [S, length].
+    """
+    step = (rates * MOMENT_SECONDS).clamp_min(1)
+    return (torch.arange(length, device=rates.device) * step[:, None]).round().long()
+
+
+def moments_apart(rates: Tensor, length: int) -> Tensor:
+    """Return how many times 0.04 s lie between neighbours of those frames; [S, length - 1], 1 at 25 fps."""
+    return (frames_apart(rates, length).diff(dim=1) / (rates * MOMENT_SECONDS)[:, None]).float()
+
+
+def stretch_starts(followed: Tensor, rates: Tensor, length: int) -> Tensor:
+    """Return the frames that begin a stretch of `length` frames without a gap; sorted.
+
+    Args:
+        followed: [P] sorted indices of the frames whose successor is their neighbour.
+        rates: [T] frames a second around each frame.
+    """
+    last = torch.ones(len(rates), dtype=torch.bool, device=rates.device)
+    last[followed] = False
+    ends = torch.nonzero(last)[:, 0]
+    index = torch.arange(len(rates), device=rates.device)
+    left = ends[torch.searchsorted(ends, index).clamp_max(len(ends) - 1)] - index
+    return torch.nonzero(left >= frames_apart(rates, length)[:, -1])[:, 0]
+
+
+def longest_stretches(followed: Tensor, rates: Tensor) -> tuple[Tensor, int]:
+    """Return starts of stretches and their length: 4 frames, or fewer where none go on for so long."""
+    for length in (LENGTH, 2):
+        starts = stretch_starts(followed, rates, length)
+        if len(starts):
+            return starts, length
+    return torch.arange(len(rates), device=rates.device), 1
+
+
+@dataclass(frozen=True)
+class FrameSequence:
+    """Where the windows of some neighbouring frames lie in the sound around all of them."""
+
+    offsets: Tensor
+    """[L] columns of that sound, in mel frames from the first frame on."""
+    columns: Tensor
+    """[S, N, W] in which of them the windows of N frames stand, for each of S sequences."""
+
+    @staticmethod
+    def of(times: Tensor, offsets: Tensor, pace: Tensor) -> FrameSequence:
+        """Lay out sequences.
+
+        Args:
+            times: [S, N] seconds of their frames; offsets: [W] of a frame's window.
+            pace: [S] tempo of each sequence's sound: above 1 it is spoken faster.
+        """
+        starts = (times - times[:, :1]) * MEL_RATE / pace[:, None]
+        reach = len(offsets) + math.ceil(float(starts.max())) + 2
+        columns = starts[..., None] + torch.arange(len(offsets), device=offsets.device)
+        return FrameSequence(int(offsets[0]) + torch.arange(reach, device=offsets.device), columns)
+
+
 QUIET = 2.0
 """A moment is quiet this far (30 dB) below the loud moments of the footage."""
 QUIET_BEFORE, QUIET_AFTER = 0.25, 0.35
@@ -339,8 +404,8 @@ def resting_frames(openings: Tensor, mel: Tensor, times: Tensor) -> Resting | No
         return None
     quiet = level < torch.quantile(heard, 0.95) - QUIET
     before, after = round(QUIET_BEFORE * MEL_RATE), round(QUIET_AFTER * MEL_RATE)
-    padded = torch.nn.functional.pad((~quiet).float()[None, None], (before, after), value=0.0)
-    loud_near = torch.nn.functional.max_pool1d(padded, before + after + 1, stride=1)[0, 0]
+    padded = functional.pad((~quiet).float()[None, None], (before, after))
+    loud_near = functional.max_pool1d(padded, before + after + 1, stride=1)[0, 0]
     place = (times * MEL_RATE).round().long().clamp(0, len(level) - 1)
     resting = torch.nonzero(loud_near[place] == 0)[:, 0]
     if len(resting) >= LEAST_FRAMES:

@@ -158,19 +158,18 @@ class TrainingRun:
         return self.state.phase_seconds / max(self.budget_seconds * phase.share, 1e-9)
 
     def _decide_precision(self, phase: Phase) -> None:
-        if self.settings.precision != "auto":
-            self.state.precision = self.settings.precision
-        elif self.state.step == 0:
-            self.state.precision = self._faster_precision(phase)
+        """Take the precision asked for, or the faster one at the beginning of a phase."""
 
-    def _faster_precision(self, phase: Phase) -> str:
         def once() -> None:
             losses = phase.losses(torch.Generator().manual_seed(0))
             total(losses, self.weights).backward()  # type: ignore[no-untyped-call]
             for parameter in [*phase.parameters, *phase.learned_before]:
                 parameter.grad = None
 
-        return probe_precision(once, self.compute)[0]
+        if self.settings.precision != "auto":
+            self.state.precision = self.settings.precision
+        elif self.state.step == 0:
+            self.state.precision = probe_precision(once, self.compute)[0]
 
     def _save(self, optimiser: torch.optim.Optimizer | None = None, *, needed: bool = False) -> None:
         """Save the state; where it is not `needed` now, training goes on if that fails."""

@@ -39,8 +39,7 @@ def shape_losses(
         shape, truth: [S, N, K] of stretches of neighbouring frames.
         moments: [S, N - 1] time between neighbours, in 0.04 s, the frame of 25 a second; None: that.
         spread: [K] how far each component moves the outline; components count with its square root, a middle
-            way between all alike
-            and only the opening.
+            way between all alike and only the opening.
 
     Returns:
         `shape`: mean squared error; `velocity`: that of the change in 0.04 s, where frames have neighbours.

@@ -6,8 +6,7 @@ The sync expert and speech, then the lips in canonical space, then the Blend-Net
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -22,14 +21,16 @@ from speech2lip.model import LipModel, SpeechFeatures
 from speech2lip.synthesis.lip_field import outline_opening
 from speech2lip.synthesis.speech import cut_windows, mel_windows, window_offsets
 from speech2lip.training.augmentation import quiet_windows, vary_speech
-from speech2lip.training.dataset import Resting, TrainingSet, resting_frames
-from speech2lip.training.losses import colour_losses, shape_losses
-from speech2lip.training.stretches import (
+from speech2lip.training.dataset import (
     FrameSequence,
+    Resting,
+    TrainingSet,
     frames_apart,
     longest_stretches,
     moments_apart,
+    resting_frames,
 )
+from speech2lip.training.losses import colour_losses, shape_losses
 from speech2lip.training.sync import SyncClips, SyncExpert, drawn_sync_losses, expert_losses
 
 _QUIET_BATCH = 16
@@ -75,19 +76,6 @@ def phases(
         Phase("blend", settings.blend_share, batches.blend_losses, list(model.blend_net.parameters())),
     ]
     return listed if use_sync else listed[1:]
-
-
-@contextmanager
-def _in_use(*modules: nn.Module) -> Iterator[None]:
-    """Let modules do within the block what they do when nothing is learned."""
-    modes = [module.training for module in modules]
-    for module in modules:
-        module.eval()
-    try:
-        yield
-    finally:
-        for module, mode in zip(modules, modes, strict=True):
-            module.train(mode)
 
 
 class _Batches:
@@ -167,7 +155,8 @@ class _Batches:
         chosen = self._chosen(len(crops.index), settings.batch // 2, random)
         index, uv = crops.index[chosen], crops.uv[chosen]
         # It mends what the avatar will draw: without dropout and what else is left out while learning.
-        with torch.no_grad(), _in_use(model.encoder, model.lip_shape, model.lip_field):
+        model.eval()
+        with torch.no_grad():
             spoken = model.encode_speech(self.windows_at(index))
             lips = model.draw(spoken, data.poses[index], uv).float()
             lips = lips * data.light[index][..., None, None]
@@ -177,6 +166,7 @@ class _Batches:
             mean = model.lip_field.mean.expand(len(index), -1, -1, -1)
             reference = self.paster.warp(mean, uv, data.light[index])
             pasted = punch_holes(pasted, mask, share=settings.hole_probability, generator=random)
+        model.train()
         mended = pasted + model.blend_net(pasted, mask, reference).float()
         return colour_losses(mended, truth, mask / mask.mean().clamp_min(1e-3))
 

@@ -13,14 +13,13 @@ from speech2lip.geometry.mapping import sample
 from speech2lip.model import LipModel, SpeechFeatures
 from speech2lip.synthesis.lip_field import uv_lattice
 from speech2lip.synthesis.speech import SILENT_MEL, mel_windows
-from speech2lip.training.dataset import TrainingSet
+from speech2lip.training.dataset import MOMENT_SECONDS, TrainingSet, frames_apart, stretch_starts
 from speech2lip.training.losses import contrastive_losses
-from speech2lip.training.stretches import MOMENT_SECONDS, frames_apart, stretch_starts
 
 CLIP = 5
 """Frames 0.04 s apart that are seen together: lips that move, as in SyncNet."""
-_PAST, _AHEAD = 0.2, 0.2
-"""Seconds of sound around the middle of a clip that are heard: lips lead and follow the sound a little."""
+_HEARD = torch.arange(-MEL_RATE // 5, MEL_RATE // 5)
+"""Mel frames, 0.2 s around the middle of a clip, that are heard: lips lead and follow the sound a little."""
 _SIGHT = (24, 36)
 """Rows and columns in which the expert sees the mouth."""
 _MARGIN = 0.25
@@ -29,15 +28,12 @@ _NEAR_SECONDS = 0.35
 """Clips nearer than this in time do not serve as each other's negatives: they may truly look alike."""
 
 
-WindowsAt = Callable[[Tensor], Tensor]
-"""Frame indices [B] -> mel windows of the speech encoder [B, M, W]."""
-
-
 class SyncExpert(nn.Module):
     """Embeds clips of lips and stretches of sound so that what belongs together points the same way."""
 
-    def __init__(self, size: int = 64, width: int = 32) -> None:
+    def __init__(self, width: int = 32) -> None:
         super().__init__()
+        size = 64
         self.sight = nn.Sequential(
             nn.Conv2d(CLIP, width, 3, stride=2, padding=1),
             nn.GELU(),
@@ -49,7 +45,6 @@ class SyncExpert(nn.Module):
             nn.Dropout(0.2),
             nn.Linear(2 * width * (_SIGHT[0] // 8) * -(-_SIGHT[1] // 8), size),
         )
-        frames = len(clip_offsets())
         self.hearing = nn.Sequential(
             nn.Conv1d(MEL_BANDS, 3 * width, 5, stride=2, padding=2),
             nn.GELU(),
@@ -57,7 +52,7 @@ class SyncExpert(nn.Module):
             nn.GELU(),
             nn.Flatten(),
             nn.Dropout(0.2),
-            nn.Linear(3 * width * -(-frames // 4), size),
+            nn.Linear(3 * width * -(-len(_HEARD) // 4), size),
         )
         self.scale = nn.Parameter(torch.tensor(2.0))
 
@@ -70,17 +65,12 @@ class SyncExpert(nn.Module):
         return functional.normalize(self.hearing(windows).float(), dim=1)
 
 
-def clip_offsets() -> Tensor:
-    """Return the mel frames that belong to a clip, counted from its middle; [W]."""
-    return torch.arange(-round(_PAST * MEL_RATE), round(_AHEAD * MEL_RATE))
-
-
 class SyncClips:
     """Clips of a training set as the expert sees and hears them."""
 
     def __init__(self, data: TrainingSet) -> None:
         self.data = data
-        self.offsets = clip_offsets().to(data.patches.device)
+        self.offsets = _HEARD.to(data.patches.device)
         self.starts = stretch_starts(data.followed, data.rates, CLIP)
         # 0.04 s, as exactly as the footage's own clock has it.
         gaps = data.times[data.followed + 1] - data.times[data.followed]
@@ -90,6 +80,12 @@ class SyncClips:
         some = data.patches[:: max(1, len(data.patches) // 500)].float() / 255
         self.pixels = self.uv * size
         self.mean_grey = sample(some, self.pixels.expand(len(some), -1, -1, -1)).mean((0, 1))
+
+    def chosen(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw clips, told by their first frames; [B]."""
+        return self.starts[
+            torch.randint(len(self.starts), (count,), generator=generator).to(self.starts.device)
+        ]
 
     def frames(self, starts: Tensor) -> Tensor:
         """Return the frames of clips; [B, 5]."""
@@ -131,11 +127,10 @@ def expert_losses(
 
     Negatives are other takes, other times of the same take, and the clip's own sound 0.08 to 0.48 s off.
     """
-    device = clips.data.patches.device
-    chosen = torch.randint(len(clips.starts), (batch,), generator=generator).to(device)
-    starts = clips.starts[chosen]
+    device, starts = clips.data.patches.device, clips.chosen(batch, generator)
     times = clips.middle_times(starts)
-    seen = expert.embed_lips(clips.shown(starts) * _flicker(batch, generator).to(device))
+    contrast = 1 + 0.4 * (torch.rand(batch, 1, 1, 1, generator=generator) - 0.5)
+    seen = expert.embed_lips(clips.shown(starts) * contrast.to(device))
     size = torch.randint(2, 13, (batch,), generator=generator)
     sign = torch.randint(0, 2, (batch,), generator=generator) * 2 - 1
     shifted = times + (size * sign).to(device) * clips.moment
@@ -164,26 +159,22 @@ def _vary(windows: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(kept, windows + level, SILENT_MEL)
 
 
-def _flicker(batch: int, generator: torch.Generator) -> Tensor:
-    """Return contrasts [B, 1, 1, 1] about 1."""
-    return 1 + 0.4 * (torch.rand(batch, 1, 1, 1, generator=generator) - 0.5)
-
-
 def drawn_sync_losses(
     expert: SyncExpert,
     model: LipModel,
     clips: SyncClips,
-    windows_at: WindowsAt,
+    windows_at: Callable[[Tensor], Tensor],
     batch: int,
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
     """Judge clips that the model draws: they must match their own sound and none of the batch's others.
 
     Gradient flows through the drawn lips of matched and of unmatched pairs.
+
+    Args:
+        windows_at: frame indices [B] -> mel windows of the speech encoder [B, M, W].
     """
-    device = clips.data.patches.device
-    chosen = torch.randint(len(clips.starts), (batch,), generator=generator).to(device)
-    starts = clips.starts[chosen]
+    starts = clips.chosen(batch, generator)
     index = clips.frames(starts).flatten()
     spoken: SpeechFeatures = model.encode_speech(windows_at(index))
     lips = model.draw(spoken, clips.data.poses[index], clips.uv.expand(len(index), -1, -1, -1))

@@ -13,12 +13,7 @@ import torch
 from torch import nn
 
 import speech2lip
-from speech2lip.atomic import (
-    check_output,
-    new_folder_atomically,
-    save_tensors,
-    write_json,
-)
+from speech2lip.atomic import check_output, new_folder_atomically, save_tensors, write_json
 from speech2lip.avatar import AVATAR_KIND, Avatar, read_avatar
 from speech2lip.checks import to_plain
 from speech2lip.composition.coverage import region_surface
@@ -236,11 +231,8 @@ def _write_base(folder: Path, take: Take, start: int, stop: int, skin_colour: Fl
     if (start, stop) == (0, len(take.times)):
         shutil.copyfile(take.picture_path, folder / "picture.mp4")
     else:
-        with VideoWriter(
-            folder / "picture.mp4",
-            VideoFormat(width=take.width, height=take.height, fps=take.fps),
-            crf=14,
-        ) as writer:
+        video = VideoFormat(width=take.width, height=take.height, fps=take.fps)
+        with VideoWriter(folder / "picture.mp4", video, crf=14) as writer:
             for frame in take.frames(start, stop):
                 writer.write(frame.rgb, time=frame.time - take.times[start])
     write_json(folder / "take.json", {"width": take.width, "height": take.height, "fps": str(take.fps)})

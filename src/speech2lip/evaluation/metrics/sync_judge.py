@@ -32,8 +32,7 @@ from speech2lip.evaluation.runner import Observer
 from speech2lip.evaluation.speech_labels import Heard
 from speech2lip.progress import Progress
 from speech2lip.synthesis.speech import SILENT_MEL, log_mel, mel_windows
-from speech2lip.training.dataset import Ranges, trainable
-from speech2lip.training.stretches import MOMENT_SECONDS, frames_apart
+from speech2lip.training.dataset import MOMENT_SECONDS, Ranges, frames_apart, trainable
 
 FORMAT = 2
 """Version of what the judge is and how it learns: a kept one of another is not used."""
