@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +41,7 @@ from speech2lip.decomposition.footage import (
 from speech2lip.decomposition.head_pose import fit_poses
 from speech2lip.decomposition.photometric.align import align_takes
 from speech2lip.decomposition.photometric.refine import refine_takes
-from speech2lip.decomposition.sampled_frames import Space, sample_frames
+from speech2lip.decomposition.sampled_frames import Space, as_picture, sample_frames
 from speech2lip.decomposition.staging import Staging
 from speech2lip.decomposition.tracking.landmarks import chosen_points
 from speech2lip.decomposition.tracking.rejection import find_other_people, reject_frames
@@ -84,11 +84,11 @@ def fit_takes(
     shape, poses = fit_poses(tracks, person, settings)
     rejected = reject_frames(tracks, others, poses, settings)
     takes = [
-        track.fitted(poses[name], rejected[name], focal=settings.focal) for name, track in tracks.items()
+        Take.of(track, poses[name], rejected[name], focal=settings.focal) for name, track in tracks.items()
     ]
     _require_seconds(takes, settings)
     offsets = _sound_offsets(takes)
-    fitted = fit_canonical(takes, shape, {name: track.sharpness for name, track in tracks.items()}, settings)
+    fitted = fit_canonical(takes, shape, settings)
     canonical = fitted.canonical
     _LOG.info(
         f"canonical frame: {canonical.frame_index} of take {canonical.take}, score {fitted.score:.2f} "
@@ -137,12 +137,9 @@ def _sound_offsets(takes: Sequence[Take]) -> dict[str, SoundOffset]:
         take.name: (np.where(take.kept, take.lip_opening, np.float32(np.nan)), take.wave(), take.times)
         for take in takes
     })  # fmt: skip
-    put_right = [o.milliseconds for o in offsets.values() if o.corrected and o.milliseconds is not None]
-    doubtful = [
-        o
-        for o in offsets.values()
-        if not o.corrected and o.milliseconds is not None and abs(o.milliseconds) >= LEAST_OFFSET_MS
-    ]
+    known = [(o.milliseconds, o.corrected) for o in offsets.values() if o.milliseconds is not None]
+    put_right = [late for late, corrected in known if corrected]
+    doubtful = [late for late, corrected in known if not corrected and abs(late) >= LEAST_OFFSET_MS]
     if put_right:
         _LOG.info(
             f"the sound is about {np.median(put_right):+.0f} ms late in {len(put_right)} of {len(takes)} "
@@ -150,7 +147,7 @@ def _sound_offsets(takes: Sequence[Take]) -> dict[str, SoundOffset]:
         )
     if doubtful:
         _LOG.info(
-            f"the sound may be {doubtful[0].milliseconds:+.0f} ms late in {len(doubtful)} takes, not sure "
+            f"the sound may be {doubtful[0]:+.0f} ms late in {len(doubtful)} takes, not sure "
             "enough to put it right: look at one where the lips close on p, b or m"
         )
     return offsets
@@ -159,7 +156,7 @@ def _sound_offsets(takes: Sequence[Take]) -> dict[str, SoundOffset]:
 def _require_face(tracks: dict[str, Track], failed: dict[str, str], settings: PrepareSettings) -> None:
     if not tracks:
         raise FootageError(f"none of the takes can be used; the first: {next(iter(failed.values()))}")
-    seconds = sum(float(track.seen.sum()) / float(track.info.fps) for track in tracks.values())
+    seconds = sum(float(track.seen.sum()) / float(track.fps) for track in tracks.values())
     if seconds < settings.min_face_seconds:
         raise FootageError(
             f"a face is seen for {seconds:.1f} s in all takes together; at least "
@@ -209,17 +206,12 @@ class CanonicalFit:
     """The best that any frame has."""
 
 
-def fit_canonical(
-    takes: Sequence[Take],
-    shape: Array,
-    sharpness: Mapping[str, NDArray[np.float32]],
-    settings: PrepareSettings,
-) -> CanonicalFit:
+def fit_canonical(takes: Sequence[Take], shape: Array, settings: PrepareSettings) -> CanonicalFit:
     """Choose the canonical frame, learn the head's depth there, refine all head poses against its picture.
 
     What moves with the mouth is found on the way.
     """
-    take, index, score, best_score = choose_frame(takes, sharpness, wanted=settings.canonical_frame)
+    take, index, score, best_score = choose_frame(takes, wanted=settings.canonical_frame)
     k, size = canonical_camera(
         shape, take.camera_from_head[index], take.k, canvas_pixels=settings.canvas_pixels
     )
@@ -254,15 +246,7 @@ def fit_canonical(
     return CanonicalFit(canonical, list(takes), refined, score, best_score)
 
 
-def as_picture(mean: torch.Tensor) -> NDArray[np.uint8]:
-    """Return a picture [3, H, W] in [0, 1] as [H, W, 3]."""
-    picture: NDArray[np.uint8] = (mean.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
-    return picture
-
-
-def choose_frame(
-    takes: Sequence[Take], sharpness: Mapping[str, NDArray[np.float32]], *, wanted: str = ""
-) -> tuple[Take, int, float, float]:
+def choose_frame(takes: Sequence[Take], *, wanted: str = "") -> tuple[Take, int, float, float]:
     """Choose the canonical frame: the best `rest_scores` among frames not left out, or the wanted one.
 
     Returns:
@@ -273,9 +257,9 @@ def choose_frame(
     """
     places = [(take, int(i)) for take in takes for i in np.flatnonzero(take.kept)]
     parts = [
-        (take.camera_from_head[kept], take.lip_opening[kept], eye_opening(take.landmarks[kept]), sharp[kept])
-        for take in takes
-        for kept, sharp in [(take.kept, sharpness[take.name])]
+        (t.camera_from_head[kept], t.lip_opening[kept], eye_opening(t.landmarks[kept]), t.sharpness[kept])
+        for t in takes
+        for kept in [t.kept]
     ]
     scores = rest_scores(*(np.concatenate(part) for part in zip(*parts, strict=True)))
     chosen, named = int(scores.argmax()), named_frame(wanted)

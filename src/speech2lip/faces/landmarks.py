@@ -6,7 +6,6 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -94,13 +93,7 @@ class LandmarkDetector:
     def __enter__(self) -> LandmarkDetector:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Free the detector; it cannot be used after."""
+    def __exit__(self, *_: object) -> None:
         self._mesh.close()
 
     def detect(self, rgb: NDArray[np.uint8]) -> Points | None:
