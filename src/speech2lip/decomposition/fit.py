@@ -18,9 +18,11 @@ from speech2lip.atomic import output_errors, save_tensors, write_json
 from speech2lip.checks import to_plain
 from speech2lip.config import PrepareSettings
 from speech2lip.conventions import Array
+from speech2lip.decomposition.align import align_takes
 from speech2lip.decomposition.av_offset import LEAST_OFFSET_MS, find_offsets
 from speech2lip.decomposition.canonical import (
     Canonical,
+    Space,
     canonical_camera,
     eye_distance,
     fill_polygon,
@@ -39,9 +41,8 @@ from speech2lip.decomposition.footage import (
     read_track,
 )
 from speech2lip.decomposition.head_pose import fit_poses
-from speech2lip.decomposition.photometric.align import align_takes
-from speech2lip.decomposition.photometric.refine import refine_takes
-from speech2lip.decomposition.sampled_frames import Space, as_picture, sample_frames
+from speech2lip.decomposition.refine import refine_takes
+from speech2lip.decomposition.sampled_frames import as_picture, sample_frames
 from speech2lip.decomposition.staging import Staging
 from speech2lip.decomposition.tracking.landmarks import chosen_points
 from speech2lip.decomposition.tracking.rejection import find_other_people, reject_frames
@@ -102,7 +103,10 @@ def fit_takes(
     elif settings.photometric:
         _LOG.info("head poses are the landmarks': the frames did not show them better")
     for take in fitted.takes:
-        _stage_poses(staging, take)
+        with output_errors(staging.folder):
+            staging.take(take.name).mkdir(exist_ok=True)
+        found: dict[str, Any] = {"camera_from_head": take.camera_from_head, "left_out": take.rejection}
+        save_tensors(staging.take(take.name) / "poses.safetensors", found)
     save_tensors(staging.folder / "canonical.safetensors", canonical_tensors(canonical))
     frames = sum(len(take.times) for take in takes)
     info = FootageInfo(
@@ -122,13 +126,6 @@ def fit_takes(
     write_json(staging.folder / "footage.json", to_plain(info))
     kept = sum(int(take.kept.sum()) for take in takes)
     _LOG.info(f"{kept} of {frames} frames can be trained on; left out: {_counts_line(takes)}")
-
-
-def _stage_poses(staging: Staging, take: Take) -> None:
-    with output_errors(staging.folder):
-        staging.take(take.name).mkdir(exist_ok=True)
-    tensors: dict[str, NDArray[Any]] = {"camera_from_head": take.camera_from_head, "left_out": take.rejection}
-    save_tensors(staging.take(take.name) / "poses.safetensors", tensors)
 
 
 def _sound_offsets(takes: Sequence[Take]) -> dict[str, SoundOffset]:
@@ -216,7 +213,7 @@ def fit_canonical(takes: Sequence[Take], shape: Array, settings: PrepareSettings
         shape, take.camera_from_head[index], take.k, canvas_pixels=settings.canvas_pixels
     )
     scale = k[0, 0] / take.k[0, 0]
-    space = Space(shape, take.camera_from_head[index], k, size)
+    space = Space(k, take.camera_from_head[index], size, shape)
     sample = sample_frames(takes, scale, count=_DEPTH_FRAMES, home=(take.name, index))
     depth = head_depth(space.points_3d, size)
     aligned = align_takes(takes, space, sample, depth, settings) if settings.photometric else None
@@ -228,15 +225,12 @@ def fit_canonical(takes: Sequence[Take], shape: Array, settings: PrepareSettings
     views = sample.views(takes, space)
     mean = views.mean(torch.from_numpy(depth))
     motion = views.motion(torch.from_numpy(depth), mean).numpy()
-    points = space.points_3d[:, :2]
+    points = space.points
     patch = lip_patch(points, pixels_per_canonical=settings.patch_detail / scale, width=settings.patch_width)
     canonical = Canonical(
         take=take.name,
         frame_index=index,
-        k=space.k,
-        camera_from_head=space.pose,
-        size=size,
-        shape=space.shape,
+        **vars(space),
         depth=depth,
         picture=as_picture(mean),
         motion=motion,

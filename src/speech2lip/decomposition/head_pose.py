@@ -77,8 +77,7 @@ def initial_head_poses(shape: Array, points: Array, k: Array) -> Array:
     pose = np.tile(np.eye(4), (len(points), 1, 1))
     depth = k[0, 0] / scale
     pose[:, :3, :3] = rotation
-    pose[:, 0, 3] = (shift[:, 0] - k[0, 2]) / k[0, 0] * depth
-    pose[:, 1, 3] = (shift[:, 1] - k[1, 2]) / k[1, 1] * depth
+    pose[:, :2, 3] = (shift[:, :2] - k[:2, 2]) / k[[0, 1], [0, 1]] * depth[:, None]
     pose[:, 2, 3] = depth
     return pose
 

@@ -1,4 +1,4 @@
-"""Frames sampled from all takes at the canonical picture's scale, and the space they are brought into."""
+"""Frames sampled from all takes at the canonical picture's scale, and brought into canonical space."""
 
 from __future__ import annotations
 
@@ -12,34 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from speech2lip.conventions import Array
-from speech2lip.decomposition.canonical import fill_polygon, jaw_outline
+from speech2lip.decomposition.canonical import Space, fill_polygon, jaw_outline
 from speech2lip.decomposition.footage import Take
 from speech2lip.geometry.mapping import observed_from_canonical_points, pixel_centres, sample
-from speech2lip.geometry.rigid import rays, to_pixels, transformed
+from speech2lip.geometry.rigid import rays, to_pixels
 from speech2lip.progress import Progress
 
 _AT_ONCE = 12
 """Frames brought into canonical space together."""
-
-
-@dataclass(frozen=True)
-class Space:
-    """The canonical space before its picture is known."""
-
-    shape: Array
-    """[478, 3] rigid face in head space."""
-    pose: Array
-    """[4, 4] canonical head pose."""
-    k: Array
-    """[3, 3] camera of the canonical picture."""
-    size: tuple[int, int]
-    """Rows and columns of it."""
-
-    @property
-    def points_3d(self) -> Array:
-        """Return canonical pixels and depth of the rigid face; [478, 3]."""
-        points = transformed(self.pose, self.shape)
-        return np.concatenate([to_pixels(self.k, points), points[:, 2:]], axis=1)
 
 
 @dataclass(frozen=True)
@@ -65,8 +45,8 @@ class Sample:
 
     def views(self, takes: Sequence[Take], space: Space) -> Views:
         """Return the frames at the head poses that takes give them; the mouth's colours are not trusted."""
-        trusted = ~fill_polygon(jaw_outline(space.points_3d[:, :2]), pixel_centres(*space.size).numpy())
-        parts = (self.poses(takes) @ np.linalg.inv(space.pose), space.k, self.ks(takes), trusted)
+        trusted = ~fill_polygon(jaw_outline(space.points), pixel_centres(*space.size).numpy())
+        parts = (self.poses(takes) @ np.linalg.inv(space.camera_from_head), space.k, self.ks(takes), trusted)
         return Views(self.frames, *(torch.from_numpy(part).float() for part in parts))
 
     def home_picture(self, takes: Sequence[Take], space: Space) -> NDArray[np.uint8]:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from speech2lip.compute import ordered_map
 from speech2lip.conventions import Array, Floats
+from speech2lip.decomposition.align import LOCAL, Alignment, detail
 from speech2lip.decomposition.canonical import eye_distance
 from speech2lip.decomposition.footage import Take
-from speech2lip.decomposition.photometric.align import LOCAL, Alignment, detail
 from speech2lip.geometry.mapping import sample_array
 from speech2lip.geometry.rigid import (
     by_motion,
@@ -74,14 +74,14 @@ def make_template(aligned: Alignment, picture: NDArray[np.uint8]) -> Template | 
         picture: [H, W, 3] mean of the footage in canonical space.
     """
     space = aligned.space
-    unit = eye_distance(space.points_3d[:, :2])
+    unit = eye_distance(space.points)
     smooth = detail(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), unit)
     chosen = _places(smooth, aligned.steady)
     if len(chosen) < 200:
         return None
     column, row = chosen.T
     away = aligned.depth[row, column].astype(np.float64)[:, None]
-    head = transformed(np.linalg.inv(space.pose), rays(space.k, chosen + 0.5) * away)
+    head = transformed(np.linalg.inv(space.camera_from_head), rays(space.k, chosen + 0.5) * away)
     return Template(head, smooth[row, column].astype(np.float64), float(space.k[0, 0]), unit)
 
 

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from speech2lip.conventions import Array
-from speech2lip.decomposition.photometric.align import Alignment, detail, wide_blur
-from speech2lip.decomposition.photometric.refine import (
+from speech2lip.decomposition.align import Alignment, detail, wide_blur
+from speech2lip.decomposition.canonical import Space
+from speech2lip.decomposition.refine import (
     make_template,
     refine_head_pose,
     refine_take,
 )
-from speech2lip.decomposition.sampled_frames import Space
 from speech2lip.geometry.mapping import canonical_from_observed_points, pixel_centres, sample
 from speech2lip.geometry.rigid import changed_poses, pose_change
 from speech2lip.media.video import VideoFormat, VideoWriter
@@ -61,7 +61,7 @@ def _template(steady: NDArray[np.bool_] | None = None):  # type: ignore[no-untyp
     if steady is None:
         steady = np.zeros((SIDE, SIDE), bool)
         steady[24:-24, 24:-24] = True
-    space = Space(made_face(), HOME, K, (SIDE, SIDE))
+    space = Space(K, HOME, (SIDE, SIDE), made_face())
     return make_template(Alignment([], space, _depth(), steady), _picture())
 
 
