@@ -227,14 +227,13 @@ class Take(Track):
         if self.seconds <= WHOLE_SECONDS:
             return self.wave(), 0.0
         begins = max(0, math.floor(start - SOUND_MARGIN))
-        first = (begins * SAMPLE_RATE, round(self.sound_shift * SAMPLE_RATE))
+        first = begins * SAMPLE_RATE + round(self.sound_shift * SAMPLE_RATE)
         with soundfile.SoundFile(self.folder / "sound.flac") as file:
             last = min(math.ceil((stop + SOUND_MARGIN) * SAMPLE_RATE), file.frames)
-            wave = np.zeros(max(0, last - first[0]), np.float32)
-            heard = np.arange(2) * len(wave) + sum(first)
-            low, high = np.clip(heard, 0, file.frames).tolist()
+            wave = np.zeros(max(0, last - begins * SAMPLE_RATE), np.float32)
+            low, high = np.clip([first, first + len(wave)], 0, file.frames).tolist()
             file.seek(low)
-            wave[low - sum(first) :][: high - low] = file.read(high - low, dtype="float32")
+            wave[low - first :][: high - low] = file.read(high - low, dtype="float32")
         return wave, float(begins)
 
     def rejection_counts(self) -> dict[str, int]:

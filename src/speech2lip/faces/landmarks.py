@@ -26,7 +26,6 @@ LIPS = LIPS_OUTER + LIPS_INNER
 CHIN = (152, 148, 377, 176, 400)
 SHAPE_POINTS = LIPS + CHIN
 """Points whose places make the lip shape."""
-NOSE_TIP = 1
 SUBNASALE = 2
 JAW_LINE = (132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361)
 """From below one ear over the chin to below the other."""
