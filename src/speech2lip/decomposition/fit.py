@@ -84,9 +84,7 @@ def fit_takes(
     person = {name: track.seen & ~others[name] for name, track in tracks.items()}
     shape, poses = fit_poses(tracks, person, settings)
     rejected = reject_frames(tracks, others, poses, settings)
-    takes = [
-        Take.of(track, poses[name], rejected[name], focal=settings.focal) for name, track in tracks.items()
-    ]
+    takes = [Take.of(track, poses[name], rejected[name], settings.focal) for name, track in tracks.items()]
     _require_seconds(takes, settings)
     offsets = _sound_offsets(takes)
     fitted = fit_canonical(takes, shape, settings)

@@ -169,10 +169,18 @@ class Take(Track):
     """Seconds by which the sound comes after the lips; `wave` puts it right."""
 
     @classmethod
-    def of(cls, track: Track, poses: Array, rejection: NDArray[np.uint8], **found: float) -> Take:
-        """Return a tracked take with what fitting has found: head poses, rejection, focal, sound_shift."""
-        parts: dict[str, Any] = {part.name: getattr(track, part.name) for part in fields(track)} | found
-        return cls(**parts, camera_from_head=poses, rejection=rejection)
+    def of(
+        cls, track: Track, poses: Array, rejection: NDArray[np.uint8], focal: float, sound_shift: float = 0.0
+    ) -> Take:
+        """Return a tracked take with what fitting has found."""
+        parts = {part.name: getattr(track, part.name) for part in fields(track)}
+        return cls(
+            **parts,
+            camera_from_head=poses,
+            rejection=rejection,
+            focal=focal,
+            sound_shift=sound_shift,
+        )
 
     @property
     def k(self) -> NDArray[np.float64]:
@@ -278,9 +286,7 @@ def read_footage(folder: Path) -> Footage:
         with FOOTAGE.file(folder / "takes" / name, "poses.safetensors") as path:
             fitted = read_arrays(path, _POSES, {"T": len(track.times)})
         poses, rejection = fitted["camera_from_head"], fitted["left_out"]
-        takes.append(
-            Take.of(track, poses, rejection, focal=settings.focal, sound_shift=shifts.get(name, 0.0))
-        )
+        takes.append(Take.of(track, poses, rejection, settings.focal, shifts.get(name, 0.0)))
     with FOOTAGE.file(folder, "canonical.safetensors") as path:
         canonical = read_canonical(path, info.canonical)
     return Footage(folder, settings, tuple(takes), canonical, info)
