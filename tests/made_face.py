@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +15,11 @@ from safetensors.torch import save_file
 from speech2lip.atomic import write_json
 from speech2lip.checks import to_plain
 from speech2lip.config import ModelSettings
+from speech2lip.conventions import Array
 from speech2lip.decomposition.canonical import Canonical, canonical_camera, jaw_mask, lip_patch, mesh_depth
-from speech2lip.decomposition.footage import canonical_plain, canonical_tensors
+from speech2lip.decomposition.footage import Take, canonical_plain, canonical_tensors
 from speech2lip.faces.landmarks import FACE_OVAL, JAW_LINE, LIPS_INNER, LIPS_OUTER
-from speech2lip.formats import AVATAR
+from speech2lip.formats import AVATAR, SourceInfo, TakeInfo
 from speech2lip.geometry.rigid import camera_matrix, project
 from speech2lip.head_track import HeadTrack
 from speech2lip.media.video import VideoFormat, VideoWriter
@@ -172,3 +174,29 @@ def made_avatar(
         },
     )
     return folder
+
+
+def fitted_take(
+    folder: Path,
+    poses: Array,
+    *,
+    size: tuple[int, int] = (256, 256),
+    focal: float = 1.6,
+    source: str = "",
+    **arrays: NDArray[Any],
+) -> Take:
+    """Return a take with head poses; what else is not given is the same in all frames.
+
+    Args:
+        size: columns and rows of the picture.
+        source: the video that it says it was read from.
+    """
+    count = len(poses)
+    plain: dict[str, Any] = {
+        "times": np.arange(count) / 25, "landmarks": np.zeros((count, 478, 3), np.float32),
+        "light": np.zeros((count, 3), np.float32), "shot": np.zeros(count, np.int32),
+        "sharpness": np.zeros(count, np.float32), "covered": np.zeros(count, np.float32),
+        "appearance_distances": np.zeros((1, 1), np.float32), "rejection": np.zeros(count, np.uint8),
+    }  # fmt: skip
+    info = TakeInfo(*size, fps=Fraction(25), source=SourceInfo(path=source))
+    return Take(folder, info, camera_from_head=poses, focal=focal, **plain | arrays)

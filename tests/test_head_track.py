@@ -25,7 +25,7 @@ def test_the_lips_are_told_of_steady_poses_within_each_shot(tmp_path: Path) -> N
     poses = footage.takes[0].camera_from_head.copy()
     poses[20:, 0, 3] += 1.0
     smeared = replace(footage.takes[0], camera_from_head=poses)
-    broken = replace(smeared, cuts=np.array([20]))
+    broken = replace(smeared, shot=np.repeat(np.arange(2, dtype=np.int32), 20))
     still, across, within = (
         HeadTrack.of_take(take, footage.canonical, median_skin_colour(footage.takes)).pose[:, 3]
         for take in (footage.takes[0], smeared, broken)

@@ -110,8 +110,7 @@ def test_mesh_depth_passes_through_its_points_and_goes_on_beyond() -> None:
 
 def test_a_head_recedes_beyond_its_face_but_not_below_the_chin() -> None:
     canonical = made_canonical()
-    at = canonical.shape @ canonical.camera_from_head[:3, :3].T + canonical.camera_from_head[:3, 3]
-    points, size = np.concatenate([canonical.points, at[:, 2:]], axis=1), canonical.size
+    points, size = canonical.points_3d, canonical.size
     back = head_depth(points, size) - mesh_depth(points, size)
     unit = eye_distance(points[:, :2])
     x, y = points[168, :2].astype(int)

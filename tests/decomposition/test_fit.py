@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from speech2lip.decomposition.sampled_frames import Views
 from speech2lip.errors import SettingsError
 from speech2lip.geometry.mapping import pixel_centres
 from speech2lip.geometry.rigid import camera_matrix, project
-from tests.made_face import head_pose, made_canonical
+from tests.made_face import fitted_take, head_pose, made_canonical
 
 CANONICAL = made_canonical()
 POINTS = CANONICAL.points
@@ -64,34 +63,26 @@ def test_the_jaw_region_grows_to_where_this_mouth_moves_and_not_to_the_backgroun
 def _take(*, turned: list[float], rejected: list[int]) -> Take:
     poses = np.stack([head_pose(turn=(0, turn, 0)) for turn in turned])
     pixels = project(poses, camera_matrix(256, 256, 1.6), CANONICAL.shape)
-    count = len(poses)
-    return Take(
-        name="walk:1",
-        folder=Path("walk"),
-        width=256,
-        height=256,
-        fps=Fraction(25),
-        focal=1.6,
-        times=np.arange(count) / 25,
-        landmarks=np.concatenate([pixels, np.zeros((count, 478, 1))], axis=-1).astype(np.float32),
-        light=np.zeros((count, 3), np.float32),
-        camera_from_head=poses,
+    return fitted_take(
+        Path("walk:1"),
+        poses,
+        landmarks=np.concatenate([pixels, np.zeros((len(poses), 478, 1))], axis=-1).astype(np.float32),
         rejection=np.array(rejected, np.uint8),
+        sharpness=np.array([1, 0.2, 1, 1, 1], np.float32),
     )
 
 
 def test_the_canonical_frame_is_in_the_middle_sharp_and_not_left_out_or_the_one_asked_for() -> None:
     take = _take(turned=[-0.3, 0.02, 0.0, 0.01, 0.3], rejected=[0, 0, 1, 0, 0])
-    sharpness = {"walk:1": np.array([1, 0.2, 1, 1, 1], np.float32)}
-    chosen, index, score, best = choose_frame([take], sharpness)
+    chosen, index, score, best = choose_frame([take])
     assert (chosen.name, index) == ("walk:1", 3)
     assert score == best
-    chosen, index, score, best = choose_frame([take], sharpness, wanted="walk:1:4")
+    chosen, index, score, best = choose_frame([take], wanted="walk:1:4")
     assert index == 4
     assert score < best - 0.5
     for wrong in ("walk:1:2", "walk:1:9", "run:1"):  # left out, beyond the end, no such take
         with pytest.raises(SettingsError, match="no frame that can be trained on") as error:
-            choose_frame([take], sharpness, wanted=wrong)
+            choose_frame([take], wanted=wrong)
         assert "\n" not in str(error.value)
     with pytest.raises(SettingsError, match="take1:25"):
-        choose_frame([take], sharpness, wanted="middle")
+        choose_frame([take], wanted="middle")

@@ -1,5 +1,5 @@
+import dataclasses
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from speech2lip.config import PrepareSettings
 from speech2lip.decomposition import head_pose as fitting
-from speech2lip.decomposition.footage import Track
 from speech2lip.decomposition.head_pose import (
     _nearest,
     fit_poses,
@@ -19,7 +18,6 @@ from speech2lip.decomposition.head_pose import (
     refine_shape,
 )
 from speech2lip.faces.landmarks import RIGID
-from speech2lip.formats import TakeInfo
 from speech2lip.geometry.rigid import (
     align_similarity,
     camera_matrix,
@@ -183,9 +181,7 @@ def test_unseen_frames_take_the_nearest_seen_one() -> None:
 
 def test_shots_without_the_person_take_the_nearest_pose_and_takes_without_any_the_usual_one() -> None:
     take, shot = made_take("a", frames=12), np.repeat(np.arange(3, dtype=np.int32), 4)
-    nothing = np.zeros(12, np.float32)
-    info = TakeInfo(take.width, take.height, Fraction(25))
-    track = Track(Path("a"), info, take.times, take.landmarks, take.light, shot, nothing, nothing, nothing)
+    track = dataclasses.replace(take, shot=shot)
     person = {"a": shot != 1, "b": np.zeros(12, bool)}
     poses = fit_poses({"a": track, "b": track}, person, PrepareSettings(smoothing_frames=0))[1]
     assert np.array_equal(poses["a"][4:6], poses["a"][[3, 3]])
@@ -204,9 +200,7 @@ def test_head_poses_are_smoothed_over_the_same_time_at_any_rate(
         return poses
 
     monkeypatch.setattr(fitting, "smooth_head_poses", smooth)
-    info, seen = TakeInfo(take.width, take.height, Fraction(fps)), np.ones(6, bool)
-    nothing, shot = np.zeros(6, np.float32), np.zeros(6, np.int32)
-    track = Track(Path("a"), info, take.times, take.landmarks, take.light, shot, nothing, nothing, nothing)
-    fit_poses({"a": track}, {"a": seen}, PrepareSettings())
+    track = dataclasses.replace(take, info=dataclasses.replace(take.info, fps=Fraction(fps)))
+    fit_poses({"a": track}, {"a": np.ones(6, bool)}, PrepareSettings())
     assert used == [pytest.approx(sigma, rel=1e-4)]
     assert fps != "25" or used == [0.7]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from speech2lip.faces.landmarks import INNER_LIPS
 from speech2lip.formats import FOOTAGE
 from speech2lip.geometry.rigid import camera_matrix, project
 from speech2lip.media.video import VideoFormat, VideoWriter
-from tests.made_face import SIZE, head_pose, made_avatar, made_canonical, made_face
+from tests.made_face import SIZE, fitted_take, head_pose, made_avatar, made_canonical, made_face
 
 FRAMES = 40
 
@@ -42,7 +41,12 @@ def face_points(opening: float) -> NDArray[np.float32]:
 
 
 def made_take(
-    name: str, *, folder: Path = Path("none"), frames: int = FRAMES, opening: float | None = None
+    name: str,
+    *,
+    folder: Path = Path("none"),
+    frames: int = FRAMES,
+    opening: float | None = None,
+    source: str = "",
 ) -> Take:
     """Return a take whose lips open to and fro, or stay at an opening."""
     openings = (
@@ -50,12 +54,14 @@ def made_take(
         if opening is None
         else [opening] * frames
     )
-    return Take(
-        name=name, folder=folder / name, width=SIZE[1], height=SIZE[0], fps=Fraction(25), focal=1.6,
-        times=np.arange(frames) / 25, landmarks=np.stack([face_points(float(value)) for value in openings]),
-        light=np.full((frames, 3), 128, np.float32), camera_from_head=np.tile(head_pose(), (frames, 1, 1)),
-        rejection=np.zeros(frames, np.uint8),
-    )  # fmt: skip
+    return fitted_take(
+        folder / name,
+        np.tile(head_pose(), (frames, 1, 1)),
+        size=(SIZE[1], SIZE[0]),
+        source=source,
+        landmarks=np.stack([face_points(float(value)) for value in openings]),
+        light=np.full((frames, 3), 128, np.float32),
+    )
 
 
 def write_footage(folder: Path, names: tuple[str, ...] = ("a", "b", "c"), *, frames: int = FRAMES) -> Path:

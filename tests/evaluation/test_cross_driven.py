@@ -106,7 +106,9 @@ def test_long_takes_are_paired_piece_by_piece() -> None:
 
 
 def test_pairings_never_cross_cuts() -> None:
-    take = dataclasses.replace(made_take("cut", frames=200), cuts=np.array([40, 50, 130]))
+    take = dataclasses.replace(
+        made_take("cut", frames=200), shot=np.repeat(np.arange(4, dtype=np.int32), [40, 10, 80, 70])
+    )
     parts = pieces([Span(take, 20, 200)], 75)
     assert [(part.start, part.stop) for part in parts] == [
         (20, 40),

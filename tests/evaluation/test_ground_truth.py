@@ -31,13 +31,7 @@ def take(tmp_path_factory: pytest.TempPathFactory) -> Take:
     """Make a take that says that its source is a video with truth beside it."""
     folder = tmp_path_factory.mktemp("presenter")
     write_truth(measure(STATES, fps=25.0, size=256), folder / "clip.mp4")
-    found = made_take("clip", folder=folder, frames=len(STATES))
-    found.folder.mkdir()
-    write_json(
-        found.folder / "take.json",
-        {"width": 64, "height": 64, "fps": "25", "source": {"path": str(folder / "clip.mp4")}},
-    )
-    return found
+    return made_take("clip", folder=folder, frames=len(STATES), source=str(folder / "clip.mp4"))
 
 
 def _openings(take: Take, made: Series) -> list[Openings]:

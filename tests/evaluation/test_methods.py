@@ -72,7 +72,10 @@ def rows(person: Avatar, footage: Footage, engine: Engine) -> dict[str, Method]:
 def _turned(take: Take) -> Take:
     poses = take.camera_from_head.copy()
     poses[AWAY] = head_pose(turn=(0, 1.4, 0))
-    return replace(take, name="turned", camera_from_head=poses)
+    folder = take.folder.with_name("turned")
+    if not folder.exists():
+        folder.symlink_to(take.folder)
+    return replace(take, folder=folder, camera_from_head=poses)
 
 
 def _frames(take: Take) -> list[CodedFrame]:

@@ -59,7 +59,7 @@ def test_cuts_and_gaps_are_told_in_their_place(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(runner, "LandmarkDetector", FakeDetector)
     monkeypatch.setattr(speech_labels, "phones_of", lambda *_, **__: None)
     footage = read_footage(write_footage(tmp_path / "made.footage", ("b",)))  # frame 7 is left out
-    take = dataclasses.replace(footage.takes[0], cuts=np.array([3, 12]))
+    take = dataclasses.replace(footage.takes[0], shot=np.repeat(np.arange(3, dtype=np.int32), [3, 9, 28]))
     gathered, method = _Noted(), _Listening()
     run = Runner(footage, Paster(footage.canonical), {"row": method}, {"row": gathered})
     assert len(list(run.follow(Span(take, 2, 15)))) == 12

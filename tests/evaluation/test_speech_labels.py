@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +31,7 @@ from tests.evaluation.made_footage import made_take, write_footage
 
 
 def _take(tmp_path: Path, name: str) -> Any:
-    take = made_take(name, folder=tmp_path)
-    take.folder.mkdir()
-    (take.folder / "take.json").write_text(
-        json.dumps(
-            {"width": 64, "height": 64, "fps": "25", "source": {"path": str(tmp_path / f"{name}.mp4")}}
-        )
-    )
-    return take
+    return made_take(name, folder=tmp_path, source=str(tmp_path / f"{name}.mp4"))
 
 
 def test_the_presenters_truth_comes_first(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +29,7 @@ from speech2lip.training.dataset import (
 )
 from speech2lip.training.losses import shape_losses
 from tests.evaluation.made_footage import FRAMES, write_footage
-from tests.made_face import TINY, head_pose
+from tests.made_face import TINY, fitted_take, head_pose
 
 OFFSETS = window_offsets(ModelSettings())
 
@@ -38,7 +37,7 @@ OFFSETS = window_offsets(ModelSettings())
 def test_frames_on_both_sides_of_a_cut_are_never_taken_for_neighbours(tmp_path: Path) -> None:
     footage = read_footage(write_footage(tmp_path / "a.footage"))
     whole = build_training_set(footage, {}, TINY).followed.tolist()
-    cut = replace(footage.takes[0], cuts=np.array([12, 30]))
+    cut = replace(footage.takes[0], shot=np.repeat(np.arange(3, dtype=np.int32), [12, 18, FRAMES - 30]))
     broken = build_training_set(replace(footage, takes=(cut, *footage.takes[1:])), {}, TINY).followed.tolist()
     assert cut.shot[[0, 11, 12, 29, 30, FRAMES - 1]].tolist() == [0, 0, 1, 1, 2, 2]
     assert set(whole) - set(broken) == {11, 29}
@@ -107,7 +106,8 @@ def test_a_picture_that_ends_early_is_no_room_left_empty(tmp_path: Path) -> None
     footage = read_footage(write_footage(tmp_path / "a.footage", ("a",)))
     take = footage.takes[0]
     longer = {
-        name: np.concatenate([getattr(take, name)] * 2) for name in ("camera_from_head", "rejection", "light")
+        name: np.concatenate([getattr(take, name)] * 2)
+        for name in ("camera_from_head", "rejection", "light", "shot")
     }
     times = np.concatenate([take.times, take.times + 1.6])
     cut_short = replace(take, times=times, landmarks=np.concatenate([take.landmarks[:]] * 2), **longer)
@@ -119,19 +119,8 @@ def test_a_picture_that_ends_early_is_no_room_left_empty(tmp_path: Path) -> None
 
 
 def _take(name: str, frames: int = 100) -> Take:
-    return Take(
-        name=name,
-        folder=Path(name),
-        width=64,
-        height=64,
-        fps=Fraction(25),
-        focal=1.6,
-        times=np.arange(frames) / 25,
-        landmarks=np.zeros((frames, 478, 3), np.float32),
-        light=np.ones((frames, 3), np.float32),
-        camera_from_head=np.tile(np.eye(4), (frames, 1, 1)),
-        rejection=np.zeros(frames, np.uint8),
-    )
+    light = np.ones((frames, 3), np.float32)
+    return fitted_take(Path(name), np.tile(np.eye(4), (frames, 1, 1)), size=(64, 64), light=light)
 
 
 def test_every_tenth_of_many_takes_beginning_with_the_fourth() -> None:

@@ -18,7 +18,7 @@ from speech2lip.faces.landmarks import (
     OUTER_EYE_CORNERS,
     SUBNASALE,
 )
-from speech2lip.geometry.rigid import head_angles, project
+from speech2lip.geometry.rigid import head_angles, project, transformed
 
 _BACK = 0.5
 """How far behind the edge of the face the head's sides and hair lie, in eye units."""
@@ -51,13 +51,9 @@ def eye_distance(points: Array) -> float:
 
 
 @dataclass(frozen=True)
-class Canonical:
-    """The fixed head pose that every frame is brought into."""
+class Space:
+    """The fixed head pose that every frame is brought into, and the camera that looks at it."""
 
-    take: str
-    """Take of the canonical frame."""
-    frame_index: int
-    """The canonical frame."""
     k: Array
     """[3, 3] camera of the canonical picture: the canonical frame's, cropped to the head and scaled."""
     camera_from_head: Array
@@ -66,6 +62,27 @@ class Canonical:
     """Rows and columns of the canonical picture."""
     shape: Array
     """[478, 3] rigid face in head space, in eye units."""
+
+    @property
+    def points(self) -> Array:
+        """Landmarks of the rigid face in canonical pixels; [478, 2]."""
+        return project(self.camera_from_head, self.k, self.shape)
+
+    @property
+    def points_3d(self) -> Array:
+        """The same and their depth in eye units; [478, 3]."""
+        depth = transformed(self.camera_from_head, self.shape)[:, 2:]
+        return np.concatenate([self.points, depth], axis=1)
+
+
+@dataclass(frozen=True)
+class Canonical(Space):
+    """The canonical space with all that is known of it."""
+
+    take: str
+    """Take of the canonical frame."""
+    frame_index: int
+    """The canonical frame."""
     depth: NDArray[np.float32]
     """[H, W] depth of the head, in eye units."""
     picture: NDArray[np.uint8]
@@ -78,11 +95,6 @@ class Canonical:
     """Where the lips are drawn."""
     jaw_mask: NDArray[np.float32]
     """[h, w] over the patch: what is replaced."""
-
-    @property
-    def points(self) -> Array:
-        """Landmarks of the rigid face in canonical pixels; [478, 2]."""
-        return project(self.camera_from_head[None], self.k, self.shape)[0]
 
 
 def named_frame(name: str) -> tuple[str, int] | None:
@@ -135,7 +147,7 @@ def canonical_camera(
     Returns:
         K of the canonical picture and its (rows, columns).
     """
-    points = project(camera_from_head[None], k, shape)[0]
+    points = project(camera_from_head, k, shape)
     face = points[list(FACE_OVAL)]
     unit = eye_distance(points)
     x0, y0 = face.min(0) - unit * np.array([0.45, 0.75])
@@ -192,13 +204,11 @@ def jaw_outline(points: Array) -> Array:
 
 def fill_polygon(outline: Array, where: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Tell which of the places [..., 2] lie inside a polygon [P, 2] (even-odd rule)."""
-    x, y = where[..., 0], where[..., 1]
-    inside = np.zeros(x.shape, bool)
-    for (x0, y0), (x1, y1) in zip(outline, np.roll(outline, -1, axis=0), strict=True):
-        crosses = (y0 > y) != (y1 > y)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            inside ^= crosses & (x < (x1 - x0) * (y - y0) / (y1 - y0) + x0)
-    return inside
+    from skimage.measure import points_in_poly  # takes a moment
+
+    flat = where.reshape(-1, 2)
+    inside: NDArray[np.bool_] = points_in_poly(flat, outline)  # type: ignore[no-untyped-call]
+    return inside.reshape(where.shape[:-1])
 
 
 def jaw_mask(

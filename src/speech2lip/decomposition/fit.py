@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +18,11 @@ from speech2lip.atomic import output_errors, save_tensors, write_json
 from speech2lip.checks import to_plain
 from speech2lip.config import PrepareSettings
 from speech2lip.conventions import Array
+from speech2lip.decomposition.align import align_takes
 from speech2lip.decomposition.av_offset import LEAST_OFFSET_MS, find_offsets
 from speech2lip.decomposition.canonical import (
     Canonical,
+    Space,
     canonical_camera,
     eye_distance,
     fill_polygon,
@@ -39,9 +41,8 @@ from speech2lip.decomposition.footage import (
     read_track,
 )
 from speech2lip.decomposition.head_pose import fit_poses
-from speech2lip.decomposition.photometric.align import align_takes
-from speech2lip.decomposition.photometric.refine import refine_takes
-from speech2lip.decomposition.sampled_frames import Space, sample_frames
+from speech2lip.decomposition.refine import refine_takes
+from speech2lip.decomposition.sampled_frames import as_picture, sample_frames
 from speech2lip.decomposition.staging import Staging
 from speech2lip.decomposition.tracking.landmarks import chosen_points
 from speech2lip.decomposition.tracking.rejection import find_other_people, reject_frames
@@ -83,12 +84,10 @@ def fit_takes(
     person = {name: track.seen & ~others[name] for name, track in tracks.items()}
     shape, poses = fit_poses(tracks, person, settings)
     rejected = reject_frames(tracks, others, poses, settings)
-    takes = [
-        track.fitted(poses[name], rejected[name], focal=settings.focal) for name, track in tracks.items()
-    ]
+    takes = [Take.of(track, poses[name], rejected[name], settings.focal) for name, track in tracks.items()]
     _require_seconds(takes, settings)
     offsets = _sound_offsets(takes)
-    fitted = fit_canonical(takes, shape, {name: track.sharpness for name, track in tracks.items()}, settings)
+    fitted = fit_canonical(takes, shape, settings)
     canonical = fitted.canonical
     _LOG.info(
         f"canonical frame: {canonical.frame_index} of take {canonical.take}, score {fitted.score:.2f} "
@@ -102,7 +101,10 @@ def fit_takes(
     elif settings.photometric:
         _LOG.info("head poses are the landmarks': the frames did not show them better")
     for take in fitted.takes:
-        _stage_poses(staging, take)
+        with output_errors(staging.folder):
+            staging.take(take.name).mkdir(exist_ok=True)
+        found: dict[str, Any] = {"camera_from_head": take.camera_from_head, "left_out": take.rejection}
+        save_tensors(staging.take(take.name) / "poses.safetensors", found)
     save_tensors(staging.folder / "canonical.safetensors", canonical_tensors(canonical))
     frames = sum(len(take.times) for take in takes)
     info = FootageInfo(
@@ -124,25 +126,15 @@ def fit_takes(
     _LOG.info(f"{kept} of {frames} frames can be trained on; left out: {_counts_line(takes)}")
 
 
-def _stage_poses(staging: Staging, take: Take) -> None:
-    with output_errors(staging.folder):
-        staging.take(take.name).mkdir(exist_ok=True)
-    tensors: dict[str, NDArray[Any]] = {"camera_from_head": take.camera_from_head, "left_out": take.rejection}
-    save_tensors(staging.take(take.name) / "poses.safetensors", tensors)
-
-
 def _sound_offsets(takes: Sequence[Take]) -> dict[str, SoundOffset]:
     """Find how late the sound of each take is, and tell."""
     offsets = find_offsets({
         take.name: (np.where(take.kept, take.lip_opening, np.float32(np.nan)), take.wave(), take.times)
         for take in takes
     })  # fmt: skip
-    put_right = [o.milliseconds for o in offsets.values() if o.corrected and o.milliseconds is not None]
-    doubtful = [
-        o
-        for o in offsets.values()
-        if not o.corrected and o.milliseconds is not None and abs(o.milliseconds) >= LEAST_OFFSET_MS
-    ]
+    known = [(o.milliseconds, o.corrected) for o in offsets.values() if o.milliseconds is not None]
+    put_right = [late for late, corrected in known if corrected]
+    doubtful = [late for late, corrected in known if not corrected and abs(late) >= LEAST_OFFSET_MS]
     if put_right:
         _LOG.info(
             f"the sound is about {np.median(put_right):+.0f} ms late in {len(put_right)} of {len(takes)} "
@@ -150,7 +142,7 @@ def _sound_offsets(takes: Sequence[Take]) -> dict[str, SoundOffset]:
         )
     if doubtful:
         _LOG.info(
-            f"the sound may be {doubtful[0].milliseconds:+.0f} ms late in {len(doubtful)} takes, not sure "
+            f"the sound may be {doubtful[0]:+.0f} ms late in {len(doubtful)} takes, not sure "
             "enough to put it right: look at one where the lips close on p, b or m"
         )
     return offsets
@@ -159,7 +151,7 @@ def _sound_offsets(takes: Sequence[Take]) -> dict[str, SoundOffset]:
 def _require_face(tracks: dict[str, Track], failed: dict[str, str], settings: PrepareSettings) -> None:
     if not tracks:
         raise FootageError(f"none of the takes can be used; the first: {next(iter(failed.values()))}")
-    seconds = sum(float(track.seen.sum()) / float(track.info.fps) for track in tracks.values())
+    seconds = sum(float(track.seen.sum()) / float(track.fps) for track in tracks.values())
     if seconds < settings.min_face_seconds:
         raise FootageError(
             f"a face is seen for {seconds:.1f} s in all takes together; at least "
@@ -209,22 +201,17 @@ class CanonicalFit:
     """The best that any frame has."""
 
 
-def fit_canonical(
-    takes: Sequence[Take],
-    shape: Array,
-    sharpness: Mapping[str, NDArray[np.float32]],
-    settings: PrepareSettings,
-) -> CanonicalFit:
+def fit_canonical(takes: Sequence[Take], shape: Array, settings: PrepareSettings) -> CanonicalFit:
     """Choose the canonical frame, learn the head's depth there, refine all head poses against its picture.
 
     What moves with the mouth is found on the way.
     """
-    take, index, score, best_score = choose_frame(takes, sharpness, wanted=settings.canonical_frame)
+    take, index, score, best_score = choose_frame(takes, wanted=settings.canonical_frame)
     k, size = canonical_camera(
         shape, take.camera_from_head[index], take.k, canvas_pixels=settings.canvas_pixels
     )
     scale = k[0, 0] / take.k[0, 0]
-    space = Space(shape, take.camera_from_head[index], k, size)
+    space = Space(k, take.camera_from_head[index], size, shape)
     sample = sample_frames(takes, scale, count=_DEPTH_FRAMES, home=(take.name, index))
     depth = head_depth(space.points_3d, size)
     aligned = align_takes(takes, space, sample, depth, settings) if settings.photometric else None
@@ -236,15 +223,12 @@ def fit_canonical(
     views = sample.views(takes, space)
     mean = views.mean(torch.from_numpy(depth))
     motion = views.motion(torch.from_numpy(depth), mean).numpy()
-    points = space.points_3d[:, :2]
+    points = space.points
     patch = lip_patch(points, pixels_per_canonical=settings.patch_detail / scale, width=settings.patch_width)
     canonical = Canonical(
         take=take.name,
         frame_index=index,
-        k=space.k,
-        camera_from_head=space.pose,
-        size=size,
-        shape=space.shape,
+        **vars(space),
         depth=depth,
         picture=as_picture(mean),
         motion=motion,
@@ -254,15 +238,7 @@ def fit_canonical(
     return CanonicalFit(canonical, list(takes), refined, score, best_score)
 
 
-def as_picture(mean: torch.Tensor) -> NDArray[np.uint8]:
-    """Return a picture [3, H, W] in [0, 1] as [H, W, 3]."""
-    picture: NDArray[np.uint8] = (mean.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
-    return picture
-
-
-def choose_frame(
-    takes: Sequence[Take], sharpness: Mapping[str, NDArray[np.float32]], *, wanted: str = ""
-) -> tuple[Take, int, float, float]:
+def choose_frame(takes: Sequence[Take], *, wanted: str = "") -> tuple[Take, int, float, float]:
     """Choose the canonical frame: the best `rest_scores` among frames not left out, or the wanted one.
 
     Returns:
@@ -273,9 +249,9 @@ def choose_frame(
     """
     places = [(take, int(i)) for take in takes for i in np.flatnonzero(take.kept)]
     parts = [
-        (take.camera_from_head[kept], take.lip_opening[kept], eye_opening(take.landmarks[kept]), sharp[kept])
-        for take in takes
-        for kept, sharp in [(take.kept, sharpness[take.name])]
+        (t.camera_from_head[kept], t.lip_opening[kept], eye_opening(t.landmarks[kept]), t.sharpness[kept])
+        for t in takes
+        for kept in [t.kept]
     ]
     scores = rest_scores(*(np.concatenate(part) for part in zip(*parts, strict=True)))
     chosen, named = int(scores.argmax()), named_frame(wanted)

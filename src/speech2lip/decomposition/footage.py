@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Container, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 from fractions import Fraction
 from functools import cached_property
@@ -116,7 +116,7 @@ class Track:
     light: NDArray[np.float32]
     """[T, 3] mean colour of the skin above the mouth, 0 to 255."""
     shot: NDArray[np.int32]
-    """[T] number of the shot, from 0."""
+    """[T] number of the shot, from 0; frames of two shots are never consecutive."""
     sharpness: NDArray[np.float32]
     """[T]."""
     covered: NDArray[np.float32]
@@ -129,53 +129,58 @@ class Track:
         """[T] whether a face was found."""
         return ~np.isnan(self.landmarks[:, 0, 0])
 
-    def fitted(
-        self, camera_from_head: Array, rejection: NDArray[np.uint8], *, focal: float, sound_shift: float = 0.0
-    ) -> Take:
-        """Return the take with what fitting has found; see the fields of `Take`."""
-        return Take(
-            name=self.folder.name,
-            folder=self.folder,
-            width=self.info.width,
-            height=self.info.height,
-            fps=self.info.fps,
-            focal=focal,
-            times=self.times,
-            landmarks=self.landmarks,
-            light=self.light,
-            camera_from_head=camera_from_head,
-            rejection=rejection,
-            cuts=np.flatnonzero(np.diff(self.shot)) + 1,
-            sound_shift=sound_shift,
-        )
+    @property
+    def name(self) -> str:
+        """Of the take."""
+        return self.folder.name
+
+    @property
+    def width(self) -> int:
+        """Columns of the picture."""
+        return self.info.width
+
+    @property
+    def height(self) -> int:
+        """Rows of the picture."""
+        return self.info.height
+
+    @property
+    def fps(self) -> Fraction:
+        """Average frame rate; `times` holds the true ones."""
+        return self.info.fps
+
+    @property
+    def source_path(self) -> Path:
+        """The video that the take was read from, as it was named then; the take's name where none is."""
+        return Path(self.info.source.path or self.name)
 
 
 @dataclass(frozen=True)
-class Take:
+class Take(Track):
     """One source video of the person, prepared."""
 
-    name: str
-    folder: Path
-    width: int
-    height: int
-    fps: Fraction
-    """Average frame rate; `times` holds the true ones."""
-    focal: float
-    """In units of the longer side."""
-    times: NDArray[np.float64]
-    """[T] seconds from the first frame."""
-    landmarks: NDArray[np.float32] | KeptLandmarks
-    """[T, 478, 3] in pixels, NaN where no face was found; read from the folder as they are asked for."""
-    light: NDArray[np.float32]
-    """[T, 3] mean colour of the skin above the mouth, 0 to 255."""
     camera_from_head: NDArray[np.float64]
     """[T, 4, 4] head poses; of frames without a face, those of the nearest frame with one."""
     rejection: NDArray[np.uint8]
     """[T] of `Rejection`; 0 where the frame may be trained on."""
-    cuts: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
-    """First frames after cuts: such a frame and the one before it are not consecutive."""
+    focal: float
+    """In units of the longer side."""
     sound_shift: float = 0.0
     """Seconds by which the sound comes after the lips; `wave` puts it right."""
+
+    @classmethod
+    def of(
+        cls, track: Track, poses: Array, rejection: NDArray[np.uint8], focal: float, sound_shift: float = 0.0
+    ) -> Take:
+        """Return a tracked take with what fitting has found."""
+        parts = {part.name: getattr(track, part.name) for part in fields(track)}
+        return cls(
+            **parts,
+            camera_from_head=poses,
+            rejection=rejection,
+            focal=focal,
+            sound_shift=sound_shift,
+        )
 
     @property
     def k(self) -> NDArray[np.float64]:
@@ -188,11 +193,9 @@ class Take:
         return self.rejection == Rejection.KEPT
 
     @cached_property
-    def shot(self) -> NDArray[np.int32]:
-        """[T] number of the shot, from 0; frames of two shots are never consecutive."""
-        numbers = np.zeros(len(self.times), np.int32)
-        numbers[self.cuts] = 1
-        return np.cumsum(numbers, dtype=np.int32)
+    def cuts(self) -> NDArray[np.intp]:
+        """First frames after cuts: such a frame and the one before it are not consecutive."""
+        return np.flatnonzero(np.diff(self.shot)) + 1
 
     @cached_property
     def lip_opening(self) -> NDArray[np.float32]:
@@ -232,14 +235,13 @@ class Take:
         if self.seconds <= WHOLE_SECONDS:
             return self.wave(), 0.0
         begins = max(0, math.floor(start - SOUND_MARGIN))
-        first = (begins * SAMPLE_RATE, round(self.sound_shift * SAMPLE_RATE))
+        first = begins * SAMPLE_RATE + round(self.sound_shift * SAMPLE_RATE)
         with soundfile.SoundFile(self.folder / "sound.flac") as file:
             last = min(math.ceil((stop + SOUND_MARGIN) * SAMPLE_RATE), file.frames)
-            wave = np.zeros(max(0, last - first[0]), np.float32)
-            heard = np.arange(2) * len(wave) + sum(first)
-            low, high = np.clip(heard, 0, file.frames).tolist()
+            wave = np.zeros(max(0, last - begins * SAMPLE_RATE), np.float32)
+            low, high = np.clip([first, first + len(wave)], 0, file.frames).tolist()
             file.seek(low)
-            wave[low - sum(first) :][: high - low] = file.read(high - low, dtype="float32")
+            wave[low - first :][: high - low] = file.read(high - low, dtype="float32")
         return wave, float(begins)
 
     def rejection_counts(self) -> dict[str, int]:
@@ -277,15 +279,14 @@ def read_footage(folder: Path) -> Footage:
     info = FOOTAGE.read(FootageInfo, folder, FOOTAGE.manifest)
     settings = info.settings if info.focal is None else replace(info.settings, focal=info.focal)
     shifts = {name: offset.shift_seconds for name, offset in info.sound_offsets.items()}
-    for name in info.takes:
-        inside(folder, f"takes/{name}/take.json", error=FootageError)
     takes = []
     for name in info.takes:
+        inside(folder, f"takes/{name}/take.json", error=FootageError)
         track = read_track(folder / "takes" / name)
         with FOOTAGE.file(folder / "takes" / name, "poses.safetensors") as path:
             fitted = read_arrays(path, _POSES, {"T": len(track.times)})
         poses, rejection = fitted["camera_from_head"], fitted["left_out"]
-        takes.append(track.fitted(poses, rejection, focal=settings.focal, sound_shift=shifts.get(name, 0.0)))
+        takes.append(Take.of(track, poses, rejection, settings.focal, shifts.get(name, 0.0)))
     with FOOTAGE.file(folder, "canonical.safetensors") as path:
         canonical = read_canonical(path, info.canonical)
     return Footage(folder, settings, tuple(takes), canonical, info)
@@ -309,15 +310,6 @@ def read_track(folder: Path) -> Track:
             raise Unfit(f"shot must be below {sizes.get('S', 0)}, not {arrays['shot'].max()}")
         landmarks = KeptLandmarks(path, frames=len(arrays["times"]), longer_side=max(info.width, info.height))
     return Track(folder, info, landmarks=landmarks, **arrays)
-
-
-def source_path(take: Take) -> Path:
-    """Return the video that a take was read from, as it was named then; the take's name where none is.
-
-    Raises:
-        FootageError: its take.json is missing or damaged.
-    """
-    return Path(FOOTAGE.read(TakeInfo, take.folder, "take.json").source.path or take.name)
 
 
 def canonical_tensors(canonical: Canonical) -> dict[str, NDArray[Any]]:

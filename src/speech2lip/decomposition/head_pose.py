@@ -77,8 +77,7 @@ def initial_head_poses(shape: Array, points: Array, k: Array) -> Array:
     pose = np.tile(np.eye(4), (len(points), 1, 1))
     depth = k[0, 0] / scale
     pose[:, :3, :3] = rotation
-    pose[:, 0, 3] = (shift[:, 0] - k[0, 2]) / k[0, 0] * depth
-    pose[:, 1, 3] = (shift[:, 1] - k[1, 2]) / k[1, 1] * depth
+    pose[:, :2, 3] = (shift[:, :2] - k[:2, 2]) / k[[0, 1], [0, 1]] * depth[:, None]
     pose[:, 2, 3] = depth
     return pose
 
@@ -155,9 +154,9 @@ def fit_poses(
         nearest frame that has one.
     """
     shape = fit_rigid_shape(_sample(tracks, person))
-    sizes = [(track.info.width, track.info.height) for track in tracks.values()]
+    sizes = [(track.width, track.height) for track in tracks.values()]
     common = max(set(sizes), key=sizes.count)
-    alike = {name: track for name, track in tracks.items() if (track.info.width, track.info.height) == common}
+    alike = {name: track for name, track in tracks.items() if (track.width, track.height) == common}
     shape = _refine_face(shape, _sample(alike, person), camera_matrix(*common, settings.focal))
     poses = {name: _take_poses(track, person[name], shape, settings) for name, track in tracks.items()}
     known = {name: np.isfinite(every[:, 0, 0]) for name, every in poses.items()}
@@ -194,8 +193,8 @@ def _soft(corners: Array) -> float:
 
 def _take_poses(track: Track, person: NDArray[np.bool_], shape: Array, settings: PrepareSettings) -> Array:
     """Fit the head poses shot by shot; [T, 4, 4], NaN in shots without the person."""
-    rigid, k = shape[list(RIGID)], camera_matrix(track.info.width, track.info.height, settings.focal)
-    sigma = settings.smoothing_frames * float(track.info.fps) / _SMOOTHING_RATE
+    rigid, k = shape[list(RIGID)], camera_matrix(track.width, track.height, settings.focal)
+    sigma = settings.smoothing_frames * float(track.fps) / _SMOOTHING_RATE
     poses = np.full((len(person), 4, 4), np.nan)
     for number in np.unique(track.shot[person]):
         frames = np.flatnonzero(track.shot == number)
@@ -210,8 +209,5 @@ def _take_poses(track: Track, person: NDArray[np.bool_], shape: Array, settings:
 
 def _nearest(seen: NDArray[np.bool_]) -> NDArray[np.intp]:
     """Tell for each frame which of the seen ones is nearest, the earlier of two; [T] places among those."""
-    indices, frames = np.flatnonzero(seen), np.arange(len(seen))
-    after = np.clip(np.searchsorted(indices, frames), 0, len(indices) - 1)
-    before = np.maximum(after - 1, 0)
-    earlier = np.abs(frames - indices[before]) <= np.abs(indices[after] - frames)
-    return np.where(earlier, before, after)
+    indices = np.flatnonzero(seen)
+    return np.searchsorted((indices[1:] + indices[:-1]) / 2, np.arange(len(seen)))

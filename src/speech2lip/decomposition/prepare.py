@@ -59,8 +59,7 @@ def prepare(
             works on it.
         SettingsError: a setting makes no sense.
     """
-    videos, footage = [Path(take) for take in takes], Path(footage)
-    report = None if report is None else Path(report)
+    footage, report = Path(footage), None if report is None else Path(report)
     settings = settings or PrepareSettings()
     check_pick(settings.face)
     named_frame(settings.canonical_frame)
@@ -68,17 +67,9 @@ def prepare(
         from speech2lip.report.footage_page import check_report, write_report
 
         check_report(report)
-    result = _prepare(videos, footage, settings, overwrite)
-    if report is not None:
-        write_report(result, report)
-        _LOG.info(f"{report}: what the footage is like")
-    return result
-
-
-def _prepare(takes: Sequence[Path], footage: Path, settings: PrepareSettings, overwrite: bool) -> Footage:
     if not takes:
         raise FootageError("no take given; name at least one video of the person")
-    named = _name_takes(_videos_of(takes))
+    named = _name_takes(_videos_of([Path(take) for take in takes]))
     for path in named.values():
         check_take(path)
         if footage.is_dir() and path.resolve().is_relative_to(footage.resolve()):
@@ -86,12 +77,14 @@ def _prepare(takes: Sequence[Path], footage: Path, settings: PrepareSettings, ov
     FOOTAGE.refuse_newer(footage)
     claim_folder(footage)
     with locked(footage):
-        return _prepare_named(named, Staging(footage), settings, overwrite)
+        result = _prepare(named, Staging(footage), settings, overwrite)
+    if report is not None:
+        write_report(result, report)
+        _LOG.info(f"{report}: what the footage is like")
+    return result
 
 
-def _prepare_named(
-    named: dict[str, Path], staging: Staging, settings: PrepareSettings, overwrite: bool
-) -> Footage:
+def _prepare(named: dict[str, Path], staging: Staging, settings: PrepareSettings, overwrite: bool) -> Footage:
     footage = staging.footage
     began = time.monotonic()
     failed = {} if overwrite else _known_failures(footage, named, settings)
@@ -151,7 +144,7 @@ def _write_failures(footage: Path, failed: dict[str, _Failure]) -> None:
 def _videos_of(takes: Sequence[Path]) -> list[Path]:
     """Put the videos of a folder in its place; what else is in it is counted."""
     videos: list[Path] = []
-    for take in map(Path, takes):
+    for take in takes:
         if not take.is_dir():
             videos.append(take)
             continue
@@ -169,7 +162,7 @@ def _name_takes(takes: Sequence[Path]) -> dict[str, Path]:
     """Name takes after their files; names differ in more than case, which some file systems do not see."""
     named: dict[str, Path] = {}
     taken = {"failed.json"}
-    for path in sorted(Path(take) for take in takes):
+    for path in sorted(takes):
         stem = path.stem.lstrip(".") or "take"
         name, count = stem, 2
         while name.casefold() in taken:

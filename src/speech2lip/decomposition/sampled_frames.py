@@ -1,4 +1,4 @@
-"""Frames sampled from all takes at the canonical picture's scale, and the space they are brought into."""
+"""Frames sampled from all takes at the canonical picture's scale, and brought into canonical space."""
 
 from __future__ import annotations
 
@@ -12,34 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from speech2lip.conventions import Array
-from speech2lip.decomposition.canonical import fill_polygon, jaw_outline
+from speech2lip.decomposition.canonical import Space, fill_polygon, jaw_outline
 from speech2lip.decomposition.footage import Take
 from speech2lip.geometry.mapping import observed_from_canonical_points, pixel_centres, sample
+from speech2lip.geometry.rigid import rays, to_pixels
 from speech2lip.progress import Progress
 
 _AT_ONCE = 12
 """Frames brought into canonical space together."""
-
-
-@dataclass(frozen=True)
-class Space:
-    """The canonical space before its picture is known."""
-
-    shape: Array
-    """[478, 3] rigid face in head space."""
-    pose: Array
-    """[4, 4] canonical head pose."""
-    k: Array
-    """[3, 3] camera of the canonical picture."""
-    size: tuple[int, int]
-    """Rows and columns of it."""
-
-    @property
-    def points_3d(self) -> Array:
-        """Return canonical pixels and depth of the rigid face; [478, 3]."""
-        p = self.shape @ self.pose[:3, :3].T + self.pose[:3, 3]
-        q = p @ self.k.T
-        return np.concatenate([q[:, :2] / q[:, 2:], p[:, 2:]], axis=1)
 
 
 @dataclass(frozen=True)
@@ -65,18 +45,15 @@ class Sample:
 
     def views(self, takes: Sequence[Take], space: Space) -> Views:
         """Return the frames at the head poses that takes give them; the mouth's colours are not trusted."""
-        trusted = ~fill_polygon(jaw_outline(space.points_3d[:, :2]), pixel_centres(*space.size).numpy())
-        parts = (self.poses(takes) @ np.linalg.inv(space.pose), space.k, self.ks(takes), trusted)
+        trusted = ~fill_polygon(jaw_outline(space.points), pixel_centres(*space.size).numpy())
+        parts = (self.poses(takes) @ np.linalg.inv(space.camera_from_head), space.k, self.ks(takes), trusted)
         return Views(self.frames, *(torch.from_numpy(part).float() for part in parts))
 
     def home_picture(self, takes: Sequence[Take], space: Space) -> NDArray[np.uint8]:
         """Return the canonical frame as the canonical camera sees it; [H, W, 3]."""
-        flat = (pixel_centres(*space.size).double().numpy() - space.k[:2, 2]) / space.k[[0, 1], [0, 1]]
-        k = self.ks(takes)[self.home]
-        where = torch.from_numpy(flat * k[[0, 1], [0, 1]] + k[:2, 2]).float()
-        found = sample(self.frames[self.home : self.home + 1], where[None])[0]
-        picture: NDArray[np.uint8] = (found * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
-        return picture
+        seen = rays(space.k, pixel_centres(*space.size).double().numpy())
+        where = torch.from_numpy(to_pixels(self.ks(takes)[self.home], seen)).float()
+        return as_picture(sample(self.frames[self.home : self.home + 1], where[None])[0])
 
 
 @dataclass(frozen=True)
@@ -156,3 +133,9 @@ def sample_frames(takes: Sequence[Take], scale: float, *, count: int, home: tupl
     ]
     frames = torch.from_numpy(np.stack(padded)).permute(0, 3, 1, 2).float() / 255
     return Sample(frames, places, np.stack(shrunk), places.index(canonical))
+
+
+def as_picture(mean: Tensor) -> NDArray[np.uint8]:
+    """Return a picture [3, H, W] in [0, 1] as [H, W, 3]."""
+    picture: NDArray[np.uint8] = (mean.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
+    return picture

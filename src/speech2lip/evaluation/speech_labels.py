@@ -12,7 +12,7 @@ import numpy as np
 from scipy.signal import butter, sosfiltfilt
 
 from speech2lip.conventions import SAMPLE_RATE, Array, Floats
-from speech2lip.decomposition.footage import WHOLE_SECONDS, Take, source_path
+from speech2lip.decomposition.footage import WHOLE_SECONDS, Take
 from speech2lip.evaluation.held_out import Span
 from speech2lip.evaluation.metrics.mouth import Intervals, bilabial_intervals
 
@@ -62,7 +62,7 @@ def phones_of(
     truth = _truth_of(take)
     if truth is not None:
         return Phones(_runs(truth), GROUND_TRUTH)
-    words = (transcripts or source_path(take).parent) / f"{take.name}.txt"
+    words = (transcripts or take.source_path.parent) / f"{take.name}.txt"
     text = words.read_text(encoding="utf-8") if words.is_file() else None
     if text and take.seconds <= WHOLE_SECONDS and _CAN_HEAR and (aligned := _align(wave, text)):
         return Phones(aligned, ALIGNED)
@@ -79,8 +79,7 @@ def _truth_of(take: Take) -> Truth | None:
     """Return the ground truth beside the source video, where it is the presenter's."""
     from speech2lip_presenter import read_truth, truth_path
 
-    source = source_path(take)
-    return read_truth(source) if truth_path(source).is_file() else None
+    return read_truth(take.source_path) if truth_path(take.source_path).is_file() else None
 
 
 def pauses(wave: Floats, phones: Phones | None = None, *, begins: float = 0.0) -> Intervals:

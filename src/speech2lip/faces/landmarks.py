@@ -6,7 +6,6 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,6 @@ LIPS = LIPS_OUTER + LIPS_INNER
 CHIN = (152, 148, 377, 176, 400)
 SHAPE_POINTS = LIPS + CHIN
 """Points whose places make the lip shape."""
-NOSE_TIP = 1
 SUBNASALE = 2
 JAW_LINE = (132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361)
 """From below one ear over the chin to below the other."""
@@ -94,13 +92,7 @@ class LandmarkDetector:
     def __enter__(self) -> LandmarkDetector:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Free the detector; it cannot be used after."""
+    def __exit__(self, *_: object) -> None:
         self._mesh.close()
 
     def detect(self, rgb: NDArray[np.uint8]) -> Points | None:

@@ -157,10 +157,8 @@ def canonical_from_observed_points(  # noqa: PLR0913 - what `observed_from_canon
     if canonical_from_observed is None:
         canonical_from_observed = torch.linalg.inv(observed_from_canonical)
     surface = canonical_depth.expand(batch, 1, *canonical_depth.shape)
-    middle = k_canonical.new_tensor([canonical_depth.shape[1] / 2, canonical_depth.shape[0] / 2]).expand(
-        batch, 1, 2
-    )
-    found = middle
+    middle = k_canonical.new_tensor([canonical_depth.shape[1] / 2, canonical_depth.shape[0] / 2])
+    found = middle.expand(batch, 1, 2)
     for _ in range(rounds + 1):
         depth_canonical = sample(surface, found)[:, 0]
         depth = map_points(found, depth_canonical, observed_from_canonical, k_canonical, k_observed)[1]

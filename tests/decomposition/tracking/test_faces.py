@@ -47,13 +47,24 @@ def _x(chosen: list[Points | None]) -> list[float]:
     return [float("nan") if p is None else float(p[:, 0].mean()) for p in chosen]
 
 
+def _look(person: int, frame: int) -> NDArray[np.uint8]:
+    """Return the look of a face: patches of light and dark of its own, a little noise."""
+    coarse = np.random.default_rng(100 + person).uniform(40, 220, (4, 4, 3)).repeat(8, 0).repeat(8, 1)
+    noise = np.random.default_rng(frame).normal(0, 6, (32, 32, 3))
+    return np.clip(coarse + noise, 0, 255).astype(np.uint8)
+
+
+def _same_looks(faces: list[list[Points]]) -> list[list[NDArray[np.uint8]]]:
+    return [[_look(0, i)] * len(found) for i, found in enumerate(faces)]
+
+
 def test_faces_are_followed_past_swaps_and_gaps() -> None:
     faces = [
         [_seen(1, 500, i), _seen(0, 150, i)] if i % 2 else [_seen(0, 150, i), _seen(1, 500, i)]
         for i in range(40)
     ]
     faces[20:24] = [[f[0] if i % 2 == 0 else f[1]] for i, f in enumerate(faces[20:24])]
-    tracks = follow_faces(faces, np.zeros(40, np.int32))
+    tracks = follow_faces(faces, np.zeros(40, np.int32), _same_looks(faces))
     assert sorted(round(t.x, -2) for t in tracks) in ([100, 500], [200, 500])
     assert sorted(len(t.frames) for t in tracks) == [36, 40]
 
@@ -62,7 +73,7 @@ def test_a_cut_ends_tracks_and_blips_are_dropped() -> None:
     faces = [[_seen(0, 150, i)] for i in range(30)]
     faces[10] = [_seen(0, 150, 10), _seen(2, 600, 10)]
     shot = np.repeat([0, 1], 15).astype(np.int32)
-    tracks = follow_faces(faces, shot)
+    tracks = follow_faces(faces, shot, _same_looks(faces))
     assert [(t.shot, len(t.frames)) for t in tracks] == [(0, 15), (1, 15)]
 
 
@@ -72,7 +83,9 @@ def test_one_face_is_one_shape_and_others_are_others() -> None:
     assert face_distance(turned, shapes[0]) < 1e-6
     assert min(face_distance(shapes[0], shapes[n]) for n in (1, 2)) > 0.03
     noisy = shapes[0] + np.random.default_rng(0).normal(0, 0.003, (478, 3))
-    assert group_faces([shapes[1], shapes[0], noisy], [5, 9, 4]).tolist() == [1, 0, 0]
+    never, unlike = np.zeros((3, 3), bool), np.full((3, 3), 0.25, np.float32)
+    groups = group_faces([shapes[1], shapes[0], noisy], [5, 9, 4], apart=never, gaps=unlike)
+    assert groups.tolist() == [1, 0, 0]
 
 
 @pytest.mark.parametrize(
@@ -84,20 +97,15 @@ def test_the_person_is_picked_and_found_again_after_a_cut(pick: str, expected: f
     stranger = [[_seen(2, 300, i)] for i in range(20)]
     longer = [[_seen(1, 620, i)] for i in range(40)]
     shot = np.repeat([0, 1, 2, 3], [40, 30, 20, 40]).astype(np.int32)
-    chosen, people = choose_person(follow_faces(both + alone + stranger + longer, shot), pick, 130)
+    who = [[0, 1]] * 40 + [[1 if expected == 600 else 0]] * 30 + [[2]] * 20 + [[1]] * 40
+    looks = [[_look(person, i) for person in seen] for i, seen in enumerate(who)]
+    chosen, people = choose_person(follow_faces(both + alone + stranger + longer, shot, looks), pick, 130)
     assert people == 3
     x = np.array(_x(chosen))
     assert np.allclose(x[:40], expected, atol=60)
     assert np.allclose(x[40:70], 300, atol=60)
     assert np.isnan(x[70:90]).all()
     assert np.isnan(x[90:]).all() == (expected == 150)
-
-
-def _look(person: int, frame: int) -> NDArray[np.uint8]:
-    """Return the look of a face: patches of light and dark of its own, a little noise."""
-    coarse = np.random.default_rng(100 + person).uniform(40, 220, (4, 4, 3)).repeat(8, 0).repeat(8, 1)
-    noise = np.random.default_rng(frame).normal(0, 6, (32, 32, 3))
-    return np.clip(coarse + noise, 0, 255).astype(np.uint8)
 
 
 def _alike(x: float, frame: int) -> Points:
@@ -119,7 +127,9 @@ def test_the_ones_alike_are_alike() -> None:
 
 def test_two_alike_seen_together_are_two() -> None:
     faces = [[_seen(0, 150, i), _alike(600, i)] for i in range(40)] + [[_seen(0, 150, i)] for i in range(20)]
-    chosen, people = choose_person(follow_faces(faces, np.zeros(60, np.int32)), "longest", 60)
+    chosen, people = choose_person(
+        follow_faces(faces, np.zeros(60, np.int32), _same_looks(faces)), "longest", 60
+    )
     assert people == 2
     assert np.allclose(_x(chosen), 150, atol=60)
 
@@ -146,7 +156,7 @@ def test_who_steps_into_anothers_place_is_another() -> None:
     appearances = [[_look(0, i)] for i in range(40)] + [[]] * 4 + [[_look(1, i)] for i in range(30)]
     shot = np.zeros(74, np.int32)
     assert [len(t.frames) for t in follow_faces(faces, shot, appearances)] == [40, 30]
-    assert len(follow_faces(faces, shot)) == 1  # what place alone would say
+    assert len(follow_faces(faces, shot, _same_looks(faces))) == 1  # what place alone would say
     chosen, people = choose_person(follow_faces(faces, shot, appearances), "longest", 74)
     assert people == 2
     assert all(p is None for p in chosen[40:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from fractions import Fraction
 
 import numpy as np
@@ -39,7 +40,8 @@ def shown(*, fps: int = 25, missing: range = range(0), late: int = 0) -> SyncNet
     """Show grey frames that are as bright as the sound is loud, and a still row."""
     count = SECONDS * fps
     take = made_take("a", frames=count, opening=0.1)
-    take = type(take)(**{**vars(take), "fps": Fraction(fps), "times": np.arange(count) / fps})
+    info = dataclasses.replace(take.info, fps=Fraction(fps))
+    take = dataclasses.replace(take, info=info, times=np.arange(count) / fps)
     span = Span(take, 0, count)
     observer = SyncNetObserver(SyncNet(), ["ours", "static_lips"])
     wave = np.repeat(LEVELS / 255, SAMPLE_RATE // 25).astype(np.float32)

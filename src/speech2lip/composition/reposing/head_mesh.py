@@ -119,8 +119,7 @@ def _smooth_depth(canonical: Canonical, *, sigma: float) -> Array:
 
     A ripple that no colour shows from the front stands out at a cheek that is turned away.
     """
-    at = transformed(canonical.camera_from_head, canonical.shape)
-    mesh = mesh_depth(np.concatenate([canonical.points, at[:, 2:]], axis=1), canonical.size)
+    mesh = mesh_depth(canonical.points_3d, canonical.size)
     added: Array = gaussian_filter(canonical.depth.astype(np.float64) - mesh, sigma, mode="nearest")
     return mesh + added
 

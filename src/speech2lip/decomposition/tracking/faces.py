@@ -62,11 +62,11 @@ class FaceTrack:
     points: list[Points] = field(default_factory=list)
     appearances: list[Appearance] = field(default_factory=list)
     """Of every fifth frame."""
-    latest: Appearance | None = None
+    latest: Appearance = field(init=False)
 
-    def add(self, index: int, points: Points, appearance: Appearance | None) -> None:
+    def add(self, index: int, points: Points, appearance: Appearance) -> None:
         """Go on with a face."""
-        if appearance is not None and len(self.frames) % _APPEARANCE_EVERY == 0:
+        if len(self.frames) % _APPEARANCE_EVERY == 0:
             self.appearances.append(appearance)
         self.frames.append(index)
         self.points.append(points)
@@ -94,7 +94,7 @@ def check_pick(pick: str) -> None:
 def follow_faces(
     faces: Sequence[Sequence[Points]],
     shot: NDArray[np.int32],
-    appearances: Sequence[Sequence[Appearance]] | None = None,
+    appearances: Sequence[Sequence[Appearance]],
 ) -> list[FaceTrack]:
     """Follow every face from frame to frame by its place and look; a cut ends all tracks.
 
@@ -103,11 +103,10 @@ def follow_faces(
     Args:
         faces: per frame the faces found, each [478, 3] in pixels.
         shot: [T] number of the shot.
-        appearances: per frame upright pictures of the faces; None: by place alone.
+        appearances: per frame upright pictures of the faces.
     """
     tracks: list[FaceTrack] = []
-    for index, found in enumerate(faces):
-        seen: Sequence[Appearance | None] = [None] * len(found) if appearances is None else appearances[index]
+    for index, (found, seen) in enumerate(zip(faces, appearances, strict=True)):
         alive = [t for t in tracks if t.shot == shot[index] and index - t.frames[-1] <= _LOST]
         pairs = sorted(
             (_apart(t, index, p, seen[b]), a, b) for a, t in enumerate(alive) for b, p in enumerate(found)
@@ -124,11 +123,11 @@ def follow_faces(
     return [t for t in tracks if len(t.frames) >= _LEAST_FRAMES]
 
 
-def _apart(track: FaceTrack, index: int, points: Points, seen: Appearance | None) -> float:
+def _apart(track: FaceTrack, index: int, points: Points, seen: Appearance) -> float:
     """Return how badly a face would go on a track: its way in face widths and the change of its looks."""
     way = float(np.linalg.norm(_middle(track.points[-1]) - _middle(points)))
     way /= max(float(np.ptp(track.points[-1][:, 0])), 1.0)
-    change = 0.0 if track.latest is None or seen is None else appearance_distance(track.latest, seen)
+    change = appearance_distance(track.latest, seen)
     return math.inf if way > _REACH or is_abrupt_change(change, index - track.frames[-1]) else way + change
 
 
@@ -169,8 +168,8 @@ def group_faces(
     shapes: Sequence[Array],
     lengths: Sequence[int],
     *,
-    apart: NDArray[np.bool_] | None = None,
-    gaps: NDArray[np.float32] | None = None,
+    apart: NDArray[np.bool_],
+    gaps: NDArray[np.float32],
 ) -> NDArray[np.intp]:
     """Put shapes of faces into groups, one a person; [N] number of the group.
 
@@ -186,9 +185,9 @@ def group_faces(
         fits = []
         for group in groups:
             distance = face_distance(shapes[n], shapes[group[0]])
-            gap = None if gaps is None else float(gaps[n, group].min())
-            never = (apart is not None and bool(apart[n, group].any())) or is_other(distance, gap)
-            fits.append(math.inf if never else distance / OTHER_SHAPE + (gap or 0.0))
+            gap = float(gaps[n, group].min())
+            never = apart[n, group].any() or is_other(distance, gap)
+            fits.append(math.inf if never else distance / OTHER_SHAPE + gap)
         if not fits or min(fits) == math.inf:
             groups.append([n])
             result[n] = len(groups) - 1
@@ -231,10 +230,8 @@ def _at_once(tracks: Sequence[FaceTrack]) -> NDArray[np.bool_]:
     return overlap & ~np.eye(len(tracks), dtype=bool)
 
 
-def _gaps(tracks: Sequence[FaceTrack]) -> NDArray[np.float32] | None:
-    """Return how unlike the faces of tracks look to each other; [N, N], None without appearances."""
-    if not all(t.appearances for t in tracks):
-        return None
+def _gaps(tracks: Sequence[FaceTrack]) -> NDArray[np.float32]:
+    """Return how unlike the faces of tracks look to each other; [N, N]."""
     owner = np.repeat(np.arange(len(tracks), dtype=np.int32), [len(t.appearances) for t in tracks])
     return appearance_distances(np.concatenate([t.appearances for t in tracks]), owner, len(tracks))
 

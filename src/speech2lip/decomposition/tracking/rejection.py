@@ -148,7 +148,7 @@ def _measured(track: Track) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         part = slice(start, start + BLOCK)
         points = track.landmarks[part][..., :2]
         widths[part] = np.ptp(points[:, FACE_OVAL, 0], axis=1)
-        beyond = (points < 0) | (points > [track.info.width, track.info.height])
+        beyond = (points < 0) | (points > [track.width, track.height])
         outside[part] = beyond.any(-1).mean(1)
     return widths, outside
 

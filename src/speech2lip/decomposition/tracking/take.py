@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
 
 from speech2lip.atomic import new_folder_atomically, save_tensors, write_json
+from speech2lip.checks import to_plain
 from speech2lip.compute import prefetch
 from speech2lip.config import PrepareSettings
-from speech2lip.conventions import LANDMARK_COUNT, LANDMARK_SCHEME, Floats, Picture, Points
+from speech2lip.conventions import LANDMARK_COUNT, Floats, Picture, Points
 from speech2lip.decomposition.staging import TAKE_KIND
 from speech2lip.decomposition.tracking.faces import (
     FACE_SIDE,
@@ -31,7 +32,7 @@ from speech2lip.decomposition.tracking.landmarks import pack_landmarks, squeeze_
 from speech2lip.decomposition.tracking.rejection import covered_scores
 from speech2lip.errors import FootageError
 from speech2lip.faces.landmarks import FACE_OVAL, SKIN, LandmarkDetector
-from speech2lip.formats import SourceInfo
+from speech2lip.formats import SourceInfo, TakeInfo
 from speech2lip.media.sound import read_wave, write_flac
 from speech2lip.media.video import FASTEST, SLOWEST, Frame, VideoFormat, VideoReader, VideoWriter, probe_video
 
@@ -105,18 +106,9 @@ def track_take(
             seen, people = _follow_person(seen, partial / "picture.mp4", settings)
         track = seen.arrays()
         save_tensors(partial / "track.safetensors", track)
-        write_json(
-            partial / "take.json",
-            {
-                "width": seen.size[0],
-                "height": seen.size[1],
-                "fps": str(_true_rate(path, track["times"], info.fps)),
-                "landmarks": LANDMARK_SCHEME,
-                "broken_packets": reader.broken_packets,
-                "people": people,
-                "source": asdict(source_of(path, settings)),
-            },
-        )
+        fps, source = _true_rate(path, track["times"], info.fps), source_of(path, settings)
+        take = TakeInfo(*seen.size, fps, broken_packets=reader.broken_packets, people=people, source=source)
+        write_json(partial / "take.json", to_plain(take))
 
 
 @dataclass
@@ -290,26 +282,17 @@ def is_abrupt(changes: list[float]) -> bool:
     return newest > 4 * LEAST_CHANGE and newest > LEAST_RATIO * max([_STILL, *past])
 
 
-def find_cuts(changes: Floats) -> NDArray[np.intp]:
-    """Find the first frames after cuts.
+def shot_numbers(changes: Floats) -> NDArray[np.int32]:
+    """Number the shots of a take from 0; [T].
 
     A cut is one change that stands out from those around it. A flash is two of them, a fast nod many.
 
     Args:
         changes: [T] change of each frame against the one before, in grey levels; see `change_between`.
-
-    Returns:
-        [C] frame indices, growing.
     """
     others = np.ones(2 * AROUND + 1, bool)
     others[AROUND] = False
     around = np.maximum(maximum_filter(changes, footprint=others, mode="constant"), _STILL)
     cut = (changes > LEAST_CHANGE) & (changes > LEAST_RATIO * around)
-    return np.flatnonzero(cut[1:]) + 1
-
-
-def shot_numbers(changes: Floats) -> NDArray[np.int32]:
-    """Number the shots of a take from 0; [T]."""
-    shots = np.zeros(len(changes), np.int32)
-    shots[find_cuts(changes)] = 1
-    return np.cumsum(shots, dtype=np.int32)
+    cut[:1] = False
+    return np.cumsum(cut, dtype=np.int32)

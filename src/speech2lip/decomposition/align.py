@@ -14,10 +14,7 @@ from numpy.typing import NDArray
 
 from speech2lip.config import PrepareSettings
 from speech2lip.conventions import Array, Floats
-from speech2lip.decomposition.canonical import eye_distance, fill_polygon, jaw_outline
-from speech2lip.decomposition.footage import Take
-from speech2lip.decomposition.head_pose import refine_shape
-from speech2lip.decomposition.photometric.bundle import (
+from speech2lip.decomposition.bundle import (
     Knots,
     Scene,
     Sightings,
@@ -26,7 +23,10 @@ from speech2lip.decomposition.photometric.bundle import (
     place_alone,
     refocused,
 )
-from speech2lip.decomposition.sampled_frames import Sample, Space
+from speech2lip.decomposition.canonical import Space, eye_distance, fill_polygon, jaw_outline
+from speech2lip.decomposition.footage import Take
+from speech2lip.decomposition.head_pose import refine_shape
+from speech2lip.decomposition.sampled_frames import Sample
 from speech2lip.faces.landmarks import FACE_OVAL
 from speech2lip.geometry.mapping import pixel_centres, sample_array
 from speech2lip.geometry.rigid import changed_poses, pose_change, rays, to_pixels, transformed
@@ -130,7 +130,7 @@ def align_takes(
     Returns:
         None where that is no better than landmarks, or too few places are found.
     """
-    points, size = space.points_3d[:, :2], space.size
+    points, size = space.points, space.size
     unit = eye_distance(points)
     weights = np.array([0.299, 0.587, 0.114], np.float32)
     grey: Floats = sample.frames.mul(255).permute(0, 2, 3, 1).numpy() @ weights
@@ -141,9 +141,10 @@ def align_takes(
     in_face: NDArray[np.bool_] = face[_pixels(places)]
     if in_face.sum() < _LEAST_PLACES:
         return None
-    knots, distance = Knots.over(size, unit), float(space.pose[2, 3])
+    home, knots = space.camera_from_head, Knots.over(size, unit)
+    distance = float(home[2, 3])
     scene = Scene(
-        sample.poses(takes) @ np.linalg.inv(space.pose), space.pose[:3, 3], space.k, sample.ks(takes),
+        sample.poses(takes) @ np.linalg.inv(home), home[:3, 3], space.k, sample.ks(takes),
         np.zeros(knots.shape[0] * knots.shape[1]),
     )  # fmt: skip
     fit = _Fit(grey, template, places, in_face, depth.astype(np.float64), distance, knots, unit)
@@ -157,13 +158,13 @@ def align_takes(
     if not error < before[0]:
         return None
     steady = _around(places[errors < error], size, unit) & (face | beyond)
-    pose, factor = space.pose.copy(), scene.centre[2] / distance
+    pose, factor = home.copy(), scene.centre[2] / distance
     pose[2, 3] *= factor
     takes, fitted = refocus_takes(takes, factor), scene.transforms @ pose
     corrected = correct_takes(takes, sample.poses(takes), fitted, pose)
     for (take, index), found in zip(sample.places, fitted, strict=True):
         corrected[take].camera_from_head[index] = found  # arrays of their own, made just now
-    aligned = Space(_fitted_shape(corrected, space.shape, sample), pose, scene.k_canonical, size)
+    aligned = Space(scene.k_canonical, pose, size, _fitted_shape(corrected, space.shape, sample))
     return Alignment(corrected, aligned, fit.depth_of(scene).astype(np.float32), steady)
 
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from speech2lip.compute import ordered_map
 from speech2lip.conventions import Array, Floats
+from speech2lip.decomposition.align import LOCAL, Alignment, detail
 from speech2lip.decomposition.canonical import eye_distance
 from speech2lip.decomposition.footage import Take
-from speech2lip.decomposition.photometric.align import LOCAL, Alignment, detail
 from speech2lip.geometry.mapping import sample_array
 from speech2lip.geometry.rigid import (
     by_motion,
@@ -67,30 +67,22 @@ class Template:
     """Distance between the outer eye corners in its pixels."""
 
 
-def make_template(
-    picture: NDArray[np.uint8],
-    depth: Floats,
-    steady: NDArray[np.bool_],
-    *,
-    unit: float,
-    camera_from_head: Array,
-    k: Array,
-) -> Template | None:
+def make_template(aligned: Alignment, picture: NDArray[np.uint8]) -> Template | None:
     """Choose places with detail where the head moves as one; None where there are too few.
 
     Args:
-        picture: [H, W, 3] mean of the footage in canonical space; depth, steady: [H, W] there.
-        unit: distance of the outer eye corners in its pixels.
-        camera_from_head, k: the canonical head pose and camera.
+        picture: [H, W, 3] mean of the footage in canonical space.
     """
+    space = aligned.space
+    unit = eye_distance(space.points)
     smooth = detail(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), unit)
-    chosen = _places(smooth, steady)
+    chosen = _places(smooth, aligned.steady)
     if len(chosen) < 200:
         return None
     column, row = chosen.T
-    away = depth[row, column].astype(np.float64)[:, None]
-    head = transformed(np.linalg.inv(camera_from_head), rays(k, chosen + 0.5) * away)
-    return Template(head, smooth[row, column].astype(np.float64), float(k[0, 0]), unit)
+    away = aligned.depth[row, column].astype(np.float64)[:, None]
+    head = transformed(np.linalg.inv(space.camera_from_head), rays(space.k, chosen + 0.5) * away)
+    return Template(head, smooth[row, column].astype(np.float64), float(space.k[0, 0]), unit)
 
 
 def _places(smooth: Floats, allowed: NDArray[np.bool_]) -> NDArray[np.intp]:
@@ -225,11 +217,8 @@ def refine_takes(aligned: Alignment, picture: NDArray[np.uint8]) -> tuple[list[T
     Args:
         picture: [H, W, 3] mean of the footage in canonical space.
     """
-    space, takes = aligned.space, aligned.takes
-    unit = eye_distance(space.points_3d[:, :2])
-    template = make_template(
-        picture, aligned.depth, aligned.steady, unit=unit, camera_from_head=space.pose, k=space.k
-    )
+    takes = aligned.takes
+    template = make_template(aligned, picture)
     if template is None:
         return takes, 0.0
     with Progress("Refining head poses", total=sum(len(take.times) for take in takes)) as progress:

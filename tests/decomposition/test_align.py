@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from speech2lip.conventions import Array
-from speech2lip.decomposition.footage import Take
-from speech2lip.decomposition.photometric.align import (
+from speech2lip.decomposition.align import (
     believable_factors,
     choose_places,
     correct_takes,
@@ -21,7 +19,7 @@ from speech2lip.decomposition.photometric.align import (
     track_places,
 )
 from speech2lip.geometry.rigid import changed_poses, pose_change, project
-from tests.made_face import head_pose, made_face
+from tests.made_face import fitted_take, head_pose, made_face
 
 UNIT = 100.0
 
@@ -83,23 +81,6 @@ def test_a_head_far_away_may_be_much_nearer() -> None:
 HOME = head_pose(turn=(0, 0, 0), shift=(0, 0, 6.0))
 
 
-def _take(poses: Array) -> Take:
-    count = len(poses)
-    return Take(
-        name="a",
-        folder=Path("a"),
-        width=256,
-        height=256,
-        fps=Fraction(25),
-        focal=1.6,
-        times=np.arange(count) / 25,
-        landmarks=np.zeros((count, 478, 3), np.float32),
-        light=np.zeros((count, 3), np.float32),
-        camera_from_head=poses,
-        rejection=np.zeros(count, np.uint8),
-    )
-
-
 def _poses(count: int) -> Array:
     random = np.random.default_rng(0)
     turns = random.uniform(-0.3, 0.3, (count, 3))
@@ -116,7 +97,7 @@ def test_what_grows_with_the_turn_is_taken_out_of_frames_that_were_not_sampled()
     sampled = landmarks[::4].copy()
     sampled_true = true[::4].copy()
     sampled_true[3] = HOME  # one that went astray
-    corrected = correct_takes([_take(landmarks)], sampled, sampled_true, HOME)[0]
+    corrected = correct_takes([fitted_take(Path("a"), landmarks)], sampled, sampled_true, HOME)[0]
     before = np.abs(pose_change(landmarks, true)).mean(0)
     after = np.abs(pose_change(corrected.camera_from_head, true)).mean(0)
     assert after[1] < 0.25 * before[1]
@@ -124,7 +105,7 @@ def test_what_grows_with_the_turn_is_taken_out_of_frames_that_were_not_sampled()
 
 
 def test_another_focal_length_moves_no_point_by_much() -> None:
-    take = _take(_poses(10))
+    take = fitted_take(Path("a"), _poses(10))
     further = refocus_takes([take], 1.3)[0]
     before = project(take.camera_from_head, take.k, made_face())
     after = project(further.camera_from_head, further.k, made_face())

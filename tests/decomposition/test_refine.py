@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from speech2lip.conventions import Array
-from speech2lip.decomposition.footage import Take
-from speech2lip.decomposition.photometric.align import detail, wide_blur
-from speech2lip.decomposition.photometric.refine import (
+from speech2lip.decomposition.align import Alignment, detail, wide_blur
+from speech2lip.decomposition.canonical import Space
+from speech2lip.decomposition.refine import (
     make_template,
     refine_head_pose,
     refine_take,
@@ -23,7 +23,7 @@ from speech2lip.decomposition.photometric.refine import (
 from speech2lip.geometry.mapping import canonical_from_observed_points, pixel_centres, sample
 from speech2lip.geometry.rigid import changed_poses, pose_change
 from speech2lip.media.video import VideoFormat, VideoWriter
-from tests.made_face import head_pose
+from tests.made_face import fitted_take, head_pose, made_face
 
 SIDE, UNIT = 128, 60.0
 K = np.array([[360.0, 0, 64], [0, 360.0, 64], [0, 0, 1]])
@@ -61,7 +61,8 @@ def _template(steady: NDArray[np.bool_] | None = None):  # type: ignore[no-untyp
     if steady is None:
         steady = np.zeros((SIDE, SIDE), bool)
         steady[24:-24, 24:-24] = True
-    return make_template(_picture(), _depth(), steady, unit=UNIT, camera_from_head=HOME, k=K)
+    space = Space(K, HOME, (SIDE, SIDE), made_face())
+    return make_template(Alignment([], space, _depth(), steady), _picture())
 
 
 @pytest.mark.parametrize("turn", [(0.15, 0.0, 0.0), (0.0, 0.2, 0.0), (0.0, 0.0, 0.25), (0.08, -0.1, 0.05)])
@@ -99,17 +100,11 @@ def test_a_whole_take_is_refined_and_what_does_not_agree_follows_its_neighbours(
     wrong = np.tile([0.01, -0.014, 0.008, 0.008, -0.006, 0.04], (count, 1))
     reasons = np.zeros(count, np.uint8)
     reasons[left_out] = 1
-    take = Take(
-        name="a",
-        folder=tmp_path,
-        width=SIDE,
-        height=SIDE,
-        fps=Fraction(25),
+    take = fitted_take(
+        tmp_path,
+        changed_poses(true, wrong),
+        size=(SIDE, SIDE),
         focal=360 / SIDE,
-        times=np.arange(count) / 25,
-        landmarks=np.zeros((count, 478, 3), np.float32),
-        light=np.zeros((count, 3), np.float32),
-        camera_from_head=changed_poses(true, wrong),
         rejection=reasons,
     )
     done: list[int] = []

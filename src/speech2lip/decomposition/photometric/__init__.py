@@ -1,1 +1,0 @@
-"""Frames brought into agreement by what they show, not by landmarks."""
