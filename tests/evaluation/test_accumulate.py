@@ -160,7 +160,7 @@ def test_an_hour_holds_no_more_landmarks_than_a_minute() -> None:
     for i in range(3 * module._BLOCK + 7):
         gathered.skip(i / 25)
         assert len(gathered._points) <= module._BLOCK
-    assert len(gathered._times) == 3 * module._BLOCK + 7
+    assert len(gathered._shape) == 3 * module._BLOCK + 7
 
 
 @pytest.mark.parametrize("told", [False, True])

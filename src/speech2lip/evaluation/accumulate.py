@@ -87,9 +87,8 @@ class Accumulator:
         self.silences: dict[str, list[Array]] = {}
         """Openings while nobody speaks, by kind of silence."""
         self._figures: list[Figures] = []
-        self._times: list[float] = []
-        self._shape: list[tuple[float, float, float, float]] = []
-        """Opening, made and real, and width, made and real, of each frame of this take."""
+        self._shape: list[tuple[float, ...]] = []
+        """Time, opening, made and real, and width, made and real, of each frame of this take."""
         self._light: list[tuple[float, float]] = []
         self._points: list[tuple[Points, Points]] = []
         self._widths: list[Array] = []
@@ -125,12 +124,12 @@ class Accumulator:
     def end_take(self, heard: Heard) -> Openings:
         """Close a take: what is measured over time never crosses from one take into the next."""
         self._flush()
-        times, shape, light = np.array(self._times), np.array(self._shape).T, np.array(self._light).T
-        self._times, self._shape, self._light = [], [], []
-        openings = Openings(times, made=shape[0], real=shape[1])
+        (times, made, real, *widths), (light, real_light) = np.array(self._shape).T, np.array(self._light).T
+        self._shape, self._light = [], []
+        openings = Openings(times, made, real)
         self.takes.append(openings)
-        self._widths.append(shape[2:])
-        self._flicker.append((flicker(light[0]), flicker(light[1])))
+        self._widths.append(np.array(widths))
+        self._flicker.append((flicker(light), flicker(real_light)))
         self._curves.append(sync_curve(openings.made, heard.wave, times - heard.begins))
         if heard.closures is not None:
             self._reached += closures_reached(openings.made, times, heard.closures, scale=self.scale)
@@ -198,8 +197,7 @@ class Accumulator:
 
     def _follow(self, time: float, points: tuple[Points, Points], light: tuple[float, float]) -> None:
         both = np.stack(points)
-        self._times.append(time)
-        self._shape.append((*lip_opening(both), *lip_width(both)))
+        self._shape.append((time, *lip_opening(both), *lip_width(both)))
         self._light.append(light)
         self._points.append(points)
         if len(self._points) >= _BLOCK:

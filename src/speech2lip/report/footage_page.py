@@ -122,11 +122,11 @@ def heat(motion: Floats) -> Picture:
     return np.ascontiguousarray(coloured[..., ::-1]).astype(np.uint8)
 
 
-def sheet(pictures: Sequence[Picture], *, height: int = _HEIGHT) -> Picture:
+def sheet(pictures: Sequence[Picture]) -> Picture:
     """Lay pictures out in rows of eight, all scaled to one height."""
-    scaled = [_of_height(picture, height) for picture in pictures]
+    scaled = [_of_height(picture, _HEIGHT) for picture in pictures]
     columns, widest = min(_COLUMNS, len(scaled)), max(picture.shape[1] for picture in scaled)
-    cells: Picture = np.full((-(-len(scaled) // columns) * columns, height, widest, 3), 128, np.uint8)
+    cells: Picture = np.full((-(-len(scaled) // columns) * columns, _HEIGHT, widest, 3), 128, np.uint8)
     for cell, picture in zip(cells, scaled, strict=False):
         left = (widest - picture.shape[1]) // 2
         cell[:, left : left + picture.shape[1]] = picture
