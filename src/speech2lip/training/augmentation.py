@@ -29,7 +29,6 @@ Random = np.random.Generator
 _PIECE, _FADE = 4 * SAMPLE_RATE, SAMPLE_RATE // 50
 """Samples of a wave that are varied alike, and over which one piece fades into the next."""
 _FFT, _HOP = 512, 128
-_QUIET_SECONDS = 2.0
 
 
 def vary_speech(windows: Tensor, *, generator: torch.Generator) -> Tensor:
@@ -318,7 +317,7 @@ def _noise(count: int, random: Random) -> Floats:
 
 
 def _quiet_piece(kind: int, random: Random) -> Floats:
-    count = round(_QUIET_SECONDS * SAMPLE_RATE)
+    count = 2 * SAMPLE_RATE
     time = np.arange(count) / SAMPLE_RATE
     sound = _noise(count, random) * 10 ** (-random.uniform(50, 110) / 20)
     if kind == 1:

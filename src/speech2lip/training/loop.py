@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 import time
@@ -46,7 +45,6 @@ class TrainingRun:
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
-        self.weights = dataclasses.asdict(self.settings.losses)
         begun = Progressed(voice_changes=self.settings.voice_changes or 0.0)
         self.state = self.saved.progressed if self.saved else begun
         self._saving_failed = False
@@ -103,7 +101,7 @@ class TrainingRun:
             group["lr"] = group["pace"] * settings.learning_rate * learning_rate_share(done)
         with self.compute.autocast(state.precision):
             losses = phase.losses(torch.Generator().manual_seed(seed))
-            loss = total(losses, self.weights)
+            loss = total(losses, vars(self.settings.losses))
         state.step += 1
         # On a processor before anything is learned from them: what is looked up at places that are no numbers
         # may crash on the way back. Another device is not waited for at each step; no number stays none.
@@ -162,7 +160,7 @@ class TrainingRun:
 
         def once() -> None:
             losses = phase.losses(torch.Generator().manual_seed(0))
-            total(losses, self.weights).backward()  # type: ignore[no-untyped-call]
+            total(losses, vars(self.settings.losses)).backward()  # type: ignore[no-untyped-call]
             for parameter in [*phase.parameters, *phase.learned_before]:
                 parameter.grad = None
 
