@@ -158,17 +158,15 @@ def refine_take(
     """
     changes = np.full((len(take.times), 6), np.nan)
 
-    def change(job: tuple[int, NDArray[np.uint8]]) -> Array | None:
+    def change(job: tuple[int, NDArray[np.uint8]]) -> Array:
         index, grey = job
-        if take.rejection[index] != 0:
-            return None
         pose = take.camera_from_head[index]
-        cut = _cut(grey, take.k, pose, template)
-        found = refine_head_pose(cut[0], template, pose, cut[1]) if cut is not None else None
-        return None if found is None else pose_change(found, pose)
+        cut = None if take.rejection[index] else _cut(grey, take.k, pose, template)
+        found = None if cut is None else refine_head_pose(cut[0], template, pose, cut[1])
+        return np.full(6, np.nan) if found is None else pose_change(found, pose)
 
     for index, found in enumerate(ordered_map(change, _greys(take), workers=_WORKERS)):
-        changes[index] = np.nan if found is None else found
+        changes[index] = found
         report()
     return dataclasses.replace(take, camera_from_head=_bridged(take, changes)), np.isfinite(changes[:, 0])
 
