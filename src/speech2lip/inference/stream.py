@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 from threading import Lock
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from speech2lip.config import SpeakSettings
-from speech2lip.conventions import SAMPLE_RATE, AnyPath, Picture
+from speech2lip.conventions import SAMPLE_RATE, AnyPath, Floats, Picture
 from speech2lip.errors import SoundError
-from speech2lip.inference.audio_buffer import AudioBuffer, HeardWindows, Samples
+from speech2lip.inference.audio_buffer import AudioBuffer, HeardWindows
 from speech2lip.inference.motion import Shown
 from speech2lip.inference.speaker import Speaker
 from speech2lip.media.picture import rgb_from_coded
@@ -43,7 +42,7 @@ class Streamed:
     """Seconds from the beginning of the stream."""
     coded: Picture | None
     """uint8 [3 H / 2, W], yuv420p in BT.709 video range; None where the frame was left out."""
-    sound: Samples
+    sound: Floats
     """[S, C] at the stream's own rate."""
 
     @property
@@ -187,9 +186,7 @@ class SpeechStream:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _new_resampler(self) -> soxr.ResampleStream | None:
@@ -197,7 +194,7 @@ class SpeechStream:
             return None
         return soxr.ResampleStream(self.sample_rate, SAMPLE_RATE, 1, dtype="float32")
 
-    def _block(self, sound: NDArray[np.float32] | NDArray[np.int16] | bytes) -> Samples:
+    def _block(self, sound: NDArray[np.float32] | NDArray[np.int16] | bytes) -> Floats:
         if isinstance(sound, bytes | bytearray | memoryview):
             if len(sound) % (2 * self.channels):
                 raise SoundError(
@@ -219,7 +216,7 @@ class SpeechStream:
             raise SoundError("The sound has samples that are no numbers.")
         return sound.astype(np.float32, copy=False).reshape(-1, self.channels)
 
-    def _append(self, block: Samples) -> None:
+    def _append(self, block: Floats) -> None:
         self._native.push(block)
         mono = block.mean(axis=1, dtype=np.float32)
         self._heard.push(
@@ -236,7 +233,7 @@ class SpeechStream:
             )
         return self._heard.end >= needed
 
-    def _waves(self, index: int) -> list[tuple[Samples, float]]:
+    def _waves(self, index: int) -> list[tuple[Floats, float]]:
         """Return what is heard at a frame and when in it: as it was, and without what was stopped."""
         whole, (moment,) = self._windows.cut(self._heard, index, index + 1)
         if self._released is None:
@@ -249,7 +246,7 @@ class SpeechStream:
         fresh[: edge - begin] = 0
         return [(whole, moment), (fresh, moment)]
 
-    def _draw(self, shown: Shown, waves: list[tuple[Samples, float]], released: int | None) -> Picture:
+    def _draw(self, shown: Shown, waves: list[tuple[Floats, float]], released: int | None) -> Picture:
         engine = self.speaker.engine
         heard = [engine.speech_at(wave, [moment]) for wave, moment in waves]
         spoken = heard[0]

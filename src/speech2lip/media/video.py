@@ -11,10 +11,9 @@ from functools import cached_property, lru_cache
 from itertools import chain, dropwhile, islice
 from pathlib import Path
 from time import time_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import av
-import numpy as np
 
 from speech2lip.conventions import Picture
 from speech2lip.errors import FootageError
@@ -76,7 +75,7 @@ class Frame:
     """Counts from 0."""
     time: float
     """Seconds from the first frame of the file; grows strictly."""
-    rgb: np.ndarray[Any, np.dtype[np.uint8]]
+    rgb: Picture
     """uint8 [H, W, 3], contiguous."""
 
 
