@@ -21,7 +21,7 @@ from speech2lip.inference.audio_buffer import AudioBuffer, HeardWindows
 from speech2lip.inference.motion import Shown
 from speech2lip.inference.speaker import Speaker
 from speech2lip.media.sound import SoundReader, check_speech, resample_blocks
-from speech2lip.media.video import VideoFormat, VideoWriter
+from speech2lip.media.video_writer import VideoFormat, VideoWriter
 from speech2lip.progress import Progress
 
 _LOG = logging.getLogger(__name__)

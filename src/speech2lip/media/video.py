@@ -19,23 +19,10 @@ from speech2lip.conventions import Picture
 from speech2lip.errors import FootageError
 from speech2lip.media.container import BROKEN, VIDEO, decode_packets, open_stream
 from speech2lip.media.picture import Upright
-from speech2lip.media.video_writer import VideoFormat, VideoWriter
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
-
-__all__ = [
-    "CodedReader",
-    "Frame",
-    "VideoFormat",
-    "VideoInfo",
-    "VideoReader",
-    "VideoWriter",
-    "probe_video",
-    "read_coded",
-    "read_frames",
-]
 
 SLOWEST, FASTEST = Fraction(1), Fraction(1000)
 """Frames per second that a video can have; a file that claims another rate is not believed."""
