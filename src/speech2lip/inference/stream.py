@@ -97,7 +97,8 @@ class SpeechStream:
         self._resampler = self._new_resampler()
         self._planned = speaker.planned()
         self._released: int | None = None
-        self._finished = False
+        self.finished = False
+        """Whether no more sound comes."""
         self._lock = Lock()
         self._owns = owns
         speaker.pictures.count_reader(1)
@@ -110,7 +111,7 @@ class SpeechStream:
         """
         block = self._block(sound)
         with self._lock:
-            if self._finished:
+            if self.finished:
                 raise SoundError("This stream was finished; open another one for more sound.")
             if len(block) / self.sample_rate > self.room_seconds:
                 raise SoundError(
@@ -124,27 +125,17 @@ class SpeechStream:
         """Seconds of sound that may be pushed now; who has more waits until frames were pulled."""
         return _MOST_SECONDS - float(self._native.end / self.sample_rate - self.frames / self.fps)
 
-    @property
-    def finished(self) -> bool:
-        """Whether no more sound comes."""
-        return self._finished
-
     def finish(self) -> None:
         """Tell that no more sound comes: the last frames can then be pulled without waiting."""
         with self._lock:
-            self._finished = True
-            tail = (
-                self._resampler.resample_chunk(np.zeros(0, np.float32), last=True)
-                if self._resampler
-                else None
-            )
-            if tail is not None:
-                self._heard.push(tail)
+            self.finished = True
+            if self._resampler is not None:
+                self._heard.push(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
 
     def interrupt(self) -> None:
         """Stop speaking: what waits is dropped, the sound fades within a frame, the lips rest after two."""
         with self._lock:
-            if self._finished:
+            if self.finished:
                 return
             stop = self.frames + 1
             one = 1 / self.fps
@@ -224,7 +215,7 @@ class SpeechStream:
         )
 
     def _ready(self, *, silence: bool) -> bool:
-        if self._finished:
+        if self.finished:
             return self.frames < math.ceil(Fraction(self._native.end, self.sample_rate) * self.fps)
         needed = self._windows.place(self.frames) + self._ahead
         while self._heard.end < needed and silence:
