@@ -33,7 +33,8 @@ from speech2lip.decomposition.footage import read_footage
 from speech2lip.decomposition.prepare import prepare
 from speech2lip.errors import Speech2LipError
 from speech2lip.inference.speak import speak
-from speech2lip.media.video import VideoFormat, VideoReader, VideoWriter
+from speech2lip.media.video import VideoReader
+from speech2lip.media.video_writer import VideoFormat, VideoWriter
 from speech2lip.training.train import train
 
 DATA = Path(__file__).parent / "data" / "version_1"

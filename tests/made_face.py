@@ -22,7 +22,7 @@ from speech2lip.faces.landmarks import FACE_OVAL, JAW_LINE, LIPS_INNER, LIPS_OUT
 from speech2lip.formats import AVATAR, SourceInfo, TakeInfo
 from speech2lip.geometry.rigid import camera_matrix, project
 from speech2lip.head_track import HeadTrack
-from speech2lip.media.video import VideoFormat, VideoWriter
+from speech2lip.media.video_writer import VideoFormat, VideoWriter
 from speech2lip.model import LipModel
 
 SIZE = (160, 192)

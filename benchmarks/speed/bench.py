@@ -33,7 +33,7 @@ from speech2lip.evaluation.cost import gflop_per_frame
 from speech2lip.inference.speak import speak
 from speech2lip.inference.speaker import BaseVideoReader, Speaker
 from speech2lip.inference.stream import stream
-from speech2lip.media.video import VideoFormat, VideoWriter
+from speech2lip.media.video_writer import VideoFormat, VideoWriter
 
 _LOG = logging.getLogger(__name__)
 

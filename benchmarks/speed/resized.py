@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from speech2lip.atomic import read_json, write_json
 from speech2lip.avatar import BaseVideo, read_avatar
-from speech2lip.media.video import VideoFormat, VideoWriter
+from speech2lip.media.video_writer import VideoFormat, VideoWriter
 
 _FRAMES = 75
 

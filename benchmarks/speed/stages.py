@@ -10,7 +10,7 @@ import torch
 
 from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.inference.speaker import BaseVideoReader, Speaker
-from speech2lip.media.video import VideoFormat, VideoWriter
+from speech2lip.media.video_writer import VideoFormat, VideoWriter
 
 _BATCH = 8
 

@@ -11,7 +11,8 @@ from speech2lip.inference.cpu_renderer import CpuRenderer
 from speech2lip.inference.engine import Engine
 from speech2lip.inference.motion import Motion
 from speech2lip.inference.torch_renderer import TorchRenderer
-from speech2lip.media.video import VideoFormat, VideoWriter, read_coded
+from speech2lip.media.video import read_coded
+from speech2lip.media.video_writer import VideoFormat, VideoWriter
 from speech2lip.media.yuv import split
 from speech2lip.model import SpeechFeatures
 from tests.made_face import SIZE, made_avatar

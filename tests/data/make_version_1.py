@@ -12,7 +12,8 @@ from pathlib import Path
 from speech2lip import prepare, train
 from speech2lip.config import ModelSettings, PrepareSettings, TrainSettings
 from speech2lip.media.sound import read_wave
-from speech2lip.media.video import VideoReader, VideoWriter
+from speech2lip.media.video import VideoReader
+from speech2lip.media.video_writer import VideoWriter
 from speech2lip_presenter import present
 
 SIDE, FRAMES = 160, {"a": 28, "b": 22}

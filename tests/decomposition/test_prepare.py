@@ -13,7 +13,8 @@ from speech2lip.config import PrepareSettings, PresentSettings
 from speech2lip.decomposition.prepare import _name_takes, prepare
 from speech2lip.decomposition.staging import WORK, claim_folder
 from speech2lip.errors import FootageError, OutputError, SettingsError, SoundError
-from speech2lip.media.video import VideoFormat, VideoWriter, read_frames
+from speech2lip.media.video import read_frames
+from speech2lip.media.video_writer import VideoFormat, VideoWriter
 from speech2lip.report.footage_page import GENERATOR, check_report
 from speech2lip_presenter import present, read_truth
 

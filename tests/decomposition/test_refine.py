@@ -22,7 +22,7 @@ from speech2lip.decomposition.refine import (
 )
 from speech2lip.geometry.mapping import canonical_from_observed_points, pixel_centres, sample
 from speech2lip.geometry.rigid import changed_poses, pose_change
-from speech2lip.media.video import VideoFormat, VideoWriter
+from speech2lip.media.video_writer import VideoFormat, VideoWriter
 from tests.made_face import fitted_take, head_pose, made_face
 
 SIDE, UNIT = 128, 60.0

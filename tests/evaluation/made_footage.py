@@ -23,7 +23,7 @@ from speech2lip.decomposition.tracking.landmarks import pack_landmarks, squeeze_
 from speech2lip.faces.landmarks import INNER_LIPS
 from speech2lip.formats import FOOTAGE
 from speech2lip.geometry.rigid import camera_matrix, project
-from speech2lip.media.video import VideoFormat, VideoWriter
+from speech2lip.media.video_writer import VideoFormat, VideoWriter
 from tests.made_face import SIZE, fitted_take, head_pose, made_avatar, made_canonical, made_face
 
 FRAMES = 40

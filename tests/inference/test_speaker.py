@@ -12,7 +12,7 @@ import pytest
 from speech2lip.avatar import BaseVideo, read_avatar
 from speech2lip.errors import AvatarError
 from speech2lip.inference.speaker import BaseVideoReader
-from speech2lip.media.video import VideoFormat, VideoWriter
+from speech2lip.media.video_writer import VideoFormat, VideoWriter
 from tests.made_face import SIZE, made_avatar
 
 

@@ -14,7 +14,7 @@ import soundfile
 
 from speech2lip.errors import OutputError
 from speech2lip.media.sound import read_wave, write_flac
-from speech2lip.media.video import VideoFormat, VideoWriter
+from speech2lip.media.video_writer import VideoFormat, VideoWriter
 from tests.media.made import RATE
 
 

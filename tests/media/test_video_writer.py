@@ -14,7 +14,8 @@ import pytest
 
 from speech2lip.errors import OutputError
 from speech2lip.media.sound import SoundReader, read_wave
-from speech2lip.media.video import VideoFormat, VideoReader, VideoWriter, probe_video, read_frames
+from speech2lip.media.video import VideoReader, probe_video, read_frames
+from speech2lip.media.video_writer import VideoFormat, VideoWriter
 from tests.media.made import clicks, number_of, picture
 
 
@@ -179,7 +180,7 @@ from fractions import Fraction
 from pathlib import Path
 import numpy as np
 from speech2lip.errors import OutputError
-from speech2lip.media.video import VideoFormat, VideoWriter
+from speech2lip.media.video_writer import VideoFormat, VideoWriter
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 random = np.random.default_rng(0)
 try:

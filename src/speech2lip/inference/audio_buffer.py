@@ -7,32 +7,29 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-from numpy.typing import NDArray
 
 from speech2lip.config import ModelSettings
-from speech2lip.conventions import MEL_RATE, SAMPLE_RATE
+from speech2lip.conventions import MEL_RATE, SAMPLE_RATE, Floats
 from speech2lip.synthesis.pretrained import STEP
 from speech2lip.synthesis.speech import heard_seconds
-
-Samples = NDArray[np.float32]
 
 
 class AudioBuffer:
     """Samples [S, C] of which the beginning is forgotten; zeros beyond the end."""
 
     def __init__(self, channels: int) -> None:
-        self._parts: list[Samples] = []
+        self._parts: list[Floats] = []
         self._channels = channels
         self._begin = 0
         self.end = 0
         """Number of samples that were pushed, forgotten ones too."""
 
-    def push(self, block: Samples) -> None:
+    def push(self, block: Floats) -> None:
         """Append samples [S, C] or [S]."""
         self._parts.append(block.reshape(-1, self._channels))
         self.end += len(block)
 
-    def cut(self, start: int, stop: int) -> Samples:
+    def cut(self, start: int, stop: int) -> Floats:
         """Return [stop - start, C] and forget what lies before `start`."""
         every = self._joined()[max(0, start - self._begin) :]
         self._parts, self._begin = [every], max(self._begin, min(start, self.end))
@@ -48,7 +45,7 @@ class AudioBuffer:
             kept[len(kept) - fade :] *= np.linspace(1, 0, fade, dtype=np.float32)[:, None]
         self._parts, self.end = [kept], stop
 
-    def _joined(self) -> Samples:
+    def _joined(self) -> Floats:
         if not self._parts:
             return np.zeros((0, self._channels), np.float32)
         return np.concatenate(self._parts) if len(self._parts) > 1 else self._parts[0]
@@ -103,7 +100,7 @@ class HeardWindows:
         """Return the sample after the last one that is heard at a frame."""
         return self.place(frame) + 1 + self.ahead
 
-    def cut(self, heard: AudioBuffer, first: int, stop: int) -> tuple[Samples, list[float]]:
+    def cut(self, heard: AudioBuffer, first: int, stop: int) -> tuple[Floats, list[float]]:
         """Return what is heard at frames, [S], and their times in it; what lies before is forgotten."""
         begin = self.begin(first)
         wave = heard.cut(begin, self.end(stop - 1))[:, 0]

@@ -16,12 +16,12 @@ import speech2lip
 from speech2lip.atomic import check_output
 from speech2lip.compute import ordered_map, worker_count
 from speech2lip.config import SpeakSettings
-from speech2lip.conventions import AnyPath, Picture
-from speech2lip.inference.audio_buffer import AudioBuffer, HeardWindows, Samples
+from speech2lip.conventions import AnyPath, Floats, Picture
+from speech2lip.inference.audio_buffer import AudioBuffer, HeardWindows
 from speech2lip.inference.motion import Shown
 from speech2lip.inference.speaker import Speaker
 from speech2lip.media.sound import SoundReader, check_speech, resample_blocks
-from speech2lip.media.video import VideoFormat, VideoWriter
+from speech2lip.media.video_writer import VideoFormat, VideoWriter
 from speech2lip.progress import Progress
 
 _LOG = logging.getLogger(__name__)
@@ -108,11 +108,11 @@ def speak(
 class AudioChunk:
     """Sound of a few frames and what is around it."""
 
-    wave: Samples
+    wave: Floats
     """[S] mono at 16 kHz, with the past and future that the encoder hears."""
     moments: list[float]
     """Times of the frames, in seconds from the beginning of `wave`."""
-    native: Samples
+    native: Floats
     """[S, C] the sound to write with these frames, at its own rate."""
 
 
@@ -173,7 +173,7 @@ def speech_stretches(
             return
 
 
-def _keep(blocks: SoundReader, buffer: AudioBuffer) -> Iterator[Samples]:
+def _keep(blocks: SoundReader, buffer: AudioBuffer) -> Iterator[Floats]:
     for block in blocks:
         buffer.push(block)
         yield block

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,9 +57,7 @@ class BaseVideoReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def count_reader(self, change: int) -> None:
@@ -128,18 +125,13 @@ class Speaker:
         self.engine = Engine(person, device=self.settings.device, precision=self.settings.precision)
         self.motion = Motion(person, self.base, self.settings)
         self.pictures = BaseVideoReader(self.base)
-        first = self.first
+        first = self.motion.first
         try:
             spoken = self.engine.speech_at(np.zeros(SAMPLE_RATE, np.float32), [0.5])
             self.engine.renderer.speak([self.pictures[first]], self.base.head[first], spoken)
         except BaseException:
             self.close()
             raise
-
-    @property
-    def first(self) -> int:
-        """Index of the base frame that streams begin with."""
-        return self.motion.first
 
     def planned(self) -> Iterator[Shown]:
         """Yield without end what is shown; what comes soon begins to be decoded, so that no frame waits."""
@@ -161,7 +153,5 @@ class Speaker:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 from threading import Lock
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from speech2lip.config import SpeakSettings
-from speech2lip.conventions import SAMPLE_RATE, AnyPath, Picture
+from speech2lip.conventions import SAMPLE_RATE, AnyPath, Floats, Picture
 from speech2lip.errors import SoundError
-from speech2lip.inference.audio_buffer import AudioBuffer, HeardWindows, Samples
+from speech2lip.inference.audio_buffer import AudioBuffer, HeardWindows
 from speech2lip.inference.motion import Shown
 from speech2lip.inference.speaker import Speaker
 from speech2lip.media.picture import rgb_from_coded
@@ -43,7 +42,7 @@ class Streamed:
     """Seconds from the beginning of the stream."""
     coded: Picture | None
     """uint8 [3 H / 2, W], yuv420p in BT.709 video range; None where the frame was left out."""
-    sound: Samples
+    sound: Floats
     """[S, C] at the stream's own rate."""
 
     @property
@@ -98,7 +97,8 @@ class SpeechStream:
         self._resampler = self._new_resampler()
         self._planned = speaker.planned()
         self._released: int | None = None
-        self._finished = False
+        self.finished = False
+        """Whether no more sound comes."""
         self._lock = Lock()
         self._owns = owns
         speaker.pictures.count_reader(1)
@@ -111,7 +111,7 @@ class SpeechStream:
         """
         block = self._block(sound)
         with self._lock:
-            if self._finished:
+            if self.finished:
                 raise SoundError("This stream was finished; open another one for more sound.")
             if len(block) / self.sample_rate > self.room_seconds:
                 raise SoundError(
@@ -125,27 +125,17 @@ class SpeechStream:
         """Seconds of sound that may be pushed now; who has more waits until frames were pulled."""
         return _MOST_SECONDS - float(self._native.end / self.sample_rate - self.frames / self.fps)
 
-    @property
-    def finished(self) -> bool:
-        """Whether no more sound comes."""
-        return self._finished
-
     def finish(self) -> None:
         """Tell that no more sound comes: the last frames can then be pulled without waiting."""
         with self._lock:
-            self._finished = True
-            tail = (
-                self._resampler.resample_chunk(np.zeros(0, np.float32), last=True)
-                if self._resampler
-                else None
-            )
-            if tail is not None:
-                self._heard.push(tail)
+            self.finished = True
+            if self._resampler is not None:
+                self._heard.push(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
 
     def interrupt(self) -> None:
         """Stop speaking: what waits is dropped, the sound fades within a frame, the lips rest after two."""
         with self._lock:
-            if self._finished:
+            if self.finished:
                 return
             stop = self.frames + 1
             one = 1 / self.fps
@@ -187,9 +177,7 @@ class SpeechStream:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _new_resampler(self) -> soxr.ResampleStream | None:
@@ -197,7 +185,7 @@ class SpeechStream:
             return None
         return soxr.ResampleStream(self.sample_rate, SAMPLE_RATE, 1, dtype="float32")
 
-    def _block(self, sound: NDArray[np.float32] | NDArray[np.int16] | bytes) -> Samples:
+    def _block(self, sound: NDArray[np.float32] | NDArray[np.int16] | bytes) -> Floats:
         if isinstance(sound, bytes | bytearray | memoryview):
             if len(sound) % (2 * self.channels):
                 raise SoundError(
@@ -219,7 +207,7 @@ class SpeechStream:
             raise SoundError("The sound has samples that are no numbers.")
         return sound.astype(np.float32, copy=False).reshape(-1, self.channels)
 
-    def _append(self, block: Samples) -> None:
+    def _append(self, block: Floats) -> None:
         self._native.push(block)
         mono = block.mean(axis=1, dtype=np.float32)
         self._heard.push(
@@ -227,7 +215,7 @@ class SpeechStream:
         )
 
     def _ready(self, *, silence: bool) -> bool:
-        if self._finished:
+        if self.finished:
             return self.frames < math.ceil(Fraction(self._native.end, self.sample_rate) * self.fps)
         needed = self._windows.place(self.frames) + self._ahead
         while self._heard.end < needed and silence:
@@ -236,7 +224,7 @@ class SpeechStream:
             )
         return self._heard.end >= needed
 
-    def _waves(self, index: int) -> list[tuple[Samples, float]]:
+    def _waves(self, index: int) -> list[tuple[Floats, float]]:
         """Return what is heard at a frame and when in it: as it was, and without what was stopped."""
         whole, (moment,) = self._windows.cut(self._heard, index, index + 1)
         if self._released is None:
@@ -249,7 +237,7 @@ class SpeechStream:
         fresh[: edge - begin] = 0
         return [(whole, moment), (fresh, moment)]
 
-    def _draw(self, shown: Shown, waves: list[tuple[Samples, float]], released: int | None) -> Picture:
+    def _draw(self, shown: Shown, waves: list[tuple[Floats, float]], released: int | None) -> Picture:
         engine = self.speaker.engine
         heard = [engine.speech_at(wave, [moment]) for wave, moment in waves]
         spoken = heard[0]

@@ -11,32 +11,18 @@ from functools import cached_property, lru_cache
 from itertools import chain, dropwhile, islice
 from pathlib import Path
 from time import time_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import av
-import numpy as np
 
 from speech2lip.conventions import Picture
 from speech2lip.errors import FootageError
 from speech2lip.media.container import BROKEN, VIDEO, decode_packets, open_stream
 from speech2lip.media.picture import Upright
-from speech2lip.media.video_writer import VideoFormat, VideoWriter
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
-
-__all__ = [
-    "CodedReader",
-    "Frame",
-    "VideoFormat",
-    "VideoInfo",
-    "VideoReader",
-    "VideoWriter",
-    "probe_video",
-    "read_coded",
-    "read_frames",
-]
 
 SLOWEST, FASTEST = Fraction(1), Fraction(1000)
 """Frames per second that a video can have; a file that claims another rate is not believed."""
@@ -76,7 +62,7 @@ class Frame:
     """Counts from 0."""
     time: float
     """Seconds from the first frame of the file; grows strictly."""
-    rgb: np.ndarray[Any, np.dtype[np.uint8]]
+    rgb: Picture
     """uint8 [H, W, 3], contiguous."""
 
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -17,7 +16,7 @@ import soxr
 from av.video.reformatter import ColorRange, VideoReformatter
 
 from speech2lip.atomic import output_error, write_atomically
-from speech2lip.conventions import Picture
+from speech2lip.conventions import Floats, Picture
 from speech2lip.errors import OutputError
 from speech2lip.media.container import file_address
 from speech2lip.media.picture import BT709, frame_from_coded, frame_from_rgb
@@ -111,10 +110,8 @@ class VideoWriter:
         self._writing.__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._writing.__exit__(kind, error, trace)
+    def __exit__(self, *fault: Any) -> None:
+        self._writing.__exit__(*fault)
 
     def write(self, picture: Picture, *, time: float | None = None) -> None:
         """Write one picture at `time` seconds or one frame after the one before.
@@ -139,7 +136,7 @@ class VideoWriter:
         self._frames += 1
         self._mux(self._video, frame)
 
-    def write_sound(self, block: np.ndarray[Any, np.dtype[np.float32]]) -> None:
+    def write_sound(self, block: Floats) -> None:
         """Write the next samples, float32 [S] or [S, channels] in [-1, 1]."""
         if self._audio is None:
             raise ValueError("this file was opened without sound; give a sample_rate")
@@ -202,7 +199,7 @@ class VideoWriter:
         stream.codec_context.bit_rate = min(128_000, 5 * coded_rate) * channels
         return stream
 
-    def _write_samples(self, samples: np.ndarray[Any, np.dtype[np.float32]], *, last: bool) -> None:
+    def _write_samples(self, samples: Floats, *, last: bool) -> None:
         assert self._audio is not None
         if self._resampler is not None:
             samples = self._resampler.resample_chunk(np.ascontiguousarray(samples), last=last)

@@ -22,7 +22,8 @@ from speech2lip.evaluation.result import COST, METRICS, Result, ground_truth_lin
 from speech2lip.evaluation.runner import Observer
 from speech2lip.evaluation.speech_labels import Heard
 from speech2lip.media.sound import read_wave
-from speech2lip.media.video import VideoFormat, VideoWriter, read_frames
+from speech2lip.media.video import read_frames
+from speech2lip.media.video_writer import VideoFormat, VideoWriter
 from speech2lip.progress import quietly
 from speech2lip.report.page import (
     data_uri,

@@ -28,7 +28,7 @@ from speech2lip.faces.landmarks import eye_opening
 from speech2lip.formats import AvatarInfo, CanonicalInfo
 from speech2lip.geometry.rigid import unbroken_runs
 from speech2lip.head_track import light_gain, median_skin_colour
-from speech2lip.media.video import VideoFormat, VideoWriter
+from speech2lip.media.video_writer import VideoFormat, VideoWriter
 from speech2lip.model import LipModel
 from speech2lip.synthesis.pretrained import load_pretrained, pretrained_name
 from speech2lip.synthesis.speech import init_encoder

@@ -34,7 +34,8 @@ from speech2lip.errors import FootageError
 from speech2lip.faces.landmarks import FACE_OVAL, SKIN, LandmarkDetector
 from speech2lip.formats import SourceInfo, TakeInfo
 from speech2lip.media.sound import read_wave, write_flac
-from speech2lip.media.video import FASTEST, SLOWEST, Frame, VideoFormat, VideoReader, VideoWriter, probe_video
+from speech2lip.media.video import FASTEST, SLOWEST, Frame, VideoReader, probe_video
+from speech2lip.media.video_writer import VideoFormat, VideoWriter
 
 TRACKING = 3
 """Counts the ways takes were read; takes read in another way are read anew."""
