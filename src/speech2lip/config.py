@@ -241,7 +241,7 @@ class TrainSettings(_Checked):
     speech_share: Share = 0.2
     """Share of the time that goes to reading lip shapes from speech, before lips are drawn."""
     speech_batch: Batch = 256
-    """Frames in a step of that."""
+    """Frames in a step of reading lip shapes from speech, before lips are drawn."""
     expert_share: Share = 0.05
     """Share of the time that goes to the sync expert, before everything else."""
     expert_batch: Batch = 64

@@ -18,7 +18,6 @@ from speech2lip.atomic import output_errors, save_tensors, write_json
 from speech2lip.checks import to_plain
 from speech2lip.config import PrepareSettings
 from speech2lip.conventions import Array
-from speech2lip.decomposition.align import align_takes
 from speech2lip.decomposition.av_offset import LEAST_OFFSET_MS, find_offsets
 from speech2lip.decomposition.canonical import (
     Canonical,
@@ -41,7 +40,8 @@ from speech2lip.decomposition.footage import (
     read_track,
 )
 from speech2lip.decomposition.head_pose import fit_poses
-from speech2lip.decomposition.refine import refine_takes
+from speech2lip.decomposition.photometric.align import align_takes
+from speech2lip.decomposition.photometric.refine import refine_takes
 from speech2lip.decomposition.sampled_frames import as_picture, sample_frames
 from speech2lip.decomposition.staging import Staging
 from speech2lip.decomposition.tracking.landmarks import chosen_points

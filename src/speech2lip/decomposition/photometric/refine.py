@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from speech2lip.compute import ordered_map
 from speech2lip.conventions import Array, Floats
-from speech2lip.decomposition.align import LOCAL, Alignment, detail
 from speech2lip.decomposition.canonical import eye_distance
 from speech2lip.decomposition.footage import Take
+from speech2lip.decomposition.photometric.align import LOCAL, Alignment, detail
 from speech2lip.geometry.mapping import sample_array
 from speech2lip.geometry.rigid import (
     by_motion,

@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from speech2lip.conventions import Array
-from speech2lip.decomposition.bundle import (
+from speech2lip.decomposition.photometric.bundle import (
     Knots,
     Scene,
     Sightings,
@@ -20,7 +20,7 @@ from speech2lip.decomposition.bundle import (
     refocused,
 )
 from tests.made_face import head_pose
-from tests.reference.decomposition import bundle as reference
+from tests.reference.decomposition.photometric import bundle as reference
 
 K = np.array([[320.0, 0, 80], [0, 320.0, 70], [0, 0, 1]])
 CENTRE = np.array([0.0, 0.0, 6.0])

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from speech2lip.conventions import Array
-from speech2lip.decomposition.align import Alignment, detail, wide_blur
 from speech2lip.decomposition.canonical import Space
-from speech2lip.decomposition.refine import (
+from speech2lip.decomposition.photometric.align import Alignment, detail, wide_blur
+from speech2lip.decomposition.photometric.refine import (
     make_template,
     refine_head_pose,
     refine_take,

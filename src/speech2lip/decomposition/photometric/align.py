@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 
 from speech2lip.config import PrepareSettings
 from speech2lip.conventions import Array, Floats
-from speech2lip.decomposition.bundle import (
+from speech2lip.decomposition.canonical import Space, eye_distance, fill_polygon, jaw_outline
+from speech2lip.decomposition.footage import Take
+from speech2lip.decomposition.head_pose import refine_shape
+from speech2lip.decomposition.photometric.bundle import (
     Knots,
     Scene,
     Sightings,
@@ -23,9 +26,6 @@ from speech2lip.decomposition.bundle import (
     place_alone,
     refocused,
 )
-from speech2lip.decomposition.canonical import Space, eye_distance, fill_polygon, jaw_outline
-from speech2lip.decomposition.footage import Take
-from speech2lip.decomposition.head_pose import refine_shape
 from speech2lip.decomposition.sampled_frames import Sample
 from speech2lip.faces.landmarks import FACE_OVAL
 from speech2lip.geometry.mapping import pixel_centres, sample_array

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from speech2lip.conventions import Array
-from speech2lip.decomposition.align import (
+from speech2lip.decomposition.photometric.align import (
     believable_factors,
     choose_places,
     correct_takes,

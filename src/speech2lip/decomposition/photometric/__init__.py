@@ -1,0 +1,1 @@
+"""Frames brought into agreement by what they show, not by landmarks."""
