@@ -12,7 +12,7 @@ import speech2lip
 from speech2lip._demo import demo
 from speech2lip.errors import OutputError
 
-METRICS = '{"details": {"against_exact_truth": {"ours": {"opening_r": 0.9123}}}}'
+METRICS = '{"details": {"against_ground_truth": {"ours": {"opening_r": 0.9123}}}}'
 
 
 class Steps:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
+
+import grimp
 
 import speech2lip
 
@@ -47,3 +50,11 @@ def test_functions_are_short() -> None:
         and (length := (node.end_lineno or 0) - node.lineno + 1) > 90
     }
     assert long == {}
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    graph = grimp.build_graph("speech2lip", "speech2lip_presenter", include_external_packages=False)
+    # A package's __init__ names what is in it.
+    modules = {name for name in graph.modules if not graph.find_children(name)}
+    imports = {name: graph.find_modules_directly_imported_by(name) & modules for name in modules}
+    assert set(TopologicalSorter(imports).static_order()) == modules

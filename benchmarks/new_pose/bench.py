@@ -95,13 +95,13 @@ def psnr(ours: Picture, truth: Picture, where: NDArray[np.bool_]) -> float:
     return float(10 * np.log10(255**2 / max(error.mean(), 1e-9)))
 
 
-def measure(case: Case, turner: Reposer) -> dict[str, Picture]:
+def measure(case: Case, reposer: Reposer) -> dict[str, Picture]:
     """Return the pictures that each way makes of a case."""
     similarity = fit_similarity(*case.points)
-    assert turner.background is not None
+    assert reposer.background is not None
     return {
-        "ours": turner.repose(case.frame, case.head_before, case.offset),
-        "2-D warp of the head": warp_head(case.frame, similarity, case.cut, turner.background.picture),
+        "ours": reposer.repose(case.frame, case.head_before, case.offset),
+        "2-D warp of the head": warp_head(case.frame, similarity, case.cut, reposer.background.picture),
         "2-D warp of the picture": warp_picture(case.frame, similarity),
         "not turned": case.frame,
     }
@@ -113,16 +113,16 @@ def run(footage: Footage, truths: dict[str, Truth], *, takes: int) -> dict[str, 
     found = np.concatenate([take.camera_from_head[::10] for take in footage.takes])
     true = np.concatenate([truths[take.name].camera_from_head[::10] for take in footage.takes])
     gauge = fit_gauge(found, true)
-    turner = Reposer(footage.canonical)
+    reposer = Reposer(footage.canonical)
     figures: dict[str, list[tuple[float, float]]] = {}
     for number, take in enumerate(footage.takes[:: max(1, len(footage.takes) // takes)][:takes]):
         wanted = np.linspace(0, len(take.times) - 1, SHOTS).astype(int).tolist()
         frames = {frame.index: frame.rgb for frame in take.frames() if frame.index in set(wanted)}
         track = HeadTrack.of_take(take, footage.canonical, skin_colour)
-        turner.background = learn_background(turner, [(rgb, track[i]) for i, rgb in frames.items()])
+        reposer.background = learn_background(reposer.mesh, [(rgb, track[i]) for i, rgb in frames.items()])
         index = wanted[(3 + 5 * number) % SHOTS]
         for case in cases(take, track, truths[take.name], gauge, frames, index):
-            for way, picture in measure(case, turner).items():
+            for way, picture in measure(case, reposer).items():
                 for key in (f"{way}|{case.name} {case.degrees:g}", f"{way}|all {case.degrees:g}"):
                     pair = (psnr(picture, case.truth, case.head), psnr(picture, case.truth, case.behind))
                     figures.setdefault(key, []).append(pair)

@@ -54,7 +54,10 @@ def demo(folder: Path = Path("demo"), *, minutes: float = 5.5, takes: int = 16, 
         figures = EvaluateOutputs(json=metrics)
         speech2lip.evaluate(avatar=avatar, footage=footage, outputs=figures, settings=quick)
     # How the lips' opening agrees with the presenter's own, which is known exactly.
-    for name, row in read_json(metrics).get("details", {}).get("against_exact_truth", {}).items():
+    known = read_json(metrics).get("details", {}).get("against_ground_truth")
+    if known is None:
+        _LOG.warning(f"{metrics} is of an older version; remove it, and the same command measures anew")
+    for name, row in (known or {}).items():
         r = f"{row['opening_r']:.3f}"
         _LOG.info(f"Lip opening against the known one on unseen sentences, {name}: r = {r}")
     _LOG.info(f"Done after {(time.monotonic() - began) / 60:.1f} minutes. Look at")

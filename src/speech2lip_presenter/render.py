@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+import speech2lip_presenter.textures as textures
 from speech2lip.conventions import Array, Floats, Picture
 from speech2lip.errors import FootageError
-from speech2lip_presenter import textures
 from speech2lip_presenter.head import MOVES
 from speech2lip_presenter.model import LANDMARKS, build_model, pose_model, rotation
 from speech2lip_presenter.shading import MATERIALS, develop, project, rasterise, shade_picture, vertex_normals

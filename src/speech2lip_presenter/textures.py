@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
+import speech2lip_presenter.head as head
+import speech2lip_presenter.model as model
 from speech2lip.conventions import Array
-from speech2lip_presenter import head, model
 from speech2lip_presenter.head import SKIN_TEXELS, hills, ramp
 
 

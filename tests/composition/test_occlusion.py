@@ -73,7 +73,7 @@ def test_a_hand_is_in_front_where_it_is(
     found = _found(reposer, face, frames)
     assert not any(nodes.any() for nodes in found[: FRAMES // 2])
     jaw = mask_in_frame(reposer, face.jaw, HEAD, SIZE) > 0.5
-    apart = float(np.median(np.diff(reposer.project(HEAD)[..., 0], axis=1)))
+    apart = float(np.median(np.diff(reposer.mesh.project(HEAD)[..., 0], axis=1)))
     for index in (FRAMES - 8, FRAMES - 2):
         mask = mask_in_frame(reposer, found[index], HEAD, SIZE)
         hand = _hand(index)

@@ -80,7 +80,7 @@ class UsualFace:
 
 def node_colours(reposer: Reposer, frame: Picture, head: HeadTrack) -> Floats:
     """Read the nodes' colours in a frame [H, W, 3], in the canonical light; [R, C, 3], NaN outside it."""
-    seen = reposer.project(head)[..., :2]
+    seen = reposer.mesh.project(head)[..., :2]
     apart = float(np.median(np.linalg.norm(np.diff(seen, axis=1), axis=-1)))
     size = max(1, round(apart))
     picture = torch.from_numpy(frame).permute(2, 0, 1)[None].float()
@@ -184,7 +184,7 @@ def mask_in_frame(reposer: Reposer, nodes: Flags, head: HeadTrack, size: tuple[i
     """Carry covered nodes into a frame of size (H, W); [H, W] in [0, 1], soft at its edge."""
     if not nodes.any():
         return np.zeros(size, np.float32)
-    where, _ = splat(reposer.project(head), size)
+    where, _ = splat(reposer.mesh.project(head), size)
     soft = gaussian_filter(binary_dilation(nodes).astype(np.float32), 0.6)
     return np.clip(2 * read_nodes(soft[..., None], where)[..., 0] - 0.5, 0, 1)
 

@@ -99,7 +99,7 @@ class Motion:
         self._reposer: Reposer | None = None
         if self.reposes:
             self._reposer = Reposer(person.canonical)
-            self._reposer.background = learn_background(self._reposer, base.spread_frames(_SHOTS))
+            self._reposer.background = learn_background(self._reposer.mesh, base.spread_frames(_SHOTS))
         self._foreground = Foreground(person, base) if settings.keep_in_front else None
 
     def shown(self) -> Iterator[Shown]:

@@ -116,7 +116,7 @@ def test_other_frames_tell_what_is_behind_the_head() -> None:
     behind = (_noise(1) // 4 + 80).astype(np.uint8)
     reposer = Reposer(made_canonical())
     poses = [head_pose(shift=(x, 0, 8)) for x in np.linspace(-1.2, 1.2, 9)]
-    background = learn_background(reposer, [(_before(behind, pose), made_head(pose)) for pose in poses])
+    background = learn_background(reposer.mesh, [(_before(behind, pose), made_head(pose)) for pose in poses])
     known = np.abs(background.picture[50:110, 60:130] - behind[50:110, 60:130])
     assert np.median(known) < 3
     reposer.background = background

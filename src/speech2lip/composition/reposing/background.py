@@ -17,7 +17,6 @@ from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_fi
 from torch.nn import functional
 
 from speech2lip.composition.reposing.head_mesh import STEP, HeadMesh, read_nodes
-from speech2lip.composition.reposing.reposer import Reposer
 from speech2lip.conventions import Floats, Picture
 from speech2lip.geometry.mapping import sample
 from speech2lip.geometry.splat import splat
@@ -101,23 +100,22 @@ def _pull_push(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return values * weight + fine[..., :height, :width] * (1 - weight)
 
 
-def learn_background(reposer: Reposer, shots: Sequence[tuple[Picture, HeadTrack]]) -> Background:
+def learn_background(mesh: HeadMesh, shots: Sequence[tuple[Picture, HeadTrack]]) -> Background:
     """Learn background and matte from frames of one take, spread over it.
 
     Args:
-        reposer: of the same person.
+        mesh: the head of the same person.
         shots: frames [H, W, 3] of one size, each with the track of its head.
     """
-    mesh = reposer.mesh
     size = shots[0][0].shape[:2]
-    near = [_near_head(reposer, head, (size[0], size[1])) for _, head in shots]
+    near = [_near_head(mesh, head, (size[0], size[1])) for _, head in shots]
     frames = [frame for frame, _ in shots]
     picture = _median_where(frames, [~zone for zone in near])
     departs, count = np.zeros((2, *_enlarged(mesh.beyond[..., None]).shape[:2]))
     for (frame, head), zone in zip(shots, near, strict=True):
         behind = filled_smoothly(picture, frame.astype(np.float32), ~zone)
         difference = gaussian_filter(np.abs(frame - behind).mean(-1), 1.0).astype(np.float32)
-        seen = reposer.project(head)
+        seen = mesh.project(head)
         where = _enlarged(seen[..., :2])
         inside = ((where > 0) & (where < (size[1], size[0]))).all(-1)
         found = sample(torch.from_numpy(difference)[None, None], torch.from_numpy(where)[None])[0, 0].numpy()
@@ -125,13 +123,13 @@ def learn_background(reposer: Reposer, shots: Sequence[tuple[Picture, HeadTrack]
         count += inside
     first = Background(picture, _matte(departs / np.maximum(count, 1), mesh))
     # Now that the outline is known, frames tell of the background right up to it.
-    covered = [first.hole(splat(reposer.project(head), (size[0], size[1]))[0]) for _, head in shots]
+    covered = [first.hole(splat(mesh.project(head), (size[0], size[1]))[0]) for _, head in shots]
     return replace(first, picture=_median_where(frames, [~hole for hole in covered]))
 
 
-def _near_head(reposer: Reposer, head: HeadTrack, size: tuple[int, int]) -> NDArray[np.bool_]:
-    where, _ = splat(reposer.project(head), size)
-    beyond = read_nodes(reposer.mesh.beyond[..., None], where, elsewhere=np.inf)[..., 0]
+def _near_head(mesh: HeadMesh, head: HeadTrack, size: tuple[int, int]) -> NDArray[np.bool_]:
+    where, _ = splat(mesh.project(head), size)
+    beyond = read_nodes(mesh.beyond[..., None], where, elsewhere=np.inf)[..., 0]
     return np.asarray(beyond < _ZONE)
 
 

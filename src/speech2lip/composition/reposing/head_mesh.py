@@ -13,7 +13,8 @@ from speech2lip.conventions import Array, Floats
 from speech2lip.decomposition.canonical import Canonical, eye_distance, fill_polygon, mesh_depth
 from speech2lip.faces.landmarks import FACE_OVAL
 from speech2lip.geometry.mapping import sample, sample_array
-from speech2lip.geometry.rigid import rays, transformed
+from speech2lip.geometry.rigid import rays, to_pixels, transformed
+from speech2lip.head_track import HeadTrack
 
 STEP = 4
 """Canonical pixels between the nodes that are splatted."""
@@ -51,6 +52,13 @@ class HeadMesh:
     """[R, C]: 1 inside the outline of the face, else 0."""
     step_units: float
     """Distance between nodes in the picture plane of canonical space, in eye units."""
+
+    def project(self, head: HeadTrack, offset: Array | None = None) -> Floats:
+        """Return x, y in pixels and depth of the nodes [R, C, 3], moved by an offset as they follow it."""
+        points = transformed(head.camera_from_head[0], self.points)
+        if offset is not None:
+            points = points + (transformed(offset, points) - points) * self.follows[..., None]
+        return np.concatenate([to_pixels(head.k, points), points[..., 2:]], axis=-1).astype(np.float32)
 
 
 def head_mesh(canonical: Canonical) -> HeadMesh:

@@ -7,23 +7,17 @@ Around the head and down the neck the movement fades out, so that nothing tears.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
+from speech2lip.composition.reposing.background import Background
 from speech2lip.composition.reposing.head_mesh import head_mesh, read_nodes
 from speech2lip.conventions import Array, Box, Floats, Picture
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.geometry.mapping import sample
-from speech2lip.geometry.rigid import to_pixels, transformed
 from speech2lip.geometry.splat import splat, visible
 from speech2lip.head_track import HeadTrack
-
-if TYPE_CHECKING:
-    from speech2lip.composition.reposing.background import Background
-
 
 NECK = np.array([0.0, 1.05, 0.95])
 """The point about which a head turns, in head space: amid the neck, a hand below the ears."""
@@ -69,7 +63,7 @@ class Reposer:
             head: where the head is in it.
             offset: [4, 4] rigid movement in camera space; `head.moved(offset)` is where the head then is.
         """
-        seen, there = self.project(head), self.project(head, offset)
+        seen, there = self.mesh.project(head), self.mesh.project(head, offset)
         size = (frame.shape[0], frame.shape[1])
         box = _box([seen, there], size)
         if box is None:
@@ -87,13 +81,6 @@ class Reposer:
         new = frame.copy()
         new[y0:y1, x0:x1] = np.rint(colours.clip(0, 255)).astype(np.uint8)
         return new
-
-    def project(self, head: HeadTrack, offset: Array | None = None) -> Floats:
-        """Return x, y in pixels and depth of the nodes [R, C, 3], moved by an offset as they follow it."""
-        points = transformed(head.camera_from_head[0], self.mesh.points)
-        if offset is not None:
-            points = points + (transformed(offset, points) - points) * self.mesh.follows[..., None]
-        return np.concatenate([to_pixels(head.k, points), points[..., 2:]], axis=-1).astype(np.float32)
 
     def _with_hidden(self, colours: Floats, seen: Floats, where: Floats, head: HeadTrack) -> Floats:
         """Take what the frame did not see from the canonical picture, in the frame's light."""
