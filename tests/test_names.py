@@ -57,6 +57,7 @@ NAMES = {
     "foreign": "unseen_speaker",
     "revoiced": "robustness",
     "looks": "appearance",
+    "speech_stretches": "audio_chunks",
     "usual_light": "median_skin_colour",
     "covers": "mask_and_mean",
     "off_grid": "point_jitter_px",

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from speech2lip.config import SpeakSettings
 from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.inference.audio_buffer import HeardWindows
-from speech2lip.inference.speak import speech_stretches
+from speech2lip.inference.speak import audio_chunks
 from speech2lip.inference.speaker import Speaker
 from speech2lip.inference.stream import stream
 from speech2lip.media.sound import SoundReader
@@ -63,7 +63,7 @@ def test_offline_speech_hears_what_the_whole_sound_would(speaker: Speaker, tmp_p
     soundfile.write(tmp_path / "s.wav", wave, SAMPLE_RATE, subtype="FLOAT")
     codes = []
     windows = HeardWindows.of(engine.model.settings, FPS)
-    for stretch in speech_stretches(SoundReader(tmp_path / "s.wav"), windows, batch=7):
+    for stretch in audio_chunks(SoundReader(tmp_path / "s.wav"), windows, batch=7):
         heard = engine.mel_features(torch.from_numpy(stretch.wave), stretch.moments)
         codes.append(engine.encode_speech(heard, stretch.moments).code)
     found = torch.cat(codes)

@@ -15,7 +15,7 @@ from speech2lip.config import SpeakSettings
 from speech2lip.errors import AvatarError, OutputError, SettingsError, SoundError
 from speech2lip.inference.audio_buffer import HeardWindows
 from speech2lip.inference.engine import Engine
-from speech2lip.inference.speak import batch_frames, speak, speech_stretches
+from speech2lip.inference.speak import audio_chunks, batch_frames, speak
 from speech2lip.media.container import decode_packets
 from speech2lip.media.sound import SoundReader
 from speech2lip.media.video import read_coded
@@ -91,7 +91,7 @@ def test_stretches_hear_what_one_piece_hears(tmp_path: Path) -> None:
     whole = log_mel(torch.from_numpy(wave))
     offsets = window_offsets(TINY)
     index, native = 0, 0
-    for stretch in speech_stretches(SoundReader(path), HeardWindows.of(TINY, fps)):
+    for stretch in audio_chunks(SoundReader(path), HeardWindows.of(TINY, fps)):
         times = torch.tensor(
             [float((index + i) / fps) for i in range(len(stretch.moments))], dtype=torch.float64
         )
@@ -173,7 +173,7 @@ def test_memory_does_not_grow_with_the_sound(tmp_path: Path) -> None:
             file.write(np.random.default_rng(second).normal(0, 0.1, 16_000).astype(np.float32))
     peaks, frames = [], 0
     tracemalloc.start()
-    for stretch in speech_stretches(SoundReader(path), HeardWindows.of(TINY, Fraction(25))):
+    for stretch in audio_chunks(SoundReader(path), HeardWindows.of(TINY, Fraction(25))):
         frames += len(stretch.moments)
         if frames % 500 < 8:
             peaks.append(tracemalloc.get_traced_memory()[1])
@@ -192,7 +192,7 @@ def test_fewer_large_pictures_are_drawn_at_once(tmp_path: Path) -> None:
         1,
     ]
     path = _sound(tmp_path / "s.wav", 1.0)
-    stretches = list(speech_stretches(SoundReader(path), HeardWindows.of(TINY, Fraction(25)), batch=3))
+    stretches = list(audio_chunks(SoundReader(path), HeardWindows.of(TINY, Fraction(25)), batch=3))
     assert [len(stretch.moments) for stretch in stretches] == [3] * 8 + [1]
     assert sum(len(stretch.native) for stretch in stretches) == 16_000
 

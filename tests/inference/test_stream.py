@@ -17,7 +17,7 @@ from speech2lip.conventions import Picture
 from speech2lip.errors import SoundError
 from speech2lip.inference import speaker as speaking
 from speech2lip.inference.audio_buffer import AudioBuffer, HeardWindows
-from speech2lip.inference.speak import speech_stretches, spoken_pictures
+from speech2lip.inference.speak import audio_chunks, spoken_pictures
 from speech2lip.inference.speaker import Speaker
 from speech2lip.inference.stream import SpeechStream, Streamed, stream
 from speech2lip.media.sound import SoundReader
@@ -58,7 +58,7 @@ def _all(speech: SpeechStream, **how: bool) -> list[Streamed]:
 def _offline(speaker: Speaker, path: Path) -> tuple[list[Picture], np.ndarray]:
     base, engine = speaker.base, speaker.engine
     model = engine.model.settings
-    stretches = speech_stretches(SoundReader(path), HeardWindows.of(model, base.fps))
+    stretches = audio_chunks(SoundReader(path), HeardWindows.of(model, base.fps))
     pictures, native = [], []
     for stretch, composed in spoken_pictures(speaker, stretches, workers=2):
         pictures += composed
@@ -166,7 +166,7 @@ def test_left_out_frames_keep_their_sound_and_are_counted(speaker: Speaker) -> N
         found: list[Streamed] = []
         while (one := speech.pull(draw=len(found) % 3 > 0)) is not None:
             found.append(one)
-        assert speech.left_out == 9
+        assert speech.frames_dropped == 9
         assert speech.frames == 25
     assert [one.coded is None for one in found[:4]] == [True, False, False, True]
     assert found[0].rgb is None

@@ -88,13 +88,13 @@ def speak(
         )
         workers = worker_count(engine.compute.device)
         windows = HeardWindows.of(engine.model.settings, base.fps)
-        stretches = speech_stretches(reader, windows, batch=batch_frames(base.width, base.height))
+        chunks = audio_chunks(reader, windows, batch=batch_frames(base.width, base.height))
         frames = 0
         with writer, Progress("Speaking", total=reader.seconds or 1.0, unit="s") as progress:
-            for stretch, composed in spoken_pictures(speaker, stretches, workers=workers):
+            for chunk, composed in spoken_pictures(speaker, chunks, workers=workers):
                 for picture in composed:
                     writer.write(picture)
-                writer.write_sound(stretch.native)
+                writer.write_sound(chunk.native)
                 frames += len(composed)
                 progress.set(frames / float(base.fps))
     seconds = frames / float(base.fps)
@@ -117,25 +117,25 @@ class AudioChunk:
 
 
 def spoken_pictures(
-    speaker: Speaker, stretches: Iterable[AudioChunk], *, workers: int
+    speaker: Speaker, chunks: Iterable[AudioChunk], *, workers: int
 ) -> Iterator[tuple[AudioChunk, list[Picture]]]:
-    """Yield stretches with their composed pictures, uint8 [3 H / 2, W], in order.
+    """Yield chunks with their composed pictures, uint8 [3 H / 2, W], in order.
 
-    Decoding runs ahead in a thread of its own, `workers` stretches are turned and drawn at once, and who
+    Decoding runs ahead in a thread of its own, `workers` chunks are turned and drawn at once, and who
     takes the pictures encodes meanwhile.
     """
     motion, engine = speaker.motion, speaker.engine
 
     def jobs() -> Iterator[tuple[AudioChunk, list[Shown], list[list[Picture]]]]:
         planned = speaker.planned()
-        for stretch in stretches:
-            shown = list(itertools.islice(planned, len(stretch.moments)))
-            yield stretch, shown, [speaker.filmed(one) for one in shown]
+        for chunk in chunks:
+            shown = list(itertools.islice(planned, len(chunk.moments)))
+            yield chunk, shown, [speaker.filmed(one) for one in shown]
 
     def draw(job: tuple[AudioChunk, list[Shown], list[list[Picture]]]) -> tuple[AudioChunk, list[Picture]]:
-        stretch, shown, filmed = job
-        spoken = engine.speech_at(stretch.wave, stretch.moments)
-        return stretch, motion.speak(engine.renderer, filmed, shown, spoken)
+        chunk, shown, filmed = job
+        spoken = engine.speech_at(chunk.wave, chunk.moments)
+        return chunk, motion.speak(engine.renderer, filmed, shown, spoken)
 
     yield from ordered_map(draw, jobs(), workers=workers)
 
@@ -145,10 +145,8 @@ def batch_frames(width: int, height: int) -> int:
     return max(1, min(_BATCH, _BATCH_BYTES // (width * height * 3 // 2)))
 
 
-def speech_stretches(
-    sound: SoundReader, windows: HeardWindows, *, batch: int = _BATCH
-) -> Iterator[AudioChunk]:
-    """Cut a sound into stretches of a few frames, `batch`, with bounded memory.
+def audio_chunks(sound: SoundReader, windows: HeardWindows, *, batch: int = _BATCH) -> Iterator[AudioChunk]:
+    """Cut a sound into chunks of a few frames, `batch`, with bounded memory.
 
     The last frame is the one that shows the last sample; its sound is filled up with silence.
     """

@@ -88,7 +88,7 @@ class SpeechStream:
         self.sample_rate, self.channels = sample_rate, channels
         self.frames = 0
         """Frames pulled so far, left out ones too."""
-        self.left_out = 0
+        self.frames_dropped = 0
         """Frames of which only the sound was pulled."""
         model = speaker.engine.model.settings
         self._ahead = math.ceil((model.ahead_seconds + _REACH_SECONDS) * SAMPLE_RATE)
@@ -164,7 +164,7 @@ class SpeechStream:
             released = None if self._released is None else index - self._released
         time = float(index / self.fps)
         if not draw:
-            self.left_out += 1
+            self.frames_dropped += 1
             return Streamed(time, None, sound)
         return Streamed(time, self._draw(shown, waves, released), sound)
 

@@ -72,7 +72,7 @@ class QualityPage(Observer):
         self.avatar = avatar
         self.takes: list[dict[str, object]] = []
         """What the page shows of each take; pictures and video are data URIs."""
-        self.left_out = 0
+        self.not_shown = 0
         """Takes that the page has no room for."""
         self.worst = WorstFrames()
         self._folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="speech2lip-report-")))
@@ -90,7 +90,7 @@ class QualityPage(Observer):
         kept = span.kept
         places = np.linspace(0, len(kept) - 1, min(MOUTHS, len(kept))).astype(int)
         self._wanted = set(kept[places].tolist())
-        self.left_out += len(self.takes) == TAKES_SHOWN
+        self.not_shown += len(self.takes) == TAKES_SHOWN
 
     def frame(self, moment: Moment, made: Mapping[str, Picture], figures: Mapping[str, Figures]) -> None:
         """Show a frame."""
@@ -159,7 +159,7 @@ class QualityPage(Observer):
             "truth": ground_truth_line(result.details),
             "gain": GAIN,
             "takes": self.takes,
-            "left_out": self.left_out,
+            "not_shown": self.not_shown,
             "worst": self.worst.found,
             "training": training_plots(self.avatar.info.history),
         }

@@ -240,8 +240,8 @@ class _Batches:
 
     def _sync_loss(self, random: torch.Generator) -> dict[str, Tensor]:
         """Let the expert, which learns no more, judge drawn clips in some of the steps."""
-        left_out = float(torch.rand(1, generator=random)) >= self.settings.sync_share
-        if self.expert is None or left_out:
+        passed_over = float(torch.rand(1, generator=random)) >= self.settings.sync_share
+        if self.expert is None or passed_over:
             return {}
         expert = self.expert.requires_grad_(False).eval()
         clips = self.settings.sync_clips

@@ -62,7 +62,7 @@ def test_overload_leaves_frames_out_evenly_and_no_sound(clock: Clock) -> None:
     player.run(Event())
     assert [one.sound[0, 0] for one in shown] == list(range(1, 61))
     drawn = [i for i, one in enumerate(shown) if one.coded is not None]
-    assert player.played.left_out == 60 - len(drawn)
+    assert player.played.frames_dropped == 60 - len(drawn)
     # A picture takes 45 ms and one is due every 20 ms: every second or third can be drawn.
     assert 60 / 3 <= len(drawn) <= 60 / 2
     assert set(np.diff(drawn)) <= {2, 3}

@@ -24,7 +24,7 @@ class Played:
     """What was played so far."""
 
     frames: int = 0
-    left_out: int = 0
+    frames_dropped: int = 0
     """Frames that could not be drawn in time; their sound was played."""
     silent: int = 0
     """Frames that were shown in silence, as no sound had come."""
@@ -54,7 +54,7 @@ class Player:
             waited = self._waited
             self.show(one)
             self.played.frames += 1
-            self.played.left_out += one.coded is None
+            self.played.frames_dropped += one.coded is None
             self.played.slowest = max(self.played.slowest, time.monotonic() - began - waited)
             # Sound that comes a little late moves the clock on; it never runs ahead of the sound again.
             due += self._step + waited

@@ -80,7 +80,7 @@ def live(
             server.shutdown()
             server.server_close()
     played = player.played
-    _LOG.info(f"{played.frames} frames, {played.left_out} of them left out, {played.silent} in silence")
+    _LOG.info(f"{played.frames} frames, {played.frames_dropped} of them dropped, {played.silent} in silence")
     return played
 
 
