@@ -14,8 +14,8 @@ import numpy as np
 import torch
 import tyro
 
+from speech2lip.arrays import Picture
 from speech2lip.avatar import read_avatar
-from speech2lip.conventions import Picture
 from speech2lip.decomposition.footage import read_footage
 from speech2lip.evaluation.held_out import unseen_spans
 from speech2lip.evaluation.methods import AvatarLips

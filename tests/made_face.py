@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
 
+from speech2lip.arrays import Array
 from speech2lip.atomic import write_json
 from speech2lip.checks import to_plain
 from speech2lip.config import ModelSettings
-from speech2lip.conventions import Array
 from speech2lip.decomposition.canonical import Canonical, canonical_camera, jaw_mask, lip_patch, mesh_depth
 from speech2lip.decomposition.footage import Take, canonical_plain, canonical_tensors
 from speech2lip.faces.landmarks import FACE_OVAL, JAW_LINE, LIPS_INNER, LIPS_OUTER

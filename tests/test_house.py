@@ -26,11 +26,6 @@ def test_help_loads_nothing_heavy() -> None:
     assert not loaded & {"torch", "numba", "scipy", "numpy", "av", "mediapipe", "tyro", "rich"}
 
 
-def test_help_of_a_command_loads_no_library_of_computing() -> None:
-    loaded = _loaded_after("from speech2lip.cli import main\nassert main(['train', '--help']) == 0")
-    assert not loaded & {"torch", "numba", "scipy", "av", "mediapipe"}
-
-
 def test_speaking_loads_neither_training_nor_judging_nor_preparing() -> None:
     loaded = _loaded_after("import speech2lip.inference.speak, speech2lip.inference.stream")
     assert not [name for name in loaded if name.startswith(("speech2lip.training", "speech2lip.evaluation"))]

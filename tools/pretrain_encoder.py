@@ -27,8 +27,8 @@ from speech2lip.synthesis.speech import (
     window_offsets,
 )
 from speech2lip.training.augmentation import quiet_windows, vary_speech
-from speech2lip.training.dataset import FrameSequence
 from speech2lip.training.loop import learning_rate_share
+from speech2lip.training.stretches import FrameSequence
 from speech2lip_presenter.motion import VISEMES
 from tools.synthetic_speech import Clip, Texts, speak_clips
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from speech2lip.conventions import Floats
+from speech2lip.arrays import Floats
 from speech2lip.decomposition.canonical import Canonical, eye_distance, fill_polygon, jaw_outline
 from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.faces.landmarks import FACE_OVAL, RIGID, eye_opening

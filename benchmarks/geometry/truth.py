@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from benchmarks.geometry.presenter_surface import head_height, render_surface
 from benchmarks.geometry.visibility import view_canonical
-from speech2lip.conventions import Array
+from speech2lip.arrays import Array
 from speech2lip.decomposition.canonical import Canonical, fill_polygon, head_depth
 from speech2lip.decomposition.footage import Take
 from speech2lip.faces.landmarks import FACE_OVAL

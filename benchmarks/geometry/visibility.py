@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from speech2lip.conventions import Array, Floats
+from speech2lip.arrays import Array, Floats
 from speech2lip.geometry.mapping import map_points, pixel_centres
 from speech2lip.geometry.splat import splat, visible
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from benchmarks.geometry.truth import Gauge, fit_gauge
 from benchmarks.new_pose.warps import fit_similarity, warp_head, warp_picture
+from speech2lip.arrays import Array, Picture
 from speech2lip.atomic import write_atomically, write_json
 from speech2lip.composition.reposing.background import learn_background
 from speech2lip.composition.reposing.reposer import Reposer
-from speech2lip.conventions import Array, Picture
 from speech2lip.decomposition.footage import Footage, Take, read_footage
 from speech2lip.head_track import HeadTrack, median_skin_colour
 from speech2lip_presenter.render import State, Truth, head_pose, landmarks_of, read_truth, render_frame

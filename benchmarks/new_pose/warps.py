@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, gaussian_filter
 
+from speech2lip.arrays import Array, Picture
 from speech2lip.composition.reposing.background import filled_smoothly
-from speech2lip.conventions import Array, Picture
 from speech2lip.geometry.mapping import pixel_centres, sample
 
 

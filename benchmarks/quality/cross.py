@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from speech2lip.conventions import SAMPLE_RATE, Array, Floats
+from speech2lip.arrays import Array, Floats
+from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.decomposition.av_offset import (
     RATE,
     SyncCurve,

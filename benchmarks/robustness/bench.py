@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from benchmarks.robustness.voices import VOICES, in_voice
+from speech2lip.arrays import Array
 from speech2lip.atomic import check_output, write_json
 from speech2lip.avatar import read_avatar
-from speech2lip.conventions import Array
 from speech2lip.decomposition.footage import Footage, read_footage
 from speech2lip.evaluation.cross_driven import driven_openings
 from speech2lip.evaluation.held_out import Span, unseen_parts

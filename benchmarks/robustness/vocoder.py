@@ -7,7 +7,8 @@ import soxr
 from numpy.typing import NDArray
 from scipy.signal import istft, stft
 
-from speech2lip.conventions import SAMPLE_RATE, Floats
+from speech2lip.arrays import Floats
+from speech2lip.conventions import SAMPLE_RATE
 
 _GRAIN = round(0.03 * SAMPLE_RATE)
 _SEARCH = 0.005

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy.signal import butter, fftconvolve, sosfiltfilt
 
 from benchmarks.robustness.vocoder import change_voice
-from speech2lip.conventions import SAMPLE_RATE, Floats
+from speech2lip.arrays import Floats
+from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.errors import SettingsError
 
 MUSIC_DB = -15.0

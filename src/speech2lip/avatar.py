@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from speech2lip.arrays import Picture
 from speech2lip.atomic import FolderKind, recover_folder
 from speech2lip.checks import Unfit
 from speech2lip.config import ModelSettings
-from speech2lip.conventions import Picture
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.decomposition.footage import read_canonical
 from speech2lip.errors import AvatarError, FootageError, SettingsError

@@ -33,10 +33,7 @@ Letters
 from __future__ import annotations
 
 import os
-from typing import Any, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TypeAlias
 
 AnyPath: TypeAlias = "str | os.PathLike[str]"
 """What public functions take for a file or a folder."""
@@ -58,21 +55,6 @@ LANDMARK_COUNT = 478
 
 LANDMARK_SCHEME = "mediapipe-478"
 """Name of the landmark scheme kept in footage folders."""
-
-Array = NDArray[np.float64]
-"""What geometry reckons with."""
-
-Series = NDArray[np.floating[Any]]
-"""Figures of one frame after the other, [T]; NaN where one is not known."""
-
-Floats = NDArray[np.float32]
-"""Waves, pictures in floating point, and what is stored."""
-
-Points = NDArray[np.float32]
-"""[..., 2] places in pixels, or [..., 3] in space."""
-
-Picture = NDArray[np.uint8]
-"""[H, W, 3] RGB, or [3 H / 2, W] YUV 4:2:0 as it is coded."""
 
 Box: TypeAlias = "tuple[int, int, int, int]"
 """x0, y0, x1, y1, half-open, in pixels."""

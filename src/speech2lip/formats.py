@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from speech2lip.arrays import Array
 from speech2lip.atomic import read_json
 from speech2lip.checks import PLAIN_NAME, Unfit, between, one_of, parse, shown, unfit
 from speech2lip.config import ModelSettings, PrepareSettings
-from speech2lip.conventions import LANDMARK_SCHEME, Array
+from speech2lip.conventions import LANDMARK_SCHEME
 from speech2lip.errors import AvatarError, FootageError, SettingsError, Speech2LipError
 
 D = TypeVar("D")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from speech2lip.conventions import Array, Floats
+from speech2lip.arrays import Array, Floats
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.geometry.rigid import steady_head_poses
 

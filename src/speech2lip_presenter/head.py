@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-from speech2lip.conventions import Array
+from speech2lip.arrays import Array
 from speech2lip_presenter.shading import SKIN
 
 MOVES = ("jaw", "upper_lip", "lower_lip", "wide", "protrude", "tuck", "tongue", "blink", "brows")

@@ -11,7 +11,7 @@ from scipy.interpolate import PchipInterpolator
 
 import speech2lip_presenter.head as head
 import speech2lip_presenter.shading as shading
-from speech2lip.conventions import Array, Floats
+from speech2lip.arrays import Array, Floats
 from speech2lip_presenter.head import MOVES, Part, SkinGrid, jaw_field, ramp
 from speech2lip_presenter.shading import CLOTH, EYE, HAIR, MOUTH, SKIN, TEETH
 

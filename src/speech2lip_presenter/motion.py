@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from speech2lip.conventions import Array
+from speech2lip.arrays import Array
 from speech2lip_presenter.render import State
 from speech2lip_presenter.speech import Phone, SpeechClip
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import speech2lip_presenter.textures as textures
-from speech2lip.conventions import Array, Floats, Picture
+from speech2lip.arrays import Array, Floats, Picture
 from speech2lip.errors import FootageError
 from speech2lip_presenter.head import MOVES
 from speech2lip_presenter.model import LANDMARKS, build_model, pose_model, rotation

@@ -7,8 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from speech2lip.arrays import Array, Floats, Picture
 from speech2lip.compute import compiled
-from speech2lip.conventions import Array, Floats, Picture
 
 Ints = NDArray[np.int32]
 

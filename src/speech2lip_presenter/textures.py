@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 import speech2lip_presenter.head as head
 import speech2lip_presenter.model as model
-from speech2lip.conventions import Array
+from speech2lip.arrays import Array
 from speech2lip_presenter.head import SKIN_TEXELS, hills, ramp
 
 

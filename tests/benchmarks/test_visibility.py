@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from benchmarks.geometry.visibility import view_canonical
-from speech2lip.conventions import Array
+from speech2lip.arrays import Array
 from speech2lip.geometry.mapping import canonical_from_observed_points, pixel_centres
 
 K = np.array([[160.0, 0, 48], [0, 160.0, 40], [0, 0, 1]])

@@ -17,7 +17,7 @@ from speech2lip.cli import COMMANDS, main
 from speech2lip.errors import FootageError
 from tools import cli_reference as reference
 
-HEAVY = ("torch", "av", "mediapipe", "numba", "cv2", "scipy", "skimage", "soundfile")
+HEAVY = ("torch", "numpy", "av", "mediapipe", "numba", "cv2", "scipy", "skimage", "soundfile")
 
 
 def speech2lip(*arguments: str) -> subprocess.CompletedProcess[str]:

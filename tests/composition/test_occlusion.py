@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt
 
+from speech2lip.arrays import Picture
 from speech2lip.composition.occlusion import (
     Flags,
     UsualFace,
@@ -14,7 +15,6 @@ from speech2lip.composition.occlusion import (
     node_colours,
 )
 from speech2lip.composition.reposing.reposer import Reposer
-from speech2lip.conventions import Picture
 from speech2lip.faces.landmarks import LIPS_INNER
 from speech2lip.geometry.rigid import camera_matrix, project
 from tests.made_face import SIZE, head_pose, made_canonical, made_face, made_head

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from speech2lip.conventions import Picture
+from speech2lip.arrays import Picture
 from speech2lip.evaluation.accumulate import Accumulator, Moment
 from speech2lip.evaluation.metrics.mouth import OpeningScale
 from speech2lip.evaluation.speech_labels import Heard

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from speech2lip.conventions import Floats
+from speech2lip.arrays import Floats
 from speech2lip.geometry.splat import splat, visible
 from tests.reference.geometry.splat import splat_plain
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
 
-from speech2lip.conventions import Array
+from speech2lip.arrays import Array
 from speech2lip.inference.order import (
     calm_span,
     head_path,

@@ -12,8 +12,8 @@ import soundfile
 import torch
 
 import speech2lip
+from speech2lip.arrays import Picture
 from speech2lip.config import SpeakSettings
-from speech2lip.conventions import Picture
 from speech2lip.errors import SoundError
 from speech2lip.inference import speaker as speaking
 from speech2lip.inference.audio_buffer import AudioBuffer, HeardWindows

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from speech2lip.conventions import SAMPLE_RATE, Floats
+from speech2lip.arrays import Floats
+from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.synthesis.speech import SILENT_MEL, log_mel, mel_corners
 from speech2lip.training.augmentation import (
     _other_voice,

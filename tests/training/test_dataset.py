@@ -14,20 +14,18 @@ from speech2lip.decomposition.footage import Take, read_footage
 from speech2lip.errors import FootageError
 from speech2lip.synthesis.speech import cut_windows, mel_windows, window_offsets
 from speech2lip.training import dataset
-from speech2lip.training.dataset import (
+from speech2lip.training.dataset import build_training_set, chosen_frames
+from speech2lip.training.losses import shape_losses
+from speech2lip.training.split import held_out_ranges, trainable
+from speech2lip.training.stretches import (
     LENGTH,
     MOMENT_SECONDS,
     FrameSequence,
-    build_training_set,
-    chosen_frames,
     frames_apart,
-    held_out_ranges,
     longest_stretches,
     moments_apart,
     stretch_starts,
-    trainable,
 )
-from speech2lip.training.losses import shape_losses
 from tests.evaluation.made_footage import FRAMES, write_footage
 from tests.made_face import TINY, fitted_take, head_pose
 

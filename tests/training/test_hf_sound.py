@@ -19,7 +19,8 @@ from speech2lip.inference.engine import Engine
 from speech2lip.inference.speak import speak
 from speech2lip.synthesis.pretrained import COMPONENTS, PretrainedEncoder, PretrainedListener, load_pretrained
 from speech2lip.synthesis.speech import log_mel
-from speech2lip.training.dataset import HEARD_VERSIONS, TrainingSet, build_training_set, hear_takes
+from speech2lip.training.dataset import TrainingSet, build_training_set
+from speech2lip.training.pretrained_sound import HEARD_VERSIONS, hear_takes
 from speech2lip.training.train import train
 from tests.evaluation.made_footage import write_footage
 from tests.made_face import TINY

@@ -7,15 +7,9 @@ from speech2lip.model import LipModel, SpeechFeatures
 from speech2lip.synthesis.lip_field import outline_opening
 from speech2lip.synthesis.speech import SILENT_MEL
 from speech2lip.training.augmentation import quiet_windows
-from speech2lip.training.dataset import (
-    CLOSED_SHARE,
-    LEAST_FRAMES,
-    QUIET_AFTER,
-    QUIET_BEFORE,
-    TrainingSet,
-    resting_frames,
-)
+from speech2lip.training.dataset import TrainingSet
 from speech2lip.training.phases import phases
+from speech2lip.training.resting import CLOSED_SHARE, LEAST_FRAMES, QUIET_AFTER, QUIET_BEFORE, resting_frames
 from speech2lip.training.sync import SyncExpert
 from tests.made_face import TINY, made_canonical
 from tests.training.made_set import made_set

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter, gaussian_filter1d
 
-from speech2lip.conventions import Array
+from speech2lip.arrays import Array
 from speech2lip.decomposition.canonical import Canonical, eye_distance
 from speech2lip.geometry.mapping import sample_array
 from speech2lip.geometry.rigid import rays, unbroken_runs

@@ -23,9 +23,9 @@ from scipy.ndimage import (
 )
 from torch.nn import functional
 
+from speech2lip.arrays import Floats, Picture
 from speech2lip.composition.reposing.head_mesh import HeadMesh, read_nodes
 from speech2lip.composition.reposing.reposer import Reposer
-from speech2lip.conventions import Floats, Picture
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.geometry.mapping import sample, sample_array
 from speech2lip.geometry.splat import splat

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import butter, sosfiltfilt
 
-from speech2lip.conventions import SAMPLE_RATE, Array, Series
+from speech2lip.arrays import Array, Series
+from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.formats import SoundOffset
 
 RATE = 100

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from speech2lip.conventions import Array
+from speech2lip.arrays import Array
 from speech2lip.errors import SettingsError
 from speech2lip.faces.landmarks import (
     CHIN,

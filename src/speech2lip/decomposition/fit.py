@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 import speech2lip
+from speech2lip.arrays import Array
 from speech2lip.atomic import output_errors, save_tensors, write_json
 from speech2lip.checks import to_plain
 from speech2lip.config import PrepareSettings
-from speech2lip.conventions import Array
 from speech2lip.decomposition.av_offset import LEAST_OFFSET_MS, find_offsets
 from speech2lip.decomposition.canonical import (
     Canonical,

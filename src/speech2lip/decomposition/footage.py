@@ -27,9 +27,10 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from speech2lip.arrays import Array
 from speech2lip.checks import Unfit
 from speech2lip.config import PrepareSettings
-from speech2lip.conventions import LANDMARK_COUNT, SAMPLE_RATE, Array
+from speech2lip.conventions import LANDMARK_COUNT, SAMPLE_RATE
 from speech2lip.decomposition.av_offset import shifted
 from speech2lip.decomposition.canonical import Canonical, LipPatch
 from speech2lip.decomposition.staging import finish_move_for_reading

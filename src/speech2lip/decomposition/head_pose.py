@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from speech2lip.arrays import Array
 from speech2lip.config import PrepareSettings
-from speech2lip.conventions import Array
 from speech2lip.decomposition.footage import Track
 from speech2lip.decomposition.tracking.landmarks import chosen_points
 from speech2lip.faces.landmarks import OUTER_EYE_CORNERS, RIGID

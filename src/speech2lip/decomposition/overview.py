@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2lip.conventions import Array, Floats
+from speech2lip.arrays import Array, Floats
 from speech2lip.decomposition.av_offset import RATE, speech_energy
 from speech2lip.decomposition.footage import Footage, Rejection, Take
 from speech2lip.faces.landmarks import FACE_OVAL

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from speech2lip.conventions import Array
+from speech2lip.arrays import Array
 from speech2lip.decomposition.canonical import Space, fill_polygon, jaw_outline
 from speech2lip.decomposition.footage import Take
 from speech2lip.geometry.mapping import observed_from_canonical_points, pixel_centres, sample

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from speech2lip.conventions import Array, Box, Floats, Picture, Points
+from speech2lip.arrays import Array, Floats, Picture, Points
+from speech2lip.conventions import Box
 from speech2lip.decomposition.av_offset import SyncCurve, pooled_offset, sync_curve, trusted_offset
 from speech2lip.evaluation.metrics.mouth import (
     SETTLE,

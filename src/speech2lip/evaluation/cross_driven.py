@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from speech2lip.arrays import Array, Floats
 from speech2lip.config import EvaluateSettings
-from speech2lip.conventions import LANDMARK_COUNT, SAMPLE_RATE, Array, Floats
+from speech2lip.conventions import LANDMARK_COUNT, SAMPLE_RATE
 from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.evaluation.accumulate import Accumulator
 from speech2lip.evaluation.held_out import Span

@@ -12,8 +12,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from speech2lip.arrays import Array, Floats, Picture
 from speech2lip.avatar import Avatar
-from speech2lip.conventions import Array, Floats, Picture
 from speech2lip.decomposition.footage import WHOLE_SECONDS, Footage, Take
 from speech2lip.errors import FootageError
 from speech2lip.media.picture import rgb_from_coded

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from speech2lip.arrays import Array, Floats, Picture
 from speech2lip.composition.coverage import drawn_shares
-from speech2lip.conventions import MEL_BANDS, Array, Floats, Picture
+from speech2lip.conventions import MEL_BANDS
 from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.errors import SettingsError
 from speech2lip.evaluation.held_out import CodedFrame
@@ -22,7 +23,7 @@ from speech2lip.inference.motion import mixed
 from speech2lip.media.picture import rgb_from_coded
 from speech2lip.media.video import VideoReader
 from speech2lip.synthesis.speech import log_mel, mel_windows
-from speech2lip.training.dataset import trainable
+from speech2lip.training.split import trainable
 
 MAX_FRAMES = 9000
 """Training frames that are searched, at most; longer footage is thinned evenly."""

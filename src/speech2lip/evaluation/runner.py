@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from speech2lip.arrays import Array, Picture, Points
 from speech2lip.composition.paste import Paster
-from speech2lip.conventions import Array, Picture, Points
 from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.evaluation.accumulate import Accumulator, Figures, Moment, Openings
 from speech2lip.evaluation.held_out import CodedFrame, Span

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.signal import butter, sosfiltfilt
 
-from speech2lip.conventions import SAMPLE_RATE, Array, Floats
+from speech2lip.arrays import Array, Floats
+from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.decomposition.footage import WHOLE_SECONDS, Take
 from speech2lip.evaluation.held_out import Span
 from speech2lip.evaluation.metrics.mouth import Intervals, bilabial_intervals

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2lip.conventions import LANDMARK_COUNT, Points
+from speech2lip.arrays import Points
+from speech2lip.conventions import LANDMARK_COUNT
 from speech2lip.errors import MissingExtra
 
 # Names of places on the face, as indices into the 478-point mesh (MediaPipe face mesh topology).

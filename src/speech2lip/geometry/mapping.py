@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from speech2lip.conventions import Array
+from speech2lip.arrays import Array
 
 ROUNDS = 5
 """Fixed-point rounds in which the observed depth is solved for."""

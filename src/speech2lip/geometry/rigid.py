@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
-from speech2lip.conventions import Array
+from speech2lip.arrays import Array
 
 STEADY_SECONDS = 0.5
 """Standard deviation of the smoothing that makes a head pose steady, in seconds."""

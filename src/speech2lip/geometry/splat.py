@@ -12,8 +12,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from speech2lip.arrays import Floats
 from speech2lip.compute import compiled
-from speech2lip.conventions import Floats
 
 
 def splat(points: Floats, size: tuple[int, int]) -> tuple[Floats, Floats]:

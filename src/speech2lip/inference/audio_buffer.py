@@ -8,8 +8,9 @@ from fractions import Fraction
 
 import numpy as np
 
+from speech2lip.arrays import Floats
 from speech2lip.config import ModelSettings
-from speech2lip.conventions import MEL_RATE, SAMPLE_RATE, Floats
+from speech2lip.conventions import MEL_RATE, SAMPLE_RATE
 from speech2lip.synthesis.pretrained import STEP
 from speech2lip.synthesis.speech import heard_seconds
 

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from speech2lip.arrays import Floats, Picture
 from speech2lip.composition.blend_net import shrink
 from speech2lip.composition.paste import LATTICE, Paster
-from speech2lip.conventions import Box, Floats, Picture
+from speech2lip.conventions import Box
 from speech2lip.geometry.mapping import ROUNDS
 from speech2lip.head_track import HeadTrack
 from speech2lip.inference import kernels

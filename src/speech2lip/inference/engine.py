@@ -10,11 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from speech2lip.arrays import Floats
 from speech2lip.avatar import Avatar
 from speech2lip.composition.coverage import region_surface
 from speech2lip.composition.paste import Paster
 from speech2lip.compute import choose_device, probe_precision
-from speech2lip.conventions import MEL_RATE, Floats
+from speech2lip.conventions import MEL_RATE
 from speech2lip.inference.torch_renderer import TorchRenderer
 from speech2lip.model import SpeechFeatures
 from speech2lip.synthesis.lip_field import POSE_SIZE, uv_lattice

@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from speech2lip.arrays import Floats
 from speech2lip.compute import compiled
-from speech2lip.conventions import Floats
 
 Bytes = NDArray[np.uint8]
 Indices = NDArray[np.int32]

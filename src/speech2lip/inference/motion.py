@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from speech2lip.arrays import Array, Picture
 from speech2lip.avatar import Avatar, BaseVideo
 from speech2lip.composition.coverage import best_stretch, longest_run, region_surface, with_shares
 from speech2lip.composition.occlusion import Foreground
 from speech2lip.composition.reposing.background import learn_background
 from speech2lip.composition.reposing.reposer import NECK, Reposer, offset_to, rotation_of
 from speech2lip.config import SpeakSettings
-from speech2lip.conventions import Array, Picture
 from speech2lip.geometry.rigid import head_angles, transformed
 from speech2lip.head_track import HeadTrack
 from speech2lip.inference.order import calm_span, ping_pong_order, reversal_frames

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2lip.conventions import Array
+from speech2lip.arrays import Array
 
 _SLOW_FRAMES = 8
 """Frames in which speed falls before a turn, and rises after it; even."""

@@ -9,8 +9,8 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 from scipy.spatial.transform import Rotation, Slerp
 
+from speech2lip.arrays import Array
 from speech2lip.avatar import read_avatar
-from speech2lip.conventions import Array
 from speech2lip.decomposition.footage import read_footage
 from speech2lip.errors import SettingsError
 from speech2lip.geometry.rigid import unbroken_runs

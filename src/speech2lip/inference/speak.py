@@ -13,10 +13,11 @@ from fractions import Fraction
 from pathlib import Path
 
 import speech2lip
+from speech2lip.arrays import Floats, Picture
 from speech2lip.atomic import check_output
 from speech2lip.compute import ordered_map, worker_count
 from speech2lip.config import SpeakSettings
-from speech2lip.conventions import AnyPath, Floats, Picture
+from speech2lip.conventions import AnyPath
 from speech2lip.inference.audio_buffer import AudioBuffer, HeardWindows
 from speech2lip.inference.motion import Shown
 from speech2lip.inference.speaker import Speaker

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from speech2lip.arrays import Picture
 from speech2lip.avatar import BaseVideo, read_avatar
 from speech2lip.config import SpeakSettings
-from speech2lip.conventions import SAMPLE_RATE, AnyPath, Picture
+from speech2lip.conventions import SAMPLE_RATE, AnyPath
 from speech2lip.errors import AvatarError, FootageError
 from speech2lip.inference.engine import Engine
 from speech2lip.inference.motion import Motion, Shown, base_of

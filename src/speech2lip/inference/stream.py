@@ -13,8 +13,9 @@ import soxr
 import torch
 from numpy.typing import NDArray
 
+from speech2lip.arrays import Floats, Picture
 from speech2lip.config import SpeakSettings
-from speech2lip.conventions import SAMPLE_RATE, AnyPath, Floats, Picture
+from speech2lip.conventions import SAMPLE_RATE, AnyPath
 from speech2lip.errors import SoundError
 from speech2lip.inference.audio_buffer import AudioBuffer, HeardWindows
 from speech2lip.inference.motion import Shown

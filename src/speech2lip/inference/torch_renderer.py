@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from speech2lip.arrays import Picture
 from speech2lip.composition.blend_net import shrink
 from speech2lip.composition.paste import Paster
-from speech2lip.conventions import Box, Picture
+from speech2lip.conventions import Box
 from speech2lip.head_track import HeadTrack
 from speech2lip.media.yuv import read_box, write_box
 from speech2lip.model import LipModel, SpeechFeatures

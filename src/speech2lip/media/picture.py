@@ -15,7 +15,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from speech2lip.conventions import Picture
+from speech2lip.arrays import Picture
 from speech2lip.errors import FootageError
 from speech2lip.media.container import BROKEN, MOST_PIXELS
 from speech2lip.media.wide_colour import narrowed, narrowing_graph, wide_kind

@@ -12,8 +12,9 @@ import av
 import numpy as np
 import soxr
 
+from speech2lip.arrays import Floats
 from speech2lip.atomic import output_errors
-from speech2lip.conventions import SAMPLE_RATE, Floats
+from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.errors import SoundError, Speech2LipError
 from speech2lip.media.container import BROKEN, SOUND, decode_packets, moving_pictures, open_stream
 from speech2lip.media.video import probe_video

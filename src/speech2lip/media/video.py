@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import av
 
-from speech2lip.conventions import Picture
+from speech2lip.arrays import Picture
 from speech2lip.errors import FootageError
 from speech2lip.media.container import BROKEN, VIDEO, decode_packets, open_stream
 from speech2lip.media.picture import Upright

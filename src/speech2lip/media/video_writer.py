@@ -15,8 +15,8 @@ import numpy as np
 import soxr
 from av.video.reformatter import ColorRange, VideoReformatter
 
+from speech2lip.arrays import Floats, Picture
 from speech2lip.atomic import output_error, write_atomically
-from speech2lip.conventions import Floats, Picture
 from speech2lip.errors import OutputError
 from speech2lip.media.container import file_address
 from speech2lip.media.picture import BT709, frame_from_coded, frame_from_rgb

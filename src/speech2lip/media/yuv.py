@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from speech2lip.conventions import Box, Picture
+from speech2lip.arrays import Picture
+from speech2lip.conventions import Box
 
 _RED, _BLUE = 0.2126, 0.0722
 """Shares of red and blue in the luma of BT.709 (ITU-R BT.709-6, item 3.2)."""

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import torch
 
+from speech2lip.arrays import Floats, Picture
 from speech2lip.atomic import check_output
-from speech2lip.conventions import Floats, Picture
 from speech2lip.decomposition.footage import Footage, Rejection, Take
 from speech2lip.decomposition.overview import look_over
 from speech2lip.errors import OutputError

@@ -14,8 +14,9 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from speech2lip.arrays import Array, Floats, Picture, Series
 from speech2lip.atomic import write_atomically
-from speech2lip.conventions import SAMPLE_RATE, Array, Floats, Picture, Series
+from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.evaluation.result import cell
 from speech2lip.evaluation.speech_labels import Heard
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from speech2lip.arrays import Floats, Picture
 from speech2lip.avatar import Avatar
 from speech2lip.config import EvaluateSettings, SpeakSettings
-from speech2lip.conventions import SAMPLE_RATE, AnyPath, Box, Floats, Picture
+from speech2lip.conventions import SAMPLE_RATE, AnyPath, Box
 from speech2lip.errors import SoundError
 from speech2lip.evaluation.accumulate import Figures, Moment, Openings
 from speech2lip.evaluation.held_out import Span

@@ -15,7 +15,8 @@ from scipy.signal import fftconvolve
 from torch import Tensor
 from torch.nn import functional
 
-from speech2lip.conventions import MEL_RATE, SAMPLE_RATE, Floats
+from speech2lip.arrays import Floats
+from speech2lip.conventions import MEL_RATE, SAMPLE_RATE
 from speech2lip.synthesis.speech import SILENT_MEL, cut_windows, log_mel, mel_corners, mel_scale
 
 LOUD = 1.0

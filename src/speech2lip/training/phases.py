@@ -21,16 +21,10 @@ from speech2lip.model import LipModel, SpeechFeatures
 from speech2lip.synthesis.lip_field import outline_opening
 from speech2lip.synthesis.speech import cut_windows, mel_windows, window_offsets
 from speech2lip.training.augmentation import quiet_windows, vary_speech
-from speech2lip.training.dataset import (
-    FrameSequence,
-    Resting,
-    TrainingSet,
-    frames_apart,
-    longest_stretches,
-    moments_apart,
-    resting_frames,
-)
+from speech2lip.training.dataset import TrainingSet
 from speech2lip.training.losses import colour_losses, shape_losses
+from speech2lip.training.resting import Resting, resting_frames
+from speech2lip.training.stretches import FrameSequence, frames_apart, longest_stretches, moments_apart
 from speech2lip.training.sync import SyncClips, SyncExpert, drawn_sync_losses, expert_losses
 
 _QUIET_BATCH = 16

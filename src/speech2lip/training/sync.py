@@ -13,8 +13,9 @@ from speech2lip.geometry.mapping import sample
 from speech2lip.model import LipModel, SpeechFeatures
 from speech2lip.synthesis.lip_field import uv_lattice
 from speech2lip.synthesis.speech import SILENT_MEL, mel_windows
-from speech2lip.training.dataset import MOMENT_SECONDS, TrainingSet, frames_apart, stretch_starts
+from speech2lip.training.dataset import TrainingSet
 from speech2lip.training.losses import contrastive_losses
+from speech2lip.training.stretches import MOMENT_SECONDS, frames_apart, stretch_starts
 
 CLIP = 5
 """Frames 0.04 s apart that are seen together: lips that move, as in SyncNet."""

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import speech2lip
+from speech2lip.arrays import Floats
 from speech2lip.atomic import check_output, new_folder_atomically, save_tensors, write_json
 from speech2lip.avatar import AVATAR_KIND, Avatar, read_avatar
 from speech2lip.checks import to_plain
@@ -20,7 +21,7 @@ from speech2lip.composition.coverage import region_surface
 from speech2lip.composition.paste import Paster
 from speech2lip.compute import choose_device, device_name
 from speech2lip.config import PrepareSettings, TrainSettings, with_preset
-from speech2lip.conventions import AnyPath, Floats
+from speech2lip.conventions import AnyPath
 from speech2lip.decomposition.footage import Footage, Take, canonical_plain, canonical_tensors, read_footage
 from speech2lip.decomposition.overview import look_over
 from speech2lip.errors import FootageError, SettingsError
@@ -41,9 +42,11 @@ from speech2lip.training.checkpoint import (
     state_folder,
     training_key,
 )
-from speech2lip.training.dataset import TrainingSet, build_training_set, hear_takes, held_out_ranges
+from speech2lip.training.dataset import TrainingSet, build_training_set
 from speech2lip.training.loop import TrainingRun
 from speech2lip.training.phases import phases
+from speech2lip.training.pretrained_sound import hear_takes
+from speech2lip.training.split import held_out_ranges
 from speech2lip.training.sync import SyncExpert
 
 _LOG = logging.getLogger(__name__)

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from speech2lip.arrays import Picture
 from speech2lip.composition.reposing.background import filled_smoothly, learn_background
 from speech2lip.composition.reposing.head_mesh import head_mesh
 from speech2lip.composition.reposing.reposer import NECK, Reposer, offset_to, rotation_of
-from speech2lip.conventions import Picture
 from speech2lip.geometry.rigid import camera_matrix, head_angles, project
 from tests.made_face import SIZE, head_pose, made_canonical, made_face, made_head
 

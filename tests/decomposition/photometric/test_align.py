@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from speech2lip.conventions import Array
+from speech2lip.arrays import Array
 from speech2lip.decomposition.photometric.align import (
     believable_factors,
     choose_places,

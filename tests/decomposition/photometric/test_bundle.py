@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from speech2lip.conventions import Array
+from speech2lip.arrays import Array
 from speech2lip.decomposition.photometric.bundle import (
     Knots,
     Scene,

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from speech2lip.conventions import Array
+from speech2lip.arrays import Array
 from speech2lip.decomposition.canonical import Space
 from speech2lip.decomposition.photometric.align import Alignment, detail, wide_blur
 from speech2lip.decomposition.photometric.refine import (

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from speech2lip.conventions import Points
+from speech2lip.arrays import Points
 from speech2lip.decomposition.tracking.faces import (
     DOUBTFUL_SHAPE,
     OTHER_APPEARANCE,

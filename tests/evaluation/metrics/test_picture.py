@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from speech2lip.conventions import Picture
+from speech2lip.arrays import Picture
 from speech2lip.evaluation.metrics.picture import (
     cpbd,
     flicker,

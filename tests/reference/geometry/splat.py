@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from speech2lip.conventions import Floats
+from speech2lip.arrays import Floats
 
 _TINY = 1e-6
 

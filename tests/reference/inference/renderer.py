@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from speech2lip.arrays import Picture
 from speech2lip.composition.blend_net import shrink
-from speech2lip.conventions import Picture
 from speech2lip.head_track import HeadTrack
 from speech2lip.inference.engine import Engine
 from speech2lip.model import SpeechFeatures

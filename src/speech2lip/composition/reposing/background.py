@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_fill_holes, distance_transform_edt, gaussian_filter, label, maximum_filter
 from torch.nn import functional
 
+from speech2lip.arrays import Floats, Picture
 from speech2lip.composition.reposing.head_mesh import STEP, HeadMesh, read_nodes
-from speech2lip.conventions import Floats, Picture
 from speech2lip.geometry.mapping import sample
 from speech2lip.geometry.splat import splat
 from speech2lip.head_track import HeadTrack

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from speech2lip.conventions import Array, Floats
+from speech2lip.arrays import Array, Floats
 from speech2lip.decomposition.canonical import Canonical, eye_distance, fill_polygon, mesh_depth
 from speech2lip.faces.landmarks import FACE_OVAL
 from speech2lip.geometry.mapping import sample, sample_array

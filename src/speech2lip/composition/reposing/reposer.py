@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
+from speech2lip.arrays import Array, Floats, Picture
 from speech2lip.composition.reposing.background import Background
 from speech2lip.composition.reposing.head_mesh import head_mesh, read_nodes
-from speech2lip.conventions import Array, Box, Floats, Picture
+from speech2lip.conventions import Box
 from speech2lip.decomposition.canonical import Canonical
 from speech2lip.geometry.mapping import sample
 from speech2lip.geometry.splat import splat, visible

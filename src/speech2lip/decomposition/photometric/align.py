@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from speech2lip.arrays import Array, Floats
 from speech2lip.config import PrepareSettings
-from speech2lip.conventions import Array, Floats
 from speech2lip.decomposition.canonical import Space, eye_distance, fill_polygon, jaw_outline
 from speech2lip.decomposition.footage import Take
 from speech2lip.decomposition.head_pose import refine_shape

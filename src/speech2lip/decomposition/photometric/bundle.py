@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
 
-from speech2lip.conventions import Array
+from speech2lip.arrays import Array
 from speech2lip.geometry.rigid import (
     by_motion,
     changed_poses,

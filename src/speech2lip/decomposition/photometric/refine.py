@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from speech2lip.arrays import Array, Floats
 from speech2lip.compute import ordered_map
-from speech2lip.conventions import Array, Floats
 from speech2lip.decomposition.canonical import eye_distance
 from speech2lip.decomposition.footage import Take
 from speech2lip.decomposition.photometric.align import LOCAL, Alignment, detail

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2lip.conventions import Array, Points
+from speech2lip.arrays import Array, Points
 from speech2lip.decomposition.head_pose import fit_rigid_shape
 from speech2lip.errors import SettingsError
 from speech2lip.faces.landmarks import CHIN, JAW_LINE, LIPS, OUTER_EYE_CORNERS, RIGID

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from speech2lip.arrays import Points
 from speech2lip.checks import Unfit
-from speech2lip.conventions import LANDMARK_COUNT, Points
+from speech2lip.conventions import LANDMARK_COUNT
 from speech2lip.errors import FootageError
 from speech2lip.formats import Kept, Sizes, read_arrays
 

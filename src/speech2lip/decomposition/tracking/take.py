@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter
 
+from speech2lip.arrays import Floats, Picture, Points
 from speech2lip.atomic import new_folder_atomically, save_tensors, write_json
 from speech2lip.checks import to_plain
 from speech2lip.compute import prefetch
 from speech2lip.config import PrepareSettings
-from speech2lip.conventions import LANDMARK_COUNT, Floats, Picture, Points
+from speech2lip.conventions import LANDMARK_COUNT
 from speech2lip.decomposition.staging import TAKE_KIND
 from speech2lip.decomposition.tracking.faces import (
     FACE_SIDE,

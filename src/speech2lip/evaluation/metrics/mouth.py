@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from speech2lip.conventions import LANDMARK_COUNT, Array, Box, Series
+from speech2lip.arrays import Array, Series
+from speech2lip.conventions import LANDMARK_COUNT, Box
 from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.faces.landmarks import MOUTH_CORNERS, OUTER_EYE_CORNERS, RIGID
 from speech2lip.geometry.rigid import project

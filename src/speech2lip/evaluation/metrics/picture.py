@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import sobel
 from skimage.metrics import structural_similarity
 
-from speech2lip.conventions import Array, Floats, Picture, Series
+from speech2lip.arrays import Array, Floats, Picture, Series
 
 LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 """Red, green and blue in luma (ITU-R BT.601), the grey that SSIM and CPBD were defined on."""

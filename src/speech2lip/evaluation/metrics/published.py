@@ -23,8 +23,9 @@ from scipy.ndimage import median_filter
 from torch import Tensor, nn
 from torch.nn import functional
 
+from speech2lip.arrays import Array, Floats, Picture, Series
 from speech2lip.config import EvaluateSettings
-from speech2lip.conventions import SAMPLE_RATE, Array, Floats, Picture, Series
+from speech2lip.conventions import SAMPLE_RATE
 from speech2lip.errors import SettingsError
 from speech2lip.evaluation.accumulate import Figures, Moment, Openings
 from speech2lip.evaluation.held_out import Span

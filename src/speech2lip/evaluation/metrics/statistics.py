@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy.stats import bootstrap, norm
 
-from speech2lip.conventions import Array, Series
+from speech2lip.arrays import Array, Series
 
 CONSTANT = 1e-9
 """A series whose standard deviation is below this share of its size is constant, but for rounding."""

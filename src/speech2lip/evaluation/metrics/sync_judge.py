@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from speech2lip.arrays import Array, Picture
 from speech2lip.atomic import kept_tensors, save_tensors
 from speech2lip.avatar import Avatar
-from speech2lip.conventions import MEL_BANDS, Array, Box, Picture
+from speech2lip.conventions import MEL_BANDS, Box
 from speech2lip.decomposition.footage import Footage, Take
 from speech2lip.evaluation.accumulate import Figures, Moment, Openings
 from speech2lip.evaluation.held_out import Span
@@ -32,7 +33,8 @@ from speech2lip.evaluation.runner import Observer
 from speech2lip.evaluation.speech_labels import Heard
 from speech2lip.progress import Progress
 from speech2lip.synthesis.speech import SILENT_MEL, log_mel, mel_windows
-from speech2lip.training.dataset import MOMENT_SECONDS, Ranges, frames_apart, trainable
+from speech2lip.training.split import Ranges, trainable
+from speech2lip.training.stretches import MOMENT_SECONDS, frames_apart
 
 FORMAT = 2
 """Version of what the judge is and how it learns: a kept one of another is not used."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from speech2lip.arrays import Floats
 from speech2lip.config import LiveSettings
-from speech2lip.conventions import Floats
 from speech2lip.errors import MissingExtra, SoundError
 from speech2lip.media.sound import SoundReader
 

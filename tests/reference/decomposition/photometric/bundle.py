@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from speech2lip.conventions import Array
+from speech2lip.arrays import Array
 from speech2lip.decomposition.photometric.bundle import Scene, Sightings
 from speech2lip.geometry.rigid import rays as rays_of
 
